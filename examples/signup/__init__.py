@@ -1,0 +1,1 @@
+"""A signup: an account here, a customer and a trial at a payment provider, and a mail."""

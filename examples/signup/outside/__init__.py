@@ -1,0 +1,1 @@
+"""What the two outside processes share: how they serve HTTP, and how they are told to misbehave."""

@@ -1,0 +1,30 @@
+"""Run the provider: `python -m examples.signup.provider --port 0 --data provider.sqlite`."""
+
+import argparse
+import asyncio
+import sqlite3
+import sys
+from contextlib import closing
+from pathlib import Path
+
+from examples.signup.outside.serving import listen, port_of, serve
+from examples.signup.provider.app import Provider
+from examples.signup.provider.store import Store
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="python -m examples.signup.provider", description=__doc__)
+    parser.add_argument("--port", type=int, default=0, help="on 127.0.0.1; 0 takes a free one")
+    parser.add_argument("--data", type=Path, required=True, help="the SQLite file; made if missing")
+    options = parser.parse_args()
+    try:
+        store = Store(options.data)
+        bound = listen(options.port)
+    except (sqlite3.Error, OSError) as error:
+        sys.exit(f"provider: cannot start with {options.data} and port {options.port}: {error}")
+    with closing(store):
+        asyncio.run(serve(Provider(store), bound, {"port": port_of(bound)}))
+
+
+if __name__ == "__main__":
+    main()

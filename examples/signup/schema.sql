@@ -1,0 +1,39 @@
+-- The application's own tables. troth knows nothing of them; they live in the same database, so that a row here and
+-- the journal entry of the step that wrote it commit together.
+
+CREATE SCHEMA IF NOT EXISTS signup;
+
+CREATE TABLE IF NOT EXISTS signup.account (
+    id               uuid PRIMARY KEY,
+    email            text NOT NULL,
+    name             text NOT NULL,
+    plan             text NOT NULL,
+    customer_id      text UNIQUE,               -- at the billing provider
+    subscription_id  text UNIQUE,
+    created_at       timestamptz NOT NULL DEFAULT now(),
+    closed_at        timestamptz,
+    closed_because   text
+);
+
+-- One open account per address; whoever was refused may try again.
+CREATE UNIQUE INDEX IF NOT EXISTS account_email ON signup.account (email) WHERE closed_at IS NULL;
+
+CREATE TABLE IF NOT EXISTS signup.workspace (
+    id       bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+    account  uuid NOT NULL REFERENCES signup.account (id),
+    name     text NOT NULL
+);
+
+CREATE TABLE IF NOT EXISTS signup.role (
+    account    uuid NOT NULL REFERENCES signup.account (id),
+    workspace  bigint NOT NULL REFERENCES signup.workspace (id),
+    role       text NOT NULL CHECK (role IN ('owner', 'member'))
+);
+
+CREATE TABLE IF NOT EXISTS signup.quota (
+    workspace  bigint NOT NULL REFERENCES signup.workspace (id),
+    resource   text NOT NULL,
+    allowed    integer NOT NULL CHECK (allowed >= 0)
+);
+
+-- Deliberately without UNIQUE on workspace, role and quota: a step that ran twice would show.

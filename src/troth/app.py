@@ -1,0 +1,438 @@
+"""`Troth`: the one object that a program makes. It holds definitions, and opens nothing by itself."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Coroutine
+from contextlib import asynccontextmanager
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import (
+    TYPE_CHECKING,
+    Any,
+    Concatenate,
+    Generic,
+    ParamSpec,
+    Protocol,
+    TypeVar,
+    TypeVarTuple,
+    cast,
+    overload,
+)
+from uuid import UUID
+
+from troth.base import codec, ids
+from troth.base.backoff import NO_RETRY, Retry
+from troth.base.errors import RunCancelledError, RunFailedError, UnknownWorkflowError, UsageError
+from troth.effect.model import Call, Delivery, Provider
+from troth.journal.model import CANCEL_TOPIC, RunState
+from troth.store.tx import BlockingTx, Tx
+from troth.workflow import context
+from troth.workflow.definition import (
+    Errors,
+    Isolation,
+    StepDefinition,
+    StepKind,
+    Workflow,
+    effect_rules,
+)
+from troth.workflow.failures import restore_answer
+
+if TYPE_CHECKING:
+    from troth.journal.model import EndedRun
+    from troth.worker.node import Node, NodeOptions
+
+P = ParamSpec("P")
+R = TypeVar("R")
+Ts = TypeVarTuple("Ts")
+
+DEFAULT_SCHEMA = "troth"
+_EFFECT_RETRY = Retry(attempts=8, first=timedelta(seconds=1), longest=timedelta(minutes=1))
+
+
+class Run(Generic[R]):
+    """A handle on one run. It holds no connection; many handles may be on one run."""
+
+    def __init__(
+        self, troth: Troth, run_id: UUID, workflow: Workflow[Any, R] | None = None
+    ) -> None:
+        self._troth = troth
+        self._workflow = workflow
+        self.id = run_id
+
+    def __repr__(self) -> str:
+        return f"<run {self.id}>"
+
+    async def result(self, timeout: float | timedelta | None = None) -> R:
+        """What the workflow returned.
+
+        Raises `RunFailedError` (its cause is the business answer), `RunCancelledError`, and `TimeoutError` when it has
+        not ended within *timeout* seconds; a run that needs attention has not ended.
+        """
+        seconds = timeout.total_seconds() if isinstance(timeout, timedelta) else timeout
+        async with asyncio.timeout(seconds):
+            ended = await self._troth.node.results.wait(self.id)
+        return self._unwrap(ended)
+
+    async def cancel(self) -> None:
+        """Ask the run to stop: accepted means that it will end as cancelled, or has ended. Raises `RunEndedError`."""
+        await self._troth.node.requests.send(self.id, None, CANCEL_TOPIC, b"null")
+
+    def _unwrap(self, ended: EndedRun) -> R:
+        if ended.state is RunState.CANCELLED:
+            raise RunCancelledError(self.id)
+        outcome = ended.outcome or b"null"
+        if ended.state is RunState.FAILED:
+            answer = codec.decode(outcome)
+            raise RunFailedError(self.id, answer["type"], answer["message"]) from restore_answer(
+                outcome, self._troth.answers
+            )
+        workflow = self._workflow or self._troth.workflows.get(ended.workflow)
+        value: R = workflow.result.decode(outcome) if workflow else codec.decode(outcome)
+        return value
+
+
+class Troth:
+    """The workflows and steps of a program, and the way to run them.
+
+    *url*: the PostgreSQL to use; without it `TROTH_DATABASE_URL`, then libpq's `PG*` variables, then an embedded server
+    of the project's own in *directory*. *schema*: where troth keeps its tables. *cell*: the number (0 to 16383) that the
+    ids of runs started here carry; one cell is one schema.
+    """
+
+    def __init__(
+        self,
+        url: str | None = None,
+        *,
+        schema: str = DEFAULT_SCHEMA,
+        cell: int = 0,
+        directory: Path | str = ".troth",
+    ) -> None:
+        if not 0 <= cell <= ids.MAX_CELL:
+            msg = f"a cell is a number from 0 to {ids.MAX_CELL}, not {cell}"
+            raise UsageError(msg)
+        self.url = url
+        self.schema = schema
+        self.cell = cell
+        self.directory = Path(directory)
+        self.workflows: dict[str, Workflow[Any, Any]] = {}
+        self.steps: dict[str, StepDefinition[Any, Any]] = {}
+        self._nodes: dict[asyncio.AbstractEventLoop, Node] = {}
+
+    # Definitions ------------------------------------------------------------------------------------------------------
+
+    @overload
+    def workflow(self, function: Callable[P, Coroutine[Any, Any, R]], /) -> Workflow[P, R]: ...
+    @overload
+    def workflow(
+        self, /, *, name: str | None = None, fails_on: Errors = ()
+    ) -> Callable[[Callable[P, Coroutine[Any, Any, R]]], Workflow[P, R]]: ...
+    def workflow(
+        self, function: Any = None, /, *, name: str | None = None, fails_on: Errors = ()
+    ) -> Any:
+        """Make an `async def` function a workflow: its steps are recorded, and it goes on where it stopped.
+
+        *fails_on*: exceptions of its own that are business answers. Raises `UsageError` for a signature that cannot be
+        stored and for a name that is taken.
+        """
+
+        def decorate(function: Callable[..., Any]) -> Workflow[Any, Any]:
+            if not asyncio.iscoroutinefunction(function):
+                msg = f"workflow {function.__name__}: must be `async def`"
+                raise UsageError(msg)
+            made: Workflow[Any, Any] = Workflow(function, name=name, fails_on=fails_on, injected=0)
+            if made.name in self.workflows:
+                msg = f"there are two workflows named {made.name}; give one of them name="
+                raise UsageError(msg)
+            self.workflows[made.name] = made
+            return made
+
+        return decorate if function is None else decorate(function)
+
+    @overload
+    def step(self, function: Callable[P, Coroutine[Any, Any, R]], /) -> StepDefinition[P, R]: ...
+    @overload
+    def step(self, function: Callable[P, R], /) -> StepDefinition[P, R]: ...
+    @overload
+    def step(
+        self, /, *, name: str | None = None, fails_on: Errors = (), retry: Retry = NO_RETRY
+    ) -> _StepDecorator: ...
+    def step(
+        self,
+        function: Any = None,
+        /,
+        *,
+        name: str | None = None,
+        fails_on: Errors = (),
+        retry: Retry = NO_RETRY,
+    ) -> Any:
+        """Make a function a recorded step that is pure or only reads: after a crash it may run again."""
+
+        def decorate(function: Callable[..., Any]) -> StepDefinition[Any, Any]:
+            return self._add(
+                StepDefinition(function, StepKind.STEP, name=name, fails_on=fails_on, retry=retry)
+            )
+
+        return decorate if function is None else decorate(function)
+
+    @overload
+    def transaction(
+        self, function: Callable[Concatenate[Tx, P], Coroutine[Any, Any, R]], /
+    ) -> StepDefinition[P, R]: ...
+    @overload
+    def transaction(
+        self, function: Callable[Concatenate[BlockingTx, P], R], /
+    ) -> StepDefinition[P, R]: ...
+    @overload
+    def transaction(
+        self,
+        /,
+        *,
+        name: str | None = None,
+        fails_on: Errors = (),
+        retry: Retry = NO_RETRY,
+        isolation: Isolation = "read committed",
+    ) -> _TransactionDecorator: ...
+    def transaction(
+        self,
+        function: Any = None,
+        /,
+        *,
+        name: str | None = None,
+        fails_on: Errors = (),
+        retry: Retry = NO_RETRY,
+        isolation: Isolation = "read committed",
+    ) -> Any:
+        """Make a function a step whose database work and journal entry commit together: exactly once.
+
+        It gets an open transaction first (`Tx` in an `async def`, `BlockingTx` in a `def`). Serialization failures and
+        deadlocks run it again; *fails_on* exceptions roll it back and are its answer.
+        """
+
+        def decorate(function: Callable[..., Any]) -> StepDefinition[Any, Any]:
+            return self._add(
+                StepDefinition(
+                    function,
+                    StepKind.TRANSACTION,
+                    name=name,
+                    fails_on=fails_on,
+                    retry=retry,
+                    isolation=isolation,
+                )
+            )
+
+        return decorate if function is None else decorate(function)
+
+    def effect(
+        self,
+        *,
+        timeout: float | timedelta,
+        provider: Provider | None = None,
+        delivery: Delivery | None = None,
+        name: str | None = None,
+        fails_on: Errors = (),
+        retry: Retry = _EFFECT_RETRY,
+    ) -> _EffectDecorator:
+        """Make a function a step with consequences outside the database. It gets a `Call` first.
+
+        Its intent is durable before it runs. Whatever is not known to be harmless leaves it *unknown*: then it is sent
+        again only if the *provider* dedupes by key, or with `delivery="at_least_once"`; otherwise the run stands in
+        attention, in doubt. Raises `UsageError` if neither a key lifetime nor a delivery is given.
+        """
+
+        def decorate(function: Callable[..., Any]) -> Any:
+            return self._add(
+                StepDefinition(
+                    function,
+                    StepKind.EFFECT,
+                    name=name,
+                    fails_on=fails_on,
+                    retry=retry,
+                    effect=effect_rules(
+                        name or function.__name__,
+                        provider=provider,
+                        delivery=delivery,
+                        timeout=timeout,
+                    ),
+                )
+            )
+
+        return cast("_EffectDecorator", decorate)
+
+    def _add(self, made: StepDefinition[Any, Any]) -> StepDefinition[Any, Any]:
+        if made.name in self.steps:
+            msg = f"there are two steps named {made.name}; give one of them name="
+            raise UsageError(msg)
+        self.steps[made.name] = made
+        return made
+
+    @property
+    def answers(self) -> set[type[Exception]]:
+        """Every exception type that some definition declares as a business answer."""
+        definitions = [*self.steps.values(), *self.workflows.values()]
+        return {kind for definition in definitions for kind in definition.fails_on}
+
+    # Running ----------------------------------------------------------------------------------------------------------
+
+    @asynccontextmanager
+    async def client(self) -> AsyncIterator[Troth]:
+        """Start runs and wait for them, in this event loop. Raises `StoreError` if the database is not usable."""
+        async with self._open(executes=False, options=None):
+            yield self
+
+    @asynccontextmanager
+    async def worker(self, options: NodeOptions | None = None) -> AsyncIterator[Troth]:
+        """Execute runs in this event loop, and start them. On leaving, running steps end and the rest is handed over."""
+        async with self._open(executes=True, options=options):
+            yield self
+
+    @asynccontextmanager
+    async def lifespan(self, _application: object) -> AsyncIterator[None]:
+        """A client for the lifetime of an ASGI application: `FastAPI(lifespan=troth.lifespan)`."""
+        async with self.client():
+            yield
+
+    @asynccontextmanager
+    async def _open(self, *, executes: bool, options: NodeOptions | None) -> AsyncIterator[None]:
+        # Imported here: psycopg costs 150 ms, which the help of a command line need not pay.
+        from troth.store.connect import Database
+        from troth.store.migrate import migrate
+        from troth.worker.node import Node, NodeOptions
+
+        loop = asyncio.get_running_loop()
+        if loop in self._nodes:
+            msg = "this Troth is open already in this event loop"
+            raise UsageError(msg)
+        database = await asyncio.to_thread(Database.find, self.url, self.directory)
+        try:
+            if database.origin == "embedded":
+                await asyncio.to_thread(migrate, database.url, self.schema)
+            node = Node(
+                database.url,
+                self.schema,
+                self.cell,
+                self.workflows,
+                options or NodeOptions(),
+                executes=executes,
+            )
+            self._nodes[loop] = node
+            try:
+                await node.open()
+                yield
+            finally:
+                del self._nodes[loop]
+                await node.close()
+        finally:
+            await asyncio.to_thread(database.close)
+
+    @property
+    def node(self) -> Node:
+        """The open client or worker of the running event loop. Raises `UsageError` if there is none."""
+        node = self._nodes.get(asyncio.get_running_loop())
+        if node is None:
+            msg = "nothing is open in this event loop: use `async with troth.client():` (or worker, or lifespan)"
+            raise UsageError(msg)
+        return node
+
+    async def start(
+        self,
+        workflow: Callable[[*Ts], Coroutine[Any, Any, R]],
+        *args: *Ts,
+        key: str | None = None,
+        at: datetime | None = None,
+        tx: Tx | None = None,
+    ) -> Run[R]:
+        """Start a run of *workflow* with *args*; when this returns, it is durable and will be executed.
+
+        *key*: the same key gives the same run, however often and from wherever it is started; with another input it
+        raises `KeyConflictError`. *at*: not before this time (with its zone). *tx*: start it inside this transaction, so
+        that it exists if and only if that commits; raises `ForeignTransactionError` if that is in another database.
+        Raises `UsageError` or `PayloadError` for wrong arguments.
+        """
+        if not isinstance(workflow, Workflow):
+            msg = f"{workflow!r} is not a workflow: decorate it with @troth.workflow"
+            raise UsageError(msg)
+        if self.workflows.get(workflow.name) is not workflow:
+            msg = f"{workflow.name} is a workflow of another Troth"
+            raise UnknownWorkflowError(msg)
+        if at is not None and at.tzinfo is None:
+            msg = f"at={at} has no time zone"
+            raise UsageError(msg)
+        check_key(key)
+        payload = workflow.arguments.encode(args, {})
+        at_s = at.astimezone(UTC).timestamp() if at else None
+        if tx is None:
+            run_id = await self.node.requests.start(workflow, payload, key, at_s)
+        else:
+            run_id = await self.node.requests.start_in(tx, workflow, payload, key, at_s)
+        return Run(self, run_id, workflow)
+
+    async def send(
+        self, run: Run[Any] | UUID | str, topic: str, value: Any = None, *, tx: Tx | None = None
+    ) -> None:
+        """Leave a message for a run, given by handle, id or start key; with a key, also before the run exists.
+
+        *tx*: send it if and only if this transaction commits. Raises `RunEndedError` and `RunNotFoundError`.
+        """
+        context.check_topic(topic)
+        run_id = run.id if isinstance(run, Run) else run if isinstance(run, UUID) else None
+        key = run if isinstance(run, str) else None
+        payload = codec.encode(value)
+        if tx is None:
+            await self.node.requests.send(run_id, key, topic, payload)
+        else:
+            await self.node.requests.send_in(tx, run_id, key, topic, payload)
+
+    def run(self, run_id: UUID | str) -> Run[Any]:
+        """A handle on a run by its id; whether it exists is found out by using it."""
+        return Run(self, run_id if isinstance(run_id, UUID) else UUID(run_id))
+
+    # For workflow code ------------------------------------------------------------------------------------------------
+
+    now = staticmethod(context.now)
+    uuid = staticmethod(context.uuid)
+    random = staticmethod(context.random)
+    sleep = staticmethod(context.sleep)
+    receive = staticmethod(context.receive)
+
+
+def check_key(key: str | None) -> None:
+    """Raise `UsageError` for a start key that cannot be stored."""
+    if key is not None and (not key or len(key) > 500 or "\0" in key):
+        msg = f"a key has 1 to 500 characters and no NUL, not {key!r}"
+        raise UsageError(msg)
+
+
+class _StepDecorator(Protocol):
+    """The type of `@troth.step(...)`: takes an `async def` or a `def`."""
+
+    @overload
+    def __call__(
+        self, function: Callable[P, Coroutine[Any, Any, R]], /
+    ) -> StepDefinition[P, R]: ...
+    @overload
+    def __call__(self, function: Callable[P, R], /) -> StepDefinition[P, R]: ...
+
+
+class _TransactionDecorator(Protocol):
+    """The type of `@troth.transaction(...)`."""
+
+    @overload
+    def __call__(
+        self, function: Callable[Concatenate[Tx, P], Coroutine[Any, Any, R]], /
+    ) -> StepDefinition[P, R]: ...
+    @overload
+    def __call__(
+        self, function: Callable[Concatenate[BlockingTx, P], R], /
+    ) -> StepDefinition[P, R]: ...
+
+
+class _EffectDecorator(Protocol):
+    """The type of `@troth.effect(...)`."""
+
+    @overload
+    def __call__(
+        self, function: Callable[Concatenate[Call, P], Coroutine[Any, Any, R]], /
+    ) -> StepDefinition[P, R]: ...
+    @overload
+    def __call__(self, function: Callable[Concatenate[Call, P], R], /) -> StepDefinition[P, R]: ...

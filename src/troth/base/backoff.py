@@ -1,0 +1,46 @@
+"""When to try again: exponential back-off with full jitter, bounded in number.
+
+The jitter follows "Exponential Backoff And Jitter" (M. Brooker, AWS Architecture Blog, 2015).
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import random
+from datetime import timedelta
+
+from troth.base.errors import UsageError
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Retry:
+    """How often and how soon a step is tried again after an unexpected exception.
+
+    *attempts* counts the first try too. Waits start at *first* and grow by *factor* up to *longest*; each is
+    drawn between half of that and all of it, so that many runs do not come back at the same instant.
+    """
+
+    attempts: int = 5
+    first: timedelta = timedelta(seconds=1)
+    factor: float = 2.0
+    longest: timedelta = timedelta(minutes=5)
+
+    def __post_init__(self) -> None:
+        """Raise `UsageError` for values that cannot mean anything."""
+        if self.attempts < 1 or self.factor < 1 or self.first < timedelta(0):
+            msg = f"Retry needs attempts >= 1, factor >= 1 and first >= 0, not {self}"
+            raise UsageError(msg)
+
+    def wait_s(self, failed_attempts: int, *, draw: float | None = None) -> float | None:
+        """Seconds until the next try after *failed_attempts* failures; None when there is none left."""
+        if failed_attempts >= self.attempts:
+            return None
+        top = min(
+            self.first.total_seconds() * self.factor ** (failed_attempts - 1),
+            self.longest.total_seconds(),
+        )
+        share = random.random() if draw is None else draw  # noqa: S311  (jitter, not a secret)
+        return top * (0.5 + share / 2)
+
+
+NO_RETRY = Retry(attempts=1)

@@ -1,0 +1,1 @@
+"""The command line: `troth <noun> <verb>`, one file per noun."""

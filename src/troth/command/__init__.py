@@ -1,0 +1,1 @@
+"""Acts of people on runs: recorded, and executed nowhere else."""

@@ -1,0 +1,233 @@
+"""The words of the journal: entries, the states of a run, and what one flush carries. No I/O."""
+
+from __future__ import annotations
+
+from enum import IntEnum, StrEnum
+from typing import Any, NamedTuple
+from uuid import UUID
+
+CANCEL_TOPIC = "!cancel"
+
+
+class RunState(StrEnum):
+    """The one named state that every run is in."""
+
+    READY = "ready"
+    RUNNING = "running"
+    WAITING = "waiting"
+    UNDOING = "undoing"
+    ATTENTION = "attention"
+    SUCCEEDED = "succeeded"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+
+
+ENDED = frozenset({RunState.SUCCEEDED, RunState.FAILED, RunState.CANCELLED})
+
+# Every legal change of state, with what causes it. `undoing` is entered by sagas.
+TRANSITIONS: dict[RunState, dict[RunState, str]] = {
+    RunState.READY: {RunState.RUNNING: "claimed", RunState.CANCELLED: "cancelled before it began"},
+    RunState.RUNNING: {
+        RunState.READY: "handed over, or its worker died",
+        RunState.WAITING: "sleeps, or waits for a message",
+        RunState.ATTENTION: "cannot go on without a person",
+        RunState.UNDOING: "a business answer, or a cancellation",
+        RunState.SUCCEEDED: "returned",
+        RunState.FAILED: "a business answer",
+        RunState.CANCELLED: "cancelled",
+    },
+    RunState.WAITING: {RunState.RUNNING: "due", RunState.READY: "a message came"},
+    RunState.UNDOING: {
+        RunState.READY: "its worker died",
+        RunState.ATTENTION: "an undo failed",
+        RunState.FAILED: "undone",
+        RunState.CANCELLED: "undone",
+    },
+    RunState.ATTENTION: {RunState.READY: "resumed by a person"},
+    RunState.SUCCEEDED: {},
+    RunState.FAILED: {},
+    RunState.CANCELLED: {},
+}
+
+
+class Reason(StrEnum):
+    """Why a run stands in the attention list."""
+
+    IN_DOUBT = "in_doubt"  # an effect may or may not have happened, and nobody could find out
+    CODE_CHANGED = "code_changed"  # the journal does not fit the code
+    RETRIES_EXHAUSTED = "retries_exhausted"  # a step with a retry policy failed too often
+    BUG = "bug"  # an unexpected exception
+    POISON = "poison"  # a payload that cannot be stored or restored
+    UNDO_FAILED = "undo_failed"
+
+
+class Kind(IntEnum):
+    """What an entry of the journal records."""
+
+    INTENT = 1  # an effect is about to be sent
+    RESULT = 2  # a call has its answer; `seq` is the order in which the workflow was told
+    WAIT = 3  # a sleep or a receive began; the payload holds its deadline
+    ATTEMPT = 4  # an attempt ended without an answer
+    DECISION = 5  # a person decided
+
+
+class Entry(NamedTuple):
+    """One row of the journal. *at* is in seconds since 1970 by the database's clock."""
+
+    run_id: UUID
+    path: str
+    kind: int
+    attempt: int
+    seq: int | None
+    ok: bool | None
+    digest: bytes | None
+    payload: bytes | None
+    at: float
+
+
+class Start(NamedTuple):
+    """A run to start; *claim*: its starter goes on with it at once."""
+
+    id: UUID
+    workflow: str
+    key: str | None
+    input: bytes
+    digest: bytes
+    starts_at: float
+    claim: bool
+
+
+class End(NamedTuple):
+    """A run that has ended; *final*: a pending cancellation has been heard already."""
+
+    run_id: UUID
+    state: str
+    outcome: bytes | None
+    final: bool
+
+
+class Release(NamedTuple):
+    """A run to let go of, until *wake_at* (None: until a message or a person), unless it has mail of *topics*."""
+
+    run_id: UUID
+    state: str
+    wake_at: float | None
+    reason: str | None
+    detail: bytes | None
+    topics: str | None  # separated by commas
+
+
+class Send(NamedTuple):
+    """A message to leave for a run, named by id or by start key."""
+
+    id: UUID
+    run_id: UUID | None
+    key: str | None
+    topic: str
+    payload: bytes
+
+
+class Started(NamedTuple):
+    """What became of a start in a transaction: *same* is false if the key belongs to another request."""
+
+    run_id: UUID
+    fresh: bool
+    same: bool
+
+
+class Message(NamedTuple):
+    """A message that was left for a run."""
+
+    id: UUID
+    topic: str
+    payload: bytes
+
+
+class ClaimedRun(NamedTuple):
+    """A run that this worker now owns, with all that replay needs."""
+
+    id: UUID
+    workflow: str
+    key: str | None
+    input: bytes
+    claim: int
+    starts_at: float
+    entries: list[Entry]
+
+
+class EndedRun(NamedTuple):
+    """How a run ended."""
+
+    id: UUID
+    workflow: str
+    state: RunState
+    outcome: bytes | None
+
+
+class Batch:
+    """Everything that one flush carries. Filled by the engine, emptied by the writer."""
+
+    __slots__ = (
+        "after", "claim", "done", "ends", "entries", "heard", "looks", "releases", "sends", "starts", "workflows",
+    )  # fmt: skip
+
+    def __init__(self) -> None:
+        self.sends: list[Send] = []
+        self.starts: list[Start] = []
+        self.entries: list[Entry] = []
+        self.heard: list[UUID] = []
+        self.ends: list[End] = []
+        self.releases: list[Release] = []
+        self.looks: list[UUID] = []
+        self.claim = 0
+        self.workflows: list[str] = []
+        self.after: list[Any] = []  # what waits for this batch to be durable
+        self.done = False
+
+    def __bool__(self) -> bool:
+        return bool(
+            self.entries or self.ends or self.starts or self.releases or self.sends
+            or self.heard or self.looks or self.claim
+        )  # fmt: skip
+
+    def runs(self) -> list[UUID]:
+        """The runs that this batch speaks of, each once, in order of appearance."""
+        seen: dict[UUID, None] = {}
+        for group in (self.starts, self.entries, self.ends, self.releases, self.sends):
+            for item in group:
+                seen[item[0]] = None
+        return list(seen)
+
+    def split(self) -> tuple[Batch, Batch]:
+        """Two batches with half of the runs each, to find the one that the database refuses."""
+        runs = self.runs()
+        first = frozenset(runs[: len(runs) // 2])
+        return self.only(first), self.only(frozenset(runs[len(runs) // 2 :]), rest=True)
+
+    def only(self, runs: frozenset[UUID], *, rest: bool = False) -> Batch:
+        """The part of this batch that speaks of *runs*; with *rest*, also what belongs to no run."""
+        part = Batch()
+        part.sends = [x for x in self.sends if x.id in runs]
+        part.starts = [x for x in self.starts if x.id in runs]
+        part.entries = [x for x in self.entries if x.run_id in runs]
+        part.ends = [x for x in self.ends if x.run_id in runs]
+        part.releases = [x for x in self.releases if x.run_id in runs]
+        if rest:
+            part.heard, part.looks = self.heard, self.looks
+            part.claim, part.workflows = self.claim, self.workflows
+        return part
+
+
+class Reply(NamedTuple):
+    """What the database answered to a flush."""
+
+    sent: dict[UUID, str]  # message: 'sent', 'ended' or 'missing'
+    busy_keys: frozenset[str]
+    known: dict[
+        UUID, tuple[UUID, bool]
+    ]  # start: the run that has its key, and whether it is the same request
+    cancelled: frozenset[UUID]  # ends that met a cancellation
+    busy_runs: frozenset[UUID]  # ends and releases that met a lock: try again
+    kept: frozenset[UUID]  # releases that met mail, and looks
+    mail: dict[UUID, list[Message]]
+    claimed: list[UUID]

@@ -1,0 +1,104 @@
+-- Statements of the journal. What must hold for every writer is in the functions of migrations/0001_core.sql.
+
+-- name: register
+-- A new identity for this process; ids are never used again.
+SELECT troth_schema.register(%s, %s, %s::real)
+
+-- name: resign
+-- A process that has let go of everything leaves no trace.
+WITH marks AS (DELETE FROM troth_schema.mark WHERE worker = %(worker)s)
+DELETE FROM troth_schema.worker WHERE id = %(worker)s
+
+-- name: beat
+-- One heartbeat; the answer tells what is due, who else is alive and who is gone.
+SELECT troth_schema.beat(%s)::text
+
+-- name: takeover
+-- Declare a silent peer dead, unless it has beaten since; how many of its runs are still locked.
+SELECT troth_schema.takeover(%s, %s)
+
+-- name: release_gone
+-- Go on with handing over the runs of a dead worker; how many are still locked.
+SELECT troth_schema.release_gone(%s)
+
+-- name: lock_gone
+-- Wait for the transactions that still hold runs of a dead worker; others see whom this waits for.
+SELECT count(*) FROM (SELECT 1 FROM troth_schema.run WHERE owner = %s FOR NO KEY UPDATE) AS held
+
+-- name: end_blockers
+-- End the sessions that the given session waits for.
+SELECT count(pg_terminate_backend(blocker)) FROM unnest(pg_blocking_pids(%s)) AS blocker
+
+-- name: flush
+-- The group commit: everything pending of this process in one transaction.
+SELECT troth_schema.flush(%b, %b,
+    %b::uuid[], %b::uuid[], %b::text[], %b::text[], %b::bytea[],
+    %b::uuid[], %b::text[], %b::text[], %b::bytea[], %b::bytea[], %b::float8[], %b::bool[],
+    %b::uuid[], %b::text[], %b::int2[], %b::int2[], %b::int4[], %b::bool[], %b::bytea[], %b::bytea[], %b::float8[],
+    %b::uuid[],
+    %b::uuid[], %b::text[], %b::bytea[], %b::bool[],
+    %b::uuid[], %b::text[], %b::float8[], %b::text[], %b::bytea[], %b::text[],
+    %b::uuid[],
+    %b, %b::text[])::text
+
+-- name: claimed_runs
+-- What this worker has just claimed.
+SELECT id, workflow, key, input, claim, extract(epoch FROM starts_at)::float8
+FROM troth_schema.run WHERE id = ANY (%s) AND owner = %s
+
+-- name: entries
+-- The journals of some runs; results in the order in which they were delivered.
+SELECT run_id, path, kind, attempt, seq, ok, digest, payload, extract(epoch FROM at)::float8
+FROM troth_schema.journal WHERE run_id = ANY (%s) ORDER BY run_id, seq NULLS LAST, at, kind
+
+-- name: finish_step
+-- The last statement of a transaction step: the fence and the journal entry.
+SELECT troth_schema.finish_step(%s::uuid, %s::int8, %s::int4, %s::text, 0::int2, %s::int4, %s::bool, %s::bytea, %s::bytea, %s::float8)
+
+-- name: settle_step
+-- Wait until a step transaction whose COMMIT got no answer has ended: it holds this row until then.
+SELECT 1 FROM troth_schema.run WHERE id = %s AND owner = %s AND claim = %s FOR NO KEY UPDATE
+
+-- name: step_result
+-- Did it commit?
+SELECT ok, payload FROM troth_schema.journal WHERE run_id = %s AND path = %s AND kind = 2
+
+-- name: start_run
+-- Start a run inside the caller's transaction.
+SELECT run_id, fresh, same FROM troth_schema.start_run(%s::uuid, %s::text, %s::text, %s::bytea, %s::bytea, %s::float8)
+
+-- name: send_message
+-- Leave a message inside the caller's transaction.
+SELECT troth_schema.send_message(%s::uuid, %s::uuid, %s::text, %s::text, %s::bytea)
+
+-- name: run_input
+-- The input that a run was started with.
+SELECT workflow, input FROM troth_schema.run WHERE id = %(id)s
+UNION ALL SELECT workflow, input FROM troth_schema.run_history WHERE id = %(id)s
+
+-- name: known_runs
+-- Which of these ids are runs; used when an identity was lost and its starts must be settled.
+SELECT id FROM troth_schema.run WHERE id = ANY (%(ids)s)
+UNION ALL SELECT id FROM troth_schema.run_history WHERE id = ANY (%(ids)s)
+
+-- name: ended_runs
+-- How some runs ended; those still going are left out.
+SELECT id, workflow, state::text, outcome FROM troth_schema.run_history WHERE id = ANY (%s)
+
+-- name: run_of_key
+-- The run that a start key belongs to.
+SELECT run_id FROM troth_schema.start_key WHERE key = %s
+
+-- name: ensure_partitions
+-- Make the weekly partitions of a span of time, where they are missing.
+SELECT troth_schema.ensure_partitions(to_timestamp(%s), to_timestamp(%s))
+
+-- name: identity
+-- Is this connection's database the one that holds the schema, and this schema? Compared by identity, not by name.
+SELECT (SELECT oid FROM pg_database WHERE datname = current_database())::text || '/' ||
+    (SELECT system_identifier FROM pg_control_system())::text || '/' ||
+    coalesce(to_regnamespace('troth_schema')::oid::text, 'none')
+
+-- name: ring
+-- A hint for other processes: it hurries them, and nothing depends on it.
+SELECT pg_notify(%s::text, %s::text)

@@ -1,0 +1,185 @@
+"""The only place that runs the journal's statements. Every function takes the connection to run them on."""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Sequence
+from typing import Any
+from uuid import UUID
+
+from troth.base import codec
+from troth.journal.model import (
+    Batch,
+    ClaimedRun,
+    EndedRun,
+    Entry,
+    Message,
+    Reply,
+    RunState,
+    Send,
+    Started,
+)
+from troth.store.queries import Queries, load
+from troth.store.tx import BlockingTx, Tx
+
+
+def queries(schema: str) -> Queries:
+    """The journal's statements for one schema."""
+    return load("troth.journal", schema)
+
+
+async def register(tx: Tx, q: Queries, name: str, *, executes: bool, lease_s: float) -> int:
+    """A new worker id."""
+    return int(await _value(tx, q.register, (name, executes, lease_s)))
+
+
+async def resign(tx: Tx, q: Queries, worker: int) -> None:
+    """Leave: the row and its marks go."""
+    await tx.execute(q.resign, {"worker": worker})
+
+
+def beat(tx: BlockingTx, q: Queries, worker: int) -> dict[str, Any]:
+    """One heartbeat; what it carries home is listed at `beat` in the migration."""
+    row = tx.execute(q.beat, (worker,)).fetchone()
+    assert row is not None
+    answer: dict[str, Any] = codec.decode(row[0].encode())
+    return answer
+
+
+async def takeover(tx: Tx, q: Queries, peer: int, beat: int) -> int | None:
+    """Take over from *peer* if it has not beaten since *beat*; the number of its runs that are still locked."""
+    held: int | None = await _value(tx, q.takeover, (peer, beat))
+    return held
+
+
+async def release_gone(tx: Tx, q: Queries, peer: int) -> int:
+    """Go on releasing the runs of a dead worker; the number that are still locked."""
+    return int(await _value(tx, q.release_gone, (peer,)))
+
+
+async def flush(tx: Tx, q: Queries, worker: int, n: int, batch: Batch) -> Reply:
+    """Commit a batch as flush *n* of *worker*, or learn what it answered when it was committed before."""
+    text = await _value(tx, q.flush, (worker, n, *_columns(batch)))
+    return _reply(codec.decode(text.encode()))
+
+
+async def claimed_runs(tx: Tx, q: Queries, worker: int, ids: Sequence[UUID]) -> list[ClaimedRun]:
+    """The runs that *worker* has claimed, with their journals."""
+    runs = await (await tx.execute(q.claimed_runs, (list(ids), worker))).fetchall()
+    again = [row[0] for row in runs if row[4] > 1]
+    journals: dict[UUID, list[Entry]] = {}
+    if again:
+        for row in await (await tx.execute(q.entries, (again,))).fetchall():
+            journals.setdefault(row[0], []).append(Entry(*row))
+    return [ClaimedRun._make((*row, journals.get(row[0], []))) for row in runs]
+
+
+async def ended_runs(tx: Tx, q: Queries, ids: Sequence[UUID]) -> list[EndedRun]:
+    """Those of *ids* that have ended."""
+    rows = await (await tx.execute(q.ended_runs, (list(ids),))).fetchall()
+    return [EndedRun(row[0], row[1], RunState(row[2]), row[3]) for row in rows]
+
+
+async def known_runs(tx: Tx, q: Queries, ids: Sequence[UUID]) -> set[UUID]:
+    """Those of *ids* that are runs, alive or ended."""
+    rows = await (await tx.execute(q.known_runs, {"ids": list(ids)})).fetchall()
+    return {row[0] for row in rows}
+
+
+async def run_input(tx: Tx, q: Queries, run_id: UUID) -> tuple[str, bytes] | None:
+    """Workflow and input of a run."""
+    row = await (await tx.execute(q.run_input, {"id": run_id})).fetchone()
+    return (row[0], row[1]) if row else None
+
+
+async def run_of_key(tx: Tx, q: Queries, key: str) -> UUID | None:
+    """The run that owns a start key."""
+    row = await (await tx.execute(q.run_of_key, (key,))).fetchone()
+    return row[0] if row else None
+
+
+async def ensure_partitions(tx: Tx, q: Queries, since_s: float, until_s: float) -> int:
+    """Make missing weekly partitions; how many were made."""
+    return int(await _value(tx, q.ensure_partitions, (since_s, until_s)))
+
+
+async def start_run(
+    tx: Tx,
+    q: Queries,
+    run_id: UUID,
+    workflow: str,
+    key: str | None,
+    payload: bytes,
+    digest: bytes,
+    starts_at: float,
+) -> Started:
+    """Start a run inside the caller's transaction."""
+    params = (run_id, workflow, key, payload, digest, starts_at)
+    row = await (await tx.execute(q.start_run, params)).fetchone()
+    assert row is not None
+    return Started(*row)
+
+
+async def send_message(tx: Tx, q: Queries, send: Send) -> str:
+    """Leave a message inside the caller's transaction: 'sent', 'ended' or 'missing'."""
+    return str(await _value(tx, q.send_message, send))
+
+
+async def identity(tx: Tx, q: Queries) -> str:
+    """What two connections have in common if and only if they reach the same schema of the same database."""
+    return str(await _value(tx, q.identity, ()))
+
+
+async def _value(tx: Tx, query: Any, params: Sequence[Any]) -> Any:
+    row = await (await tx.execute(query, params)).fetchone()
+    assert row is not None
+    return row[0]
+
+
+_NO_SENDS: tuple[list[Any], ...] = tuple([] for _ in range(5))
+_NO_STARTS: tuple[list[Any], ...] = tuple([] for _ in range(7))
+_NO_ENTRIES: tuple[list[Any], ...] = tuple([] for _ in range(9))
+_NO_ENDS: tuple[list[Any], ...] = tuple([] for _ in range(4))
+_NO_RELEASES: tuple[list[Any], ...] = tuple([] for _ in range(6))
+
+
+def _transposed(rows: list[Any], empty: tuple[list[Any], ...]) -> Any:
+    return map(list, zip(*rows, strict=True)) if rows else empty
+
+
+def _columns(batch: Batch) -> list[Any]:
+    """The arrays of `flush`, in the order of its parameters."""
+    return [
+        *_transposed(batch.sends, _NO_SENDS),
+        *_transposed(batch.starts, _NO_STARTS),
+        *_transposed(batch.entries, _NO_ENTRIES),
+        batch.heard,
+        *_transposed(batch.ends, _NO_ENDS),
+        *_transposed(batch.releases, _NO_RELEASES),
+        batch.looks,
+        batch.claim,
+        batch.workflows,
+    ]
+
+
+def _reply(answer: dict[str, Any]) -> Reply:
+    if not answer:
+        return EMPTY_REPLY
+    mail: dict[UUID, list[Message]] = {}
+    for run, message, topic, payload in answer.get("mail", ()):
+        mail.setdefault(UUID(run), []).append(
+            Message(UUID(message), topic, base64.b64decode(payload))
+        )
+    return Reply(
+        sent={UUID(message): status for message, status in answer.get("sent", ())},
+        busy_keys=frozenset(answer.get("busy_keys", ())),
+        known={UUID(new): (UUID(run), same) for new, run, same in answer.get("known", ())},
+        cancelled=frozenset(map(UUID, answer.get("cancelled", ()))),
+        busy_runs=frozenset(map(UUID, answer.get("busy_runs", ()))),
+        kept=frozenset(map(UUID, answer.get("kept", ()))),
+        mail=mail,
+        claimed=list(map(UUID, answer.get("claimed", ()))),
+    )
+
+
+EMPTY_REPLY = Reply({}, frozenset(), {}, frozenset(), frozenset(), frozenset(), {}, [])

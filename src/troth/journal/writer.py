@@ -1,0 +1,199 @@
+"""The group-commit writer: the one place from which a process writes its runs.
+
+Everything pending travels in one call of `flush`, one transaction, one durable commit; the next flush starts when the
+previous one has returned. So one commit carries a result together with the intent that follows it, and hundreds of
+runs share an fsync.
+
+A connection lost during COMMIT leaves the writer itself in doubt. It sends the same flush under the same number again:
+the unique mark makes the database wait for the first one and return its stored reply. There is never more than one
+flush in doubt, and nothing else of this process is written meanwhile.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+from typing import Protocol
+from uuid import UUID
+
+from troth.base import ids
+from troth.base.errors import HistoryLostError
+from troth.journal import store
+from troth.journal.model import Batch, Reply
+from troth.store.connect import AsyncConnection, connect_async
+from troth.store.errors import StoreError
+from troth.store.failure import DatabaseError, Failure, failure_of
+
+log = logging.getLogger("troth.journal")
+
+FLUSH_DEADLINE_S = 30.0
+_RECONNECT_S = (0.05, 0.1, 0.2, 0.5, 1.0)
+_WEEK_S = 7 * 86400.0
+_FARTHEST_PARTITION_S = 400 * 86400.0
+
+
+class Listener(Protocol):
+    """Whom the writer tells what became of a batch."""
+
+    def flushed(self, batch: Batch, reply: Reply) -> None:
+        """The batch is durable."""
+
+    def poisoned(self, run_id: UUID, error: BaseException) -> None:
+        """What the batch says of this run can never be stored; the rest of it is durable."""
+
+    def fenced(self, error: BaseException) -> None:
+        """Nothing that was pending was stored or will be: this worker id is dead."""
+
+
+class Writer:
+    """Owns one connection and one worker id. All methods belong to the event loop that called `open`."""
+
+    def __init__(self, url: str, schema: str, listener: Listener) -> None:
+        self._url = url
+        self._q = store.queries(schema)
+        self._listener = listener
+        self._wake = asyncio.Event()
+        self._connection: AsyncConnection | None = None
+        self._task: asyncio.Task[None] | None = None
+        self._closing = False
+        self.worker = 0
+        self._n = 0
+        self.batch = Batch()
+        self.flushes = 0  # durable commits so far
+
+    def open(self, worker: int) -> None:
+        """Write as *worker* from now on. Whatever was pending under another id is gone."""
+        self.worker, self._n = worker, 0
+        self.batch = Batch()
+        self._wake.clear()
+        self._closing = False
+        self._task = asyncio.create_task(self._run(), name="troth journal writer")
+
+    def touch(self) -> Batch:
+        """The open batch, which will be flushed as soon as the one under way has returned."""
+        self._wake.set()
+        return self.batch
+
+    async def close(self) -> None:
+        """Flush what is pending, then stop. A flush in doubt is given up after the flush deadline."""
+        self._closing = True
+        self._wake.set()
+        if self._task is not None:
+            done, _ = await asyncio.wait({self._task}, timeout=FLUSH_DEADLINE_S)
+            if not done:
+                self._task.cancel()
+            await asyncio.gather(self._task, return_exceptions=True)
+        await self._disconnect()
+
+    async def abandon(self) -> None:
+        """Stop at once and forget what is pending."""
+        if self._task is not None and self._task is not asyncio.current_task():
+            self._task.cancel()
+            await asyncio.gather(self._task, return_exceptions=True)
+        await self._disconnect()
+
+    async def _run(self) -> None:
+        while True:
+            await self._wake.wait()
+            self._wake.clear()
+            # One more round of the loop: a result has woken us, and what follows from it belongs into the same flush.
+            await asyncio.sleep(0)
+            batch, self.batch = self.batch, Batch()
+            if batch:
+                try:
+                    await self._commit(batch)
+                except _Dead as dead:
+                    self._listener.fenced(dead.cause)
+                    return
+                except Exception as error:
+                    log.exception("the journal writer of worker %d stopped", self.worker)
+                    self._listener.fenced(error)
+                    return
+            batch.done = True
+            for call in batch.after:
+                call()
+            if self._closing and not self.batch:
+                return
+
+    async def _commit(self, batch: Batch) -> None:
+        """Make a batch durable; what the database refuses is found by halving."""
+        try:
+            reply = await self._flush(batch)
+        except DatabaseError as error:
+            runs = batch.runs()
+            if len(runs) > 1:
+                for half in batch.split():
+                    if half:
+                        await self._commit(half)
+                return
+            if not runs:
+                raise
+            log.error("run %s cannot be stored: %s", runs[0], error)
+            self._listener.poisoned(runs[0], error)
+            rest = batch.only(frozenset(), rest=True)
+            if rest:
+                await self._commit(rest)
+        else:
+            self._listener.flushed(batch, reply)
+
+    async def _flush(self, batch: Batch) -> Reply:
+        """Send a batch until the database has said what became of it. Raises `DatabaseError` if it refuses."""
+        n = self._n + 1
+        tries = 0
+        while True:
+            try:
+                connection = await self._connected()
+                async with asyncio.timeout(FLUSH_DEADLINE_S):
+                    reply = await store.flush(connection, self._q, self.worker, n, batch)
+            except (DatabaseError, StoreError, OSError) as error:
+                match failure_of(error):
+                    case Failure.FENCED:
+                        raise _Dead(error) from error
+                    case Failure.HISTORY_LOST:
+                        raise _Dead(HistoryLostError(str(error))) from error
+                    case Failure.LOST:
+                        await self._disconnect()
+                    case Failure.AGAIN | Failure.CONFLICT:
+                        pass
+                    case Failure.NO_PARTITION if await self._made_partitions(batch):
+                        continue
+                    case _:
+                        raise
+                if tries == 0:
+                    log.warning("flush %d got no answer and is sent again: %s", n, error)
+                await asyncio.sleep(_RECONNECT_S[min(tries, len(_RECONNECT_S) - 1)])
+                tries += 1
+            else:
+                self._n = n
+                self.flushes += 1
+                return reply
+
+    async def _made_partitions(self, batch: Batch) -> bool:
+        """Make the partitions that the runs of a batch need; False if their ids are from no sensible time."""
+        now = ids.time_of(ids.new_id()).timestamp()
+        times = [ids.time_of(run).timestamp() for run in batch.runs()]
+        if any(abs(time - now) > _FARTHEST_PARTITION_S for time in times):
+            return False
+        made = await store.ensure_partitions(
+            await self._connected(), self._q, min(times), max(times) + _WEEK_S
+        )
+        return made > 0
+
+    async def _connected(self) -> AsyncConnection:
+        if self._connection is None or self._connection.closed:
+            self._connection = await connect_async(self._url)
+            self._connection.prepare_threshold = 0
+        return self._connection
+
+    async def _disconnect(self) -> None:
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            with contextlib.suppress(DatabaseError, OSError):
+                await connection.close()
+
+
+class _Dead(Exception):
+    def __init__(self, cause: BaseException) -> None:
+        super().__init__(str(cause))
+        self.cause = cause

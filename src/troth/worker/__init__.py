@@ -1,0 +1,1 @@
+"""Processes: joining and leaving a cell, claiming runs, taking over from the dead."""

@@ -1,0 +1,318 @@
+"""One process's place in a cell: its connections, its identity, and, if it executes, its claim loop.
+
+A node is a worker (it claims and executes runs) or a client (it starts runs and waits for them). Both write through the
+same group commit under a worker id. When that id is declared dead, everything in memory is dropped and the node begins
+anew under another one: nothing it held counts any more, and nothing it held is lost.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import os
+import socket
+import time
+from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Any, Self
+from uuid import UUID
+
+from troth.base.clock import Clock
+from troth.journal import store
+from troth.journal.bell import DONE, MAIL, READY, Bell
+from troth.journal.membership import Beat, Heart
+from troth.journal.model import Batch, EndedRun, Reply, RunState, Start
+from troth.journal.writer import Writer
+from troth.store.connect import connect_async, pool_async, pool_blocking
+from troth.store.errors import StoreError
+from troth.store.failure import DatabaseError
+from troth.store.migrate import require_schema
+from troth.worker.claims import Claims
+from troth.worker.reaper import Reaper
+from troth.worker.requests import Requests
+from troth.worker.results import Results
+from troth.workflow.definition import Workflow
+from troth.workflow.engine import Engine
+from troth.workflow.perform import StepPerformer
+from troth.workflow.transact import Transactor
+
+log = logging.getLogger("troth.worker")
+
+CLIENT_LEASE_S = 60.0
+_BEATS_PER_LEASE = 5
+_OWN_CONNECTIONS = 4  # for claims, results, hints and takeovers: steps cannot starve them
+_DAY_S = 86400.0
+_RETRY_S = 0.2
+
+
+@dataclass(frozen=True, slots=True)
+class NodeOptions:
+    """How a node behaves. Times in seconds."""
+
+    concurrency: int = 1000  # runs in memory at once
+    connections: int = 10  # for transaction steps
+    threads: int = 32  # for `def` steps
+    lease_s: float = 5.0  # peers take over after this long without a heartbeat
+    block_limit_s: float = 30.0  # a loop that is blocked for longer gives up its lease
+    drain_s: float = 30.0  # how long running steps may take to end on shutdown
+
+
+class Node:
+    """A worker or a client of one cell. Open it in the event loop that will use it."""
+
+    def __init__(
+        self,
+        url: str,
+        schema: str,
+        cell: int,
+        workflows: Mapping[str, Workflow[Any, Any]],
+        options: NodeOptions,
+        *,
+        executes: bool,
+    ) -> None:
+        self.schema = schema
+        self.options = options
+        self.executes = executes
+        self.clock = Clock()
+        self.q = store.queries(schema)
+        self.pool = pool_async(url, 0, _OWN_CONNECTIONS)
+        self._url = url
+        self._step_pool = pool_async(url, 0, options.connections)
+        self._blocking_step_pool = pool_blocking(url, 0, options.connections)
+        self._threads = ThreadPoolExecutor(options.threads, thread_name_prefix="troth step")
+        self._heart: Heart | None = None
+        self._tasks: set[asyncio.Task[Any]] = set()
+        self._local: set[UUID] = set()  # started and executed here: others need not be told
+        self._housekeeping_due = 0.0
+        self._closing = False
+        self._loop = asyncio.get_running_loop()
+
+        self.writer = Writer(url, schema, self)
+        self.engine = Engine(self.writer, self.clock, self)
+        self._transactor = Transactor(
+            schema, self._step_pool, self._blocking_step_pool, self._threads, self.clock
+        )
+        self.engine.performer = StepPerformer(self.engine, self._transactor, self._threads)
+        self.claims = Claims(
+            self.writer,
+            self.engine,
+            self.clock,
+            self.pool,
+            self.q,
+            workflows,
+            options.concurrency,
+            self._spawn,
+        )
+        self.requests = Requests(
+            self.writer,
+            self.clock,
+            self.pool,
+            self.q,
+            cell,
+            may_execute=self.claims.may_execute,
+            started=self._started,
+        )
+        self.results = Results(schema, self.pool, self.engine.runs.__contains__)
+        self.bell = Bell(url, schema, self.pool, heard=self._heard, missed=self._missed)
+        self._reaper = Reaper(self.pool, self.q, released=self._runs_released)
+
+    # Coming and going -------------------------------------------------------------------------------------------------
+
+    async def open(self) -> Self:
+        """Connect and join. Raises `StoreError` if the database or its schema is not usable."""
+        connection = await connect_async(self._url)
+        try:
+            await require_schema(connection, self.schema)
+        finally:
+            await connection.close()
+        await self.pool.open()
+        await self._step_pool.open()
+        self._blocking_step_pool.open(wait=False)
+        await self._join()
+        if self.executes:
+            await self._housekeep()
+            self.claims.open = True
+            self.bell.open(READY, MAIL, DONE)
+        else:
+            self.bell.open(DONE)
+        return self
+
+    async def _join(self) -> None:
+        lease_s = self.options.lease_s if self.executes else CLIENT_LEASE_S
+        name = f"{socket.gethostname()}:{os.getpid()}"
+        async with self.pool.connection() as connection:
+            worker = await store.register(
+                connection, self.q, name, executes=self.executes, lease_s=lease_s
+            )
+        self._transactor.worker = worker
+        self.writer.open(worker)
+        self._heart = Heart(
+            self._url,
+            self.schema,
+            worker=worker,
+            interval_s=lease_s / _BEATS_PER_LEASE,
+            block_limit_s=self.options.block_limit_s,
+            clock=self.clock,
+            on_beat=self._on_beat,
+            on_fenced=self.fenced,
+        )
+        self._heart.start()
+        log.info("%s %d joined %s", "worker" if self.executes else "client", worker, self.schema)
+
+    def fenced(self, error: BaseException) -> None:
+        """This worker id is dead: forget everything and begin anew (called by the writer and the heart)."""
+        if self._closing or self._heart is None:
+            return
+        log.warning("worker %d was declared dead (%s); beginning anew", self.writer.worker, error)
+        self._heart.stop()
+        self._heart = None
+        self.engine.forget_all()
+        self._local.clear()
+        self._spawn(self._rejoin())
+
+    async def _rejoin(self) -> None:
+        await self.writer.abandon()
+        while self._heart is None:
+            try:
+                await self._join()
+            except (DatabaseError, StoreError, OSError) as error:
+                log.warning("cannot join again yet: %s", error)
+                await asyncio.sleep(_RETRY_S)
+        await self.requests.resubmitting()()
+        self.claims.ask()
+
+    async def close(self) -> None:
+        """Leave: running steps end, the rest is handed over at once, what is pending is made durable."""
+        self._closing = True
+        self.claims.close()
+        if self.executes:
+            await self._drain()
+        await self.writer.close()
+        if self._heart is not None:
+            self._heart.stop()
+        if not self.engine.runs:
+            await self._resign()
+        self.engine.forget_all()
+        self.requests.close()
+        await self.results.close()
+        await self.bell.close()
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await self.pool.close()
+        await self._step_pool.close()
+        await self._loop.run_in_executor(None, self._blocking_step_pool.close)
+        self._threads.shutdown(wait=False, cancel_futures=True)
+
+    async def _drain(self) -> None:
+        self.engine.drain()
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(self.options.drain_s):
+                while self.engine.runs or self.claims.loading:
+                    await self._progress()
+        if self.engine.runs:
+            log.warning("%d runs are left to peers in mid-step", len(self.engine.runs))
+
+    async def _progress(self) -> None:
+        """Wait until a flush has returned, or a moment."""
+        done = asyncio.Event()
+        self.writer.batch.after.append(done.set)
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(0.1):
+                await done.wait()
+
+    async def _resign(self) -> None:
+        with contextlib.suppress(DatabaseError, StoreError, OSError):
+            async with self.pool.connection() as connection:
+                await store.resign(connection, self.q, self.writer.worker)
+                if self.executes:
+                    await connection.execute(self.q.ring, (f"{self.schema}.{READY}", ""))
+
+    # What the journal and the engine say ------------------------------------------------------------------------------
+
+    def flushed(self, batch: Batch, reply: Reply) -> None:
+        """A batch is durable (called by the writer)."""
+        self.requests.flushed(batch, reply)
+        self.engine.flushed(batch, reply)
+        if batch.claim:
+            self.claims.flushed(batch, reply)
+
+    def poisoned(self, run_id: UUID, error: BaseException) -> None:
+        """The database refuses what was to be stored of a run or a message (called by the writer)."""
+        self.requests.poisoned(run_id, error)
+        self.engine.poisoned(run_id, error)
+
+    def _started(self, start: Start, workflow: Workflow[Any, Any]) -> None:
+        if start.claim:
+            self._local.add(start.id)
+            self.engine.activate_started(start, workflow)
+        else:
+            self.released(start.starts_at)
+
+    def ended(self, results: dict[UUID, tuple[str, bytes | None]]) -> None:
+        """Runs have ended, durably (called by the engine)."""
+        for run_id, (state, outcome) in results.items():
+            self.results.ended(EndedRun(run_id, "", RunState(state), outcome))
+            if run_id in self._local:
+                self._local.discard(run_id)
+            else:
+                self.bell.ring(DONE, run_id)
+        self.claims.slots_freed()
+
+    def released(self, wake_at: float | None) -> None:
+        """A run may be claimed at that time, by anybody (called by the engine)."""
+        if wake_at is not None:
+            if wake_at <= self.clock.now() + 1:
+                self.bell.ring(READY)
+            if self.claims.open:
+                self.claims.due_at(wake_at)
+        self.claims.slots_freed()
+
+    # Heartbeats and hints ---------------------------------------------------------------------------------------------
+
+    def _on_beat(self, beat: Beat) -> None:
+        for peer, stopped_at in beat.dead:
+            self._spawn(self._reaper.take_over(peer, stopped_at))
+        for peer in beat.gone:
+            self._spawn(self._reaper.release(peer))
+        if beat.mail:
+            self.engine.look(beat.mail)
+        if beat.due is not None:
+            self.claims.due_at(beat.due)
+        if self.executes and time.monotonic() > self._housekeeping_due:
+            self._spawn(self._housekeep())
+
+    async def _housekeep(self) -> None:
+        """Make the partitions of the coming weeks."""
+        self._housekeeping_due = time.monotonic() + _DAY_S / 4
+        now = self.clock.now()
+        async with self.pool.connection() as connection:
+            await store.ensure_partitions(connection, self.q, now - 7 * _DAY_S, now + 28 * _DAY_S)
+
+    def _heard(self, channel: str, payload: str) -> None:
+        if channel == READY:
+            self.claims.ask()
+        elif channel == MAIL:
+            self.engine.look([UUID(payload)])
+        else:
+            self.results.hint(payload)
+
+    def _missed(self) -> None:
+        self.claims.ask()
+        self.results.missed()
+
+    def _runs_released(self) -> None:
+        self.bell.ring(READY)
+        self.claims.ask()
+
+    def _spawn(self, coroutine: Any) -> None:
+        task = self._loop.create_task(coroutine)
+        self._tasks.add(task)
+        task.add_done_callback(self._finished)
+
+    def _finished(self, task: asyncio.Task[Any]) -> None:
+        self._tasks.discard(task)
+        if not task.cancelled() and (error := task.exception()) is not None:
+            log.warning("in the background: %s: %s", type(error).__name__, error)

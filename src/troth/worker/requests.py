@@ -1,0 +1,250 @@
+"""What a program asks of troth: starts and messages, on their way into the journal.
+
+A request waits here until the flush that carries it has returned. When the worker id that sent it is declared dead, the
+request is settled under the next one: what is found in the database was done, the rest is sent again. A start is
+recognised by its id, which was chosen here; a message of a lost flush may be sent twice, under the same id, once stored.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+from collections.abc import Callable
+from typing import Any
+from uuid import UUID
+
+from troth.base import codec, ids
+from troth.base.clock import Clock
+from troth.base.errors import (
+    ForeignTransactionError,
+    KeyConflictError,
+    RunEndedError,
+    RunNotFoundError,
+)
+from troth.journal import store
+from troth.journal.model import Batch, Reply, Send, Start
+from troth.journal.writer import Writer
+from troth.store.connect import AsyncPool
+from troth.store.errors import StoreError
+from troth.store.failure import DatabaseError
+from troth.store.queries import Queries
+from troth.store.tx import Tx
+from troth.workflow.definition import Workflow
+
+log = logging.getLogger("troth.worker")
+
+_BUSY_KEY_AGAIN_S = 0.01
+_RETRY_S = 0.2
+
+
+class Requests:
+    """The starts and messages of one node."""
+
+    def __init__(
+        self,
+        writer: Writer,
+        clock: Clock,
+        pool: AsyncPool,
+        q: Queries,
+        cell: int,
+        *,
+        may_execute: Callable[[str], bool],
+        started: Callable[[Start, Workflow[Any, Any]], None],
+    ) -> None:
+        """*may_execute(workflow)*: may a run be executed here at once? *started*: a run is durable."""
+        self._writer = writer
+        self._clock = clock
+        self._pool = pool
+        self._q = q
+        self._cell = cell
+        self._may_execute = may_execute
+        self._on_started = started
+        self._starts: dict[UUID, _Starting] = {}
+        self._sends: dict[UUID, tuple[Send, asyncio.Future[None]]] = {}
+        self._identity: str | None = None
+        self._loop = asyncio.get_running_loop()
+
+    # Asking -----------------------------------------------------------------------------------------------------------
+
+    async def start(
+        self, workflow: Workflow[Any, Any], payload: bytes, key: str | None, at: float | None
+    ) -> UUID:
+        """Start a run; its id, or that of the run that has the key. Raises `KeyConflictError`."""
+        now = round(self._clock.now(), 6)
+        start = Start(
+            id=ids.new_id(self._cell),
+            workflow=workflow.name,
+            key=key,
+            input=payload,
+            digest=start_digest(workflow.name, payload),
+            starts_at=now if at is None else round(at, 6),
+            claim=(at is None or at <= now) and self._may_execute(workflow.name),
+        )
+        future: asyncio.Future[tuple[UUID, bool]] = self._loop.create_future()
+        self._starts[start.id] = (start, workflow, future)
+        self._writer.touch().starts.append(start)
+        run_id, same = await future
+        if not same and key is not None:
+            async with self._pool.connection() as connection:
+                found = await store.run_input(connection, self._q, run_id)
+            raise_if_different(key, run_id, found, workflow.name, payload)
+        return run_id
+
+    async def start_in(
+        self,
+        tx: Tx,
+        workflow: Workflow[Any, Any],
+        payload: bytes,
+        key: str | None,
+        at: float | None,
+    ) -> UUID:
+        """Start a run inside the caller's transaction. Raises `KeyConflictError` and `ForeignTransactionError`."""
+        await self._require_own(tx)
+        run_id = ids.new_id(self._cell)
+        digest = start_digest(workflow.name, payload)
+        starts_at = round(self._clock.now() if at is None else at, 6)
+        started = await store.start_run(
+            tx, self._q, run_id, workflow.name, key, payload, digest, starts_at
+        )
+        if not started.same and key is not None:
+            found = await store.run_input(tx, self._q, started.run_id)
+            raise_if_different(key, started.run_id, found, workflow.name, payload)
+        return started.run_id
+
+    async def send(self, run_id: UUID | None, key: str | None, topic: str, payload: bytes) -> None:
+        """Leave a message. Raises `RunEndedError` or `RunNotFoundError`."""
+        send = Send(ids.new_id(self._cell), run_id, key, topic, payload)
+        future: asyncio.Future[None] = self._loop.create_future()
+        self._sends[send.id] = (send, future)
+        self._writer.touch().sends.append(send)
+        await future
+
+    async def send_in(
+        self, tx: Tx, run_id: UUID | None, key: str | None, topic: str, payload: bytes
+    ) -> None:
+        """Leave a message inside the caller's transaction. Raises `RunEndedError` or `RunNotFoundError`."""
+        await self._require_own(tx)
+        send = Send(ids.new_id(self._cell), run_id, key, topic, payload)
+        raise_if_not_sent(send, await store.send_message(tx, self._q, send))
+
+    async def _require_own(self, tx: Tx) -> None:
+        """Raise `ForeignTransactionError` unless *tx* commits together with our schema."""
+        if self._identity is None:
+            async with self._pool.connection() as connection:
+                self._identity = await store.identity(connection, self._q)
+        if await store.identity(tx, self._q) != self._identity:
+            msg = (
+                "this tx is not in the database that holds troth's schema, so the two cannot commit together. "
+                "Pass a connection to the same database, or leave tx= out."
+            )
+            raise ForeignTransactionError(msg)
+
+    # Being answered ---------------------------------------------------------------------------------------------------
+
+    def flushed(self, batch: Batch, reply: Reply) -> None:
+        """A batch is durable: answer whom it concerns."""
+        for start in batch.starts:
+            self._started(start, reply)
+        for send in batch.sends:
+            _, future = self._sends.pop(send.id, (None, None))
+            if future is not None and not future.done():
+                _answer_send(future, send, reply.sent[send.id])
+
+    def _started(self, start: Start, reply: Reply) -> None:
+        if start.id not in self._starts:
+            return
+        if start.key is not None and start.key in reply.busy_keys:
+            self._loop.call_later(_BUSY_KEY_AGAIN_S, self._start_again, self._writer.worker, start)
+            return
+        _, workflow, future = self._starts.pop(start.id)
+        existing = reply.known.get(start.id)
+        if existing is None:
+            self._on_started(start, workflow)
+        if not future.done():
+            future.set_result(existing or (start.id, True))
+
+    def _start_again(self, worker: int, start: Start) -> None:
+        if self._writer.worker == worker and start.id in self._starts:
+            self._writer.touch().starts.append(start)
+
+    def poisoned(self, request_id: UUID, error: BaseException) -> None:
+        """The database refuses to store this request."""
+        for pending in (self._starts.pop(request_id, None), self._sends.pop(request_id, None)):
+            if pending is not None and not pending[-1].done():
+                pending[-1].set_exception(error)
+
+    # A new identity ---------------------------------------------------------------------------------------------------
+
+    def resubmitting(self) -> Callable[[], Any]:
+        """Call it in the moment in which the writer got its new id; what it returns settles what was pending then."""
+        starts = list(self._starts.values())
+        sends = [send for send, _ in self._sends.values()]
+
+        async def resubmit() -> None:
+            known = await self._known([start.id for start, _, _ in starts])
+            for start, _, future in starts:
+                if start.id in known:
+                    self._starts.pop(start.id, None)
+                    if not future.done():
+                        future.set_result((start.id, True))
+                else:
+                    self._writer.touch().starts.append(start)
+            if sends:
+                self._writer.touch().sends.extend(sends)
+
+        return resubmit
+
+    async def _known(self, run_ids: list[UUID]) -> set[UUID]:
+        while run_ids:
+            with contextlib.suppress(DatabaseError, StoreError, OSError):
+                async with self._pool.connection() as connection:
+                    return await store.known_runs(connection, self._q, run_ids)
+            await asyncio.sleep(_RETRY_S)
+        return set()
+
+    def close(self) -> None:
+        """Nobody will answer any more."""
+        for _, sent in self._sends.values():
+            sent.cancel()
+        for _, _, started in self._starts.values():
+            started.cancel()
+
+
+_Starting = tuple[Start, Workflow[Any, Any], "asyncio.Future[tuple[UUID, bool]]"]
+
+
+def start_digest(workflow: str, payload: bytes) -> bytes:
+    """What two starts with the same key must agree in."""
+    return codec.digest(workflow.encode() + b"\0" + payload)
+
+
+def raise_if_different(
+    key: str, run_id: UUID, found: tuple[str, bytes] | None, workflow: str, payload: bytes
+) -> None:
+    """Raise `KeyConflictError` if the run that has the key was another request."""
+    if found is None:
+        return
+    first_workflow, first_payload = found
+    if first_workflow != workflow:
+        raise KeyConflictError(key, run_id, {"workflow": (first_workflow, workflow)})
+    different = codec.differences(first_payload, payload)
+    if different:
+        raise KeyConflictError(key, run_id, different)
+
+
+def raise_if_not_sent(send: Send, status: str) -> None:
+    """Raise `RunEndedError` or `RunNotFoundError` unless the message was left."""
+    if status == "ended":
+        raise RunEndedError(f"run {send.run_id or send.key} has ended; it takes no more messages")
+    if status == "missing":
+        raise RunNotFoundError(f"there is no run {send.run_id or send.key}")
+
+
+def _answer_send(future: asyncio.Future[None], send: Send, status: str) -> None:
+    try:
+        raise_if_not_sent(send, status)
+    except (RunEndedError, RunNotFoundError) as error:
+        future.set_exception(error)
+    else:
+        future.set_result(None)

@@ -1,0 +1,96 @@
+"""Waiting for runs to end: one query for everybody who waits in this process, hurried by a hint."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable
+from uuid import UUID
+
+from troth.journal import store
+from troth.journal.model import EndedRun
+from troth.store.connect import AsyncPool
+from troth.store.errors import StoreError
+from troth.store.failure import DatabaseError
+
+log = logging.getLogger("troth.worker")
+
+SWEEP_S = 2.0  # how often to look when no hint comes
+
+
+class Results:
+    """Who waits for which run."""
+
+    def __init__(self, schema: str, pool: AsyncPool, is_local: Callable[[UUID], bool]) -> None:
+        """*is_local(id)*: is the run in this process's memory, so that its end will be told and need not be asked?"""
+        self._q = store.queries(schema)
+        self._pool = pool
+        self._is_local = is_local
+        self._waiters: dict[UUID, list[asyncio.Future[EndedRun]]] = {}
+        self._hint = asyncio.Event()
+        self._task: asyncio.Task[None] | None = None
+
+    async def wait(self, run_id: UUID) -> EndedRun:
+        """How the run ended. Waits without limit."""
+        future: asyncio.Future[EndedRun] = asyncio.get_running_loop().create_future()
+        self._waiters.setdefault(run_id, []).append(future)
+        if not self._is_local(run_id):
+            self._hint.set()
+        if self._task is None or self._task.done():
+            self._task = asyncio.create_task(self._sweep(), name="troth results")
+        try:
+            return await future
+        finally:
+            waiting = self._waiters.get(run_id, [])
+            if future in waiting:
+                waiting.remove(future)
+                if not waiting:
+                    del self._waiters[run_id]
+
+    def ended(self, run: EndedRun) -> None:
+        """This run has ended, durably."""
+        for future in self._waiters.pop(run.id, ()):
+            if not future.done():
+                future.set_result(run)
+
+    def hint(self, payload: str) -> None:
+        """Some runs have ended elsewhere: their ids, or '*'."""
+        if self._waiters and (
+            payload == "*"
+            or any(UUID(text) in self._waiters for text in payload.split(",") if text)
+        ):
+            self._hint.set()
+
+    def missed(self) -> None:
+        """Hints may have been lost."""
+        if self._waiters:
+            self._hint.set()
+
+    async def close(self) -> None:
+        """Stop looking; whoever still waits is cancelled."""
+        if self._task is not None:
+            self._task.cancel()
+            await asyncio.gather(self._task, return_exceptions=True)
+        for waiting in self._waiters.values():
+            for future in waiting:
+                future.cancel()
+
+    async def _sweep(self) -> None:
+        while self._waiters:
+            try:
+                async with asyncio.timeout(SWEEP_S):
+                    await self._hint.wait()
+            except TimeoutError:
+                pass
+            self._hint.clear()
+            asked = [run_id for run_id in self._waiters if not self._is_local(run_id)]
+            if not asked:
+                continue
+            try:
+                async with self._pool.connection() as connection:
+                    ended = await store.ended_runs(connection, self._q, asked)
+            except (DatabaseError, StoreError, OSError) as error:
+                log.info("results cannot be read: %s", error)
+                continue
+            for run in ended:
+                self.ended(run)

@@ -1,0 +1,5 @@
+"""Workflows: definitions, replay, and the engine that moves runs forward.
+
+A run is a function that is executed again from its journal: `runloop` makes that deterministic, `run` replays,
+`engine` records, `perform` and `transact` run the bodies of steps.
+"""

@@ -1,0 +1,127 @@
+"""What workflow code may ask for besides its steps: time, chance, sleep and messages. All of it replays.
+
+`now`, `uuid` and `random` cost nothing: they are derived from what is recorded anyway.
+"""
+
+from __future__ import annotations
+
+import contextvars
+import hashlib
+import logging
+import random as _random
+from collections.abc import Coroutine
+from datetime import UTC, datetime, timedelta
+from typing import Any, TypeVar, overload
+from uuid import UUID
+
+from troth.base.codec import Codec
+from troth.base.errors import NotInRunError, UsageError
+from troth.workflow.run import ReceiveCall, SleepCall, TimedOut
+from troth.workflow.runloop import Branch, current_branch
+
+T = TypeVar("T")
+
+# (run id, path) of the step whose body runs in this context; for logging and for error messages.
+step_context: contextvars.ContextVar[tuple[UUID, str] | None] = contextvars.ContextVar(
+    "troth_step", default=None
+)
+
+
+def now() -> datetime:
+    """The time of the latest result that this workflow was told, in UTC: it stands still between steps."""
+    return datetime.fromtimestamp(_branch("now").run.now_s, UTC)
+
+
+def uuid() -> UUID:
+    """A random-looking UUID that a replay gives again."""
+    return UUID(bytes=_seed("uuid")[:16], version=4)
+
+
+def random() -> _random.Random:
+    """A generator of random numbers that a replay seeds alike. Not for secrets."""
+    return _random.Random(_seed("random"))  # noqa: S311
+
+
+def sleep(duration: timedelta | float) -> Coroutine[Any, Any, None]:
+    """Wait, for seconds or a year: a long wait costs a row and no memory."""
+    seconds = _seconds(duration)
+    branch = _branch("sleep")
+    return branch.run.awaited(SleepCall(branch.path("sleep"), seconds, branch.run.loop))
+
+
+@overload
+def receive(
+    topic: str, kind: type[T], *, timeout: timedelta | float
+) -> Coroutine[Any, Any, T | TimedOut]: ...
+@overload
+def receive(topic: str, kind: type[T], *, timeout: None = None) -> Coroutine[Any, Any, T]: ...
+@overload
+def receive(
+    topic: str, *, timeout: timedelta | float | None = None
+) -> Coroutine[Any, Any, Any]: ...
+def receive(
+    topic: str, kind: Any = Any, *, timeout: timedelta | float | None = None
+) -> Coroutine[Any, Any, Any]:
+    """The next message of *topic* that was sent to this run, as a *kind*; `TimedOut` if none comes in time.
+
+    The message may have been sent before this call, and before the run was started.
+    """
+    check_topic(topic)
+    branch = _branch("receive")
+    run = branch.run
+    return run.awaited(
+        ReceiveCall(
+            branch.path(f"receive.{topic}"),
+            topic,
+            Codec(kind, where=f"a message of {topic}"),
+            None if timeout is None else _seconds(timeout),
+            run.loop,
+        )
+    )
+
+
+def check_topic(topic: str) -> None:
+    """Raise `UsageError` for a topic that cannot be one."""
+    if (
+        not topic
+        or len(topic) > 100
+        or not topic.replace("-", "").replace(".", "").replace("_", "").isalnum()
+    ):
+        msg = f"{topic!r} cannot be a topic: up to 100 letters, digits, '_', '-' and '.'"
+        raise UsageError(msg)
+
+
+class RunContextFilter(logging.Filter):
+    """Gives every log record `run` and `step`: the run and the step it was written in, or '-'."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """Add the two attributes; never drops a record."""
+        step = step_context.get()
+        branch = current_branch.get()
+        run = step[0] if step else branch.run.id if branch else None
+        record.run = str(run) if run else "-"
+        record.step = step[1] if step else "-"
+        return True
+
+
+def _branch(what: str) -> Branch:
+    branch = current_branch.get()
+    if branch is None:
+        msg = f"troth.{what} belongs into workflow code; here, use the ordinary thing"
+        raise NotInRunError(msg)
+    return branch
+
+
+def _seed(name: str) -> bytes:
+    branch = _branch(name)
+    return hashlib.blake2b(
+        branch.run.id.bytes + branch.path(name).encode(), digest_size=32
+    ).digest()
+
+
+def _seconds(duration: timedelta | float) -> float:
+    seconds = duration.total_seconds() if isinstance(duration, timedelta) else float(duration)
+    if not 0 <= seconds < 10**10:
+        msg = f"a wait of {duration!r} is not possible"
+        raise UsageError(msg)
+    return seconds

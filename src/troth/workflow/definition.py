@@ -1,0 +1,137 @@
+"""What the decorators make: workflows and the three kinds of step, with the types of the functions they wrap.
+
+A definition knows how to store its arguments and result, and what its author promised about failures. It holds no
+connection and no run. Called inside a workflow it makes a recorded call; called elsewhere it raises.
+"""
+
+from __future__ import annotations
+
+import inspect
+import re
+from collections.abc import Callable, Coroutine
+from datetime import timedelta
+from enum import Enum
+from typing import Any, Generic, Literal, ParamSpec, TypeVar
+
+from troth.base.backoff import NO_RETRY, Retry
+from troth.base.codec import Arguments, Codec, hints_of
+from troth.base.errors import NotInRunError, UsageError
+from troth.effect.model import Delivery, EffectRules, Provider
+from troth.workflow.runloop import current_branch
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+Isolation = Literal["read committed", "repeatable read", "serializable"]
+Errors = type[Exception] | tuple[type[Exception], ...]
+
+_NAME = re.compile(r"[A-Za-z_][\w.\-]{0,119}")
+
+
+class StepKind(Enum):
+    """The three kinds of step."""
+
+    STEP = "step"  # pure or read-only: may run again
+    TRANSACTION = "transaction"  # database work: exactly once
+    EFFECT = "effect"  # consequences outside the database
+
+
+class Definition(Generic[P, R]):
+    """A function that is recorded: its name, and how its arguments and result are stored."""
+
+    def __init__(
+        self, function: Callable[..., Any], *, name: str | None, fails_on: Errors, injected: int
+    ) -> None:
+        self.function = function
+        self.name = name or function.__name__
+        if not _NAME.fullmatch(self.name):
+            msg = f"{self.name!r} cannot name a step or workflow: letters, digits, _ . - only"
+            raise UsageError(msg)
+        self.fails_on = fails_on if isinstance(fails_on, tuple) else (fails_on,)
+        self.is_async = inspect.iscoroutinefunction(function)
+        self.arguments = Arguments(function, skip=injected)
+        self.result = Codec(
+            hints_of(function).get("return", Any), where=f"the result of {self.name}"
+        )
+        self.__wrapped__ = function
+        self.__name__ = self.name
+        self.__doc__ = function.__doc__
+        self.__module__ = function.__module__
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__.lower()} {self.name}>"
+
+
+class StepDefinition(Definition[P, R]):
+    """A step of any of the three kinds."""
+
+    def __init__(
+        self,
+        function: Callable[..., Any],
+        kind: StepKind,
+        *,
+        name: str | None = None,
+        fails_on: Errors = (),
+        retry: Retry = NO_RETRY,
+        isolation: Isolation = "read committed",
+        effect: EffectRules | None = None,
+    ) -> None:
+        super().__init__(
+            function, name=name, fails_on=fails_on, injected=0 if kind is StepKind.STEP else 1
+        )
+        self.kind = kind
+        self.retry = retry
+        self.isolation = isolation
+        self._effect = effect
+
+    @property
+    def effect(self) -> EffectRules:
+        """How it may be sent; only of an effect."""
+        assert self._effect is not None
+        return self._effect
+
+    def __call__(self, *args: P.args, **kwargs: P.kwargs) -> Coroutine[Any, Any, R]:
+        """Make a recorded call. Its identity is fixed now, its work begins when it is awaited.
+
+        Raises `NotInRunError` outside a workflow, `UsageError` for wrong arguments and `PayloadError` for arguments
+        that cannot be stored.
+        """
+        branch = current_branch.get()
+        if branch is None:
+            msg = (
+                f"{self.name} is a {self.kind.value}: it can be called only by workflow code, not from outside or from "
+                f"inside another step. To run its body alone, call {self.name}.__wrapped__."
+            )
+            raise NotInRunError(msg)
+        encoded = self.arguments.encode(args, kwargs)
+        return branch.run.call(branch.path(self.name), self, encoded)
+
+
+class Workflow(Definition[P, R]):
+    """The function that a run executes."""
+
+    def __call__(self, *args: P.args, **kwargs: P.kwargs) -> Coroutine[Any, Any, R]:  # noqa: ARG002
+        """Not yet possible: a workflow is started with `troth.start`. Raises `UsageError`."""
+        msg = f"{self.name} is a workflow: start it with troth.start({self.name}, …)"
+        raise UsageError(msg)
+
+
+def effect_rules(
+    name: str,
+    *,
+    provider: Provider | None,
+    delivery: Delivery | None,
+    timeout: float | timedelta,
+) -> EffectRules:
+    """The rules of one effect. Raises `UsageError` when nothing says whether it may be repeated."""
+    timeout_s = timeout.total_seconds() if isinstance(timeout, timedelta) else float(timeout)
+    if timeout_s <= 0:
+        msg = f"effect {name}: the timeout must be greater than 0, not {timeout_s}"
+        raise UsageError(msg)
+    if (provider is None or provider.key_lifetime is None) and delivery is None:
+        msg = (
+            f"effect {name}: when its outcome is unknown, may it be sent again? Give a provider with a key_lifetime, or "
+            'say delivery="at_most_once" (never again; in doubt instead) or delivery="at_least_once" (twice does no harm)'
+        )
+        raise UsageError(msg)
+    return EffectRules(provider, delivery, timeout_s)

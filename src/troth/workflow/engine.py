@@ -1,0 +1,420 @@
+"""The engine: moves the runs of one process forward, and says what became of them.
+
+It is driven from three sides: runs that have something new (`_turn`), the journal writer (`flushed`, `poisoned`), and
+whoever claims runs for it (`activate`). It decides nothing about processes, leases or timers of claims: that is the
+worker's. It runs no user code itself: bodies of steps are performed by `Performer`.
+
+A result is delivered to the workflow at once, before it is durable. That is safe, since workflow code has no effects:
+it only leads to the next calls, and those begin when the flush that carries the result has returned. So the intent of
+the next effect, or the end of the run, travels in the same commit as the result before it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections import deque
+from collections.abc import Callable, Iterable
+from typing import Any, Protocol
+from uuid import UUID
+
+from troth.base import codec
+from troth.base.clock import Clock
+from troth.base.errors import PayloadError
+from troth.journal.model import (
+    CANCEL_TOPIC,
+    Batch,
+    ClaimedRun,
+    End,
+    Entry,
+    Kind,
+    Message,
+    Reason,
+    Release,
+    Reply,
+    RunState,
+    Start,
+)
+from troth.journal.writer import Writer
+from troth.workflow.definition import Workflow
+from troth.workflow.failures import describe, encode_answer, is_answer
+from troth.workflow.run import ActiveRun, CallState, Parked, PendingCall, ReceiveCall
+
+log = logging.getLogger("troth.workflow")
+
+HOLD_S = 1.0  # a run that waits for less than this stays in memory
+_BUSY_AGAIN_S = 0.02  # somebody's transaction holds the run: ask again
+
+
+class Performer(Protocol):
+    """Does what calls ask for."""
+
+    def perform(self, run: ActiveRun, call: PendingCall) -> None:
+        """Begin; the answer comes by `Engine.answer`, `Engine.wait` or `Engine.park`."""
+
+
+class Host(Protocol):
+    """Whom the engine tells about things that are not its business."""
+
+    def ended(self, results: dict[UUID, tuple[str, bytes | None]]) -> None:
+        """These runs have ended, durably, in these states and with these outcomes."""
+
+    def released(self, wake_at: float | None) -> None:
+        """A run was let go of; it may be claimed again at that time (None: when it is woken)."""
+
+
+class Engine:
+    """The runs that this process has in memory. Everything happens in one event loop."""
+
+    def __init__(self, writer: Writer, clock: Clock, host: Host) -> None:
+        self.writer = writer
+        self.clock = clock
+        self._host = host
+        self.performer: Performer | None = None
+        self.runs: dict[UUID, ActiveRun] = {}
+        self.draining = False
+        self._dirty: deque[ActiveRun] = deque()
+        self._turning = False
+        self._loop = asyncio.get_running_loop()
+
+    # Runs come --------------------------------------------------------------------------------------------------------
+
+    def activate(self, claimed: ClaimedRun, workflow: Workflow[Any, Any]) -> None:
+        """Take up a run that this process owns."""
+        run = ActiveRun(claimed, workflow, self.schedule)
+        self.runs[run.id] = run
+        try:
+            run.begin()
+        except PayloadError as error:
+            self.park(run, Reason.POISON, {"at": "the input", "message": str(error)})
+        self.schedule(run)
+
+    def activate_started(self, start: Start, workflow: Workflow[Any, Any]) -> None:
+        """Take up a run that this process has just started for itself."""
+        self.activate(
+            ClaimedRun(start.id, start.workflow, start.key, start.input, 1, start.starts_at, []),
+            workflow,
+        )
+
+    def forget_all(self) -> None:
+        """This worker was declared dead: nothing in memory counts any more."""
+        runs, self.runs = list(self.runs.values()), {}
+        self._dirty.clear()
+        for run in runs:
+            run.dispose()
+
+    def drain(self) -> None:
+        """Begin nothing new; hand every run over as soon as its running steps have ended."""
+        self.draining = True
+        for run in self.runs.values():
+            self.schedule(run)
+
+    # Runs move --------------------------------------------------------------------------------------------------------
+
+    def schedule(self, run: ActiveRun) -> None:
+        """Something about this run is new. Must be called in the event loop."""
+        if not run.dirty:
+            run.dirty = True
+            self._dirty.append(run)
+            if not self._turning:
+                self._turning = True
+                self._loop.call_soon(self._turn)
+
+    def _turn(self) -> None:
+        # Called by the loop itself, not in a task, so that a run's loop may be entered.
+        while self._dirty:
+            run = self._dirty.popleft()
+            run.dirty = False
+            if run.releasing or run.id not in self.runs:
+                continue
+            try:
+                self._advance(run)
+            except Exception as error:
+                log.exception("run %s: a defect of troth", run.id)
+                self.park(run, Reason.BUG, describe(error))
+                self._let_go_parked(run)
+        self._turning = False
+
+    def _advance(self, run: ActiveRun) -> None:
+        calls: list[PendingCall] = []
+        if run.parked is None:
+            try:
+                calls = run.advance()
+            except Parked as parked:
+                run.parked = parked
+        if run.parked is not None:
+            self._let_go_parked(run)
+        elif run.main is not None and run.main.done():
+            if run.finished:
+                self._end(run)
+        elif self.draining:
+            run.new.extend(calls)
+            if run.quiet:
+                self._release(run, RunState.READY, self.clock.now())
+        else:
+            self._perform(run, calls)
+
+    def _perform(self, run: ActiveRun, calls: list[PendingCall]) -> None:
+        assert self.performer is not None
+        for call in calls:
+            call.state = CallState.BUSY
+            self.performer.perform(run, call)
+        if run.resting:
+            self._rest(run)
+        if not run.releasing and run.unread():
+            self.look([run.id])
+
+    def _rest(self, run: ActiveRun) -> None:
+        """Nothing but time or messages moves this run: keep it for a moment, or let go of its memory."""
+        if any(call.pinned for call in run.calls.values()):
+            return
+        dues = [call.due for call in run.calls.values() if call.due is not None]
+        due = min(dues, default=None)
+        if due is not None and due - self.clock.now() < HOLD_S:
+            return
+        self._release(run, RunState.WAITING, due)
+
+    def when_durable(self, run: ActiveRun, act: Callable[[], None]) -> None:
+        """Do this when everything that the journal was told about this run is durable."""
+        batch = run.last_batch
+        if batch is None or batch.done:
+            act()
+        else:
+            batch.after.append(act)
+
+    # What performers report -------------------------------------------------------------------------------------------
+
+    def note(
+        self, run: ActiveRun, call: PendingCall, kind: Kind, attempt: int, payload: bytes | None
+    ) -> None:
+        """Record something about a call that is not its answer."""
+        entry = Entry(
+            run.id, call.path, kind, attempt, None, None, call.digest, payload, self._now()
+        )
+        self._record(run, entry)
+        run.recorded.setdefault(call.path, []).append(entry)
+
+    def answer(
+        self,
+        run: ActiveRun,
+        call: PendingCall,
+        payload: bytes,
+        value: Any,
+        error: BaseException | None = None,
+        *,
+        ok: bool = True,
+    ) -> None:
+        """Record the answer to a call, and deliver it."""
+        seq, at = run.take_seq(), self._now()
+        self._record(
+            run, Entry(run.id, call.path, Kind.RESULT, 0, seq, ok, call.digest, payload, at)
+        )
+        run.settle(seq, call, value, error, at)
+
+    def wait(
+        self,
+        run: ActiveRun,
+        call: PendingCall,
+        due: float | None,
+        resume: Callable[[], None],
+        *,
+        pinned: bool = False,
+    ) -> None:
+        """The call waits until *due* (None: for a message only), then *resume* goes on with it."""
+        call.state = CallState.WAITING
+        call.due, call.resume, call.pinned = due, resume, pinned
+        if due is not None:
+
+            def wake() -> None:
+                call.state = CallState.BUSY
+                call.pinned = False
+                if run.id in self.runs and not run.releasing:
+                    resume()
+
+            call.timer = self._loop.call_later(max(0.0, due - self.clock.now()), wake)
+        self.schedule(run)
+
+    def park(self, run: ActiveRun, reason: Reason, detail: dict[str, Any]) -> None:
+        """This run needs a person. What it has under way is let finish first."""
+        if run.parked is None:
+            run.parked = Parked(reason, detail)
+        self.schedule(run)
+
+    def _record(self, run: ActiveRun, entry: Entry) -> None:
+        batch = self.writer.touch()
+        batch.entries.append(entry)
+        run.last_batch = batch
+
+    def _now(self) -> float:
+        return round(
+            self.clock.now(), 6
+        )  # as the database stores it, so that a replay reads the same
+
+    # Messages ---------------------------------------------------------------------------------------------------------
+
+    def look(self, ids: Iterable[UUID]) -> Batch:
+        """Read the messages of these runs with the next flush, which is returned."""
+        batch = self.writer.touch()
+        batch.looks.extend(run_id for run_id in ids if run_id in self.runs)
+        return batch
+
+    def _hear(self, run: ActiveRun, messages: list[Message]) -> None:
+        """Give messages to who waits for them; the rest stays in the database."""
+        for message in messages:
+            if message.topic == CANCEL_TOPIC:
+                self._heard(run, message)
+                if not run.cancelled:
+                    seq = run.cancel(at := self._now())
+                    self._record(
+                        run,
+                        Entry(
+                            run.id,
+                            CANCEL_TOPIC,
+                            Kind.RESULT,
+                            0,
+                            seq,
+                            True,
+                            None,
+                            message.payload,
+                            at,
+                        ),
+                    )
+                continue
+            receivers = run.receivers(message.topic)
+            if receivers:
+                self._receive(run, receivers[0], message)
+
+    def _receive(self, run: ActiveRun, call: ReceiveCall, message: Message) -> None:
+        try:
+            value = call.kind.decode(message.payload)
+        except PayloadError as error:
+            self.park(run, Reason.POISON, {"at": call.path, "message": str(error)})
+            return
+        self._heard(run, message)
+        self.answer(run, call, message.payload, value)
+
+    def _heard(self, run: ActiveRun, message: Message) -> None:
+        batch = self.writer.touch()
+        batch.heard.append(message.id)
+        run.last_batch = batch
+
+    # Runs go ----------------------------------------------------------------------------------------------------------
+
+    def _end(self, run: ActiveRun) -> None:
+        assert run.main is not None
+        state, outcome = RunState.SUCCEEDED, None
+        error = asyncio.CancelledError() if run.main.cancelled() else run.main.exception()
+        try:
+            if run.cancelled:
+                state = RunState.CANCELLED
+            elif error is None:
+                outcome = run.workflow.result.encode(run.main.result())
+            elif is_answer(error, run.workflow.fails_on):
+                state, outcome = RunState.FAILED, encode_answer(error, run.workflow.fails_on)
+            else:
+                run.parked = Parked(Reason.BUG, {"at": "the workflow", **describe(error)})
+        except PayloadError as unstorable:
+            run.parked = Parked(Reason.POISON, {"at": "the result", "message": str(unstorable)})
+        if run.parked is not None:
+            self._let_go_parked(run)
+            return
+        run.releasing = True
+        self.writer.touch().ends.append(End(run.id, state, outcome, final=run.cancelled))
+
+    def _let_go_parked(self, run: ActiveRun) -> None:
+        if run.parked is None or run.releasing:
+            return
+        if any(call.state is CallState.BUSY for call in run.calls.values()):
+            return  # let it finish, and record what it finds
+        log.warning(
+            "run %s (%s) needs attention: %s: %s",
+            run.id, run.workflow.name, run.parked.reason, run.parked.detail.get("message"),
+        )  # fmt: skip
+        self._release(run, RunState.ATTENTION, None)
+
+    def _release(self, run: ActiveRun, state: RunState, wake_at: float | None) -> None:
+        run.releasing = True
+        parked = run.parked
+        self.writer.touch().releases.append(
+            Release(
+                run.id,
+                state,
+                wake_at,
+                parked.reason.value if parked else None,
+                codec.encode(parked.detail) if parked else None,
+                run.listens_to() if state is RunState.WAITING else None,
+            )
+        )
+
+    # What the journal says --------------------------------------------------------------------------------------------
+
+    def flushed(self, batch: Batch, reply: Reply) -> None:
+        """A batch is durable."""
+        if batch.ends:
+            self._after_ends(batch, reply)
+        if batch.releases:
+            self._after_releases(batch, reply)
+        for run_id in reply.kept:
+            run = self.runs.get(run_id)
+            if run is not None:
+                self._hear(run, reply.mail.get(run_id, []))
+
+    def _after_ends(self, batch: Batch, reply: Reply) -> None:
+        ended: dict[UUID, tuple[str, bytes | None]] = {}
+        for end in batch.ends:
+            run = self.runs.get(end.run_id)
+            if run is None:
+                continue
+            if end.run_id in reply.cancelled:
+                # It was asked to stop before it could say that it was done.
+                run.cancelled = True
+                self.writer.touch().ends.append(
+                    End(end.run_id, RunState.CANCELLED, None, final=True)
+                )
+            elif end.run_id in reply.busy_runs:
+                self._loop.call_later(_BUSY_AGAIN_S, self._again, self.writer.worker, end)
+            else:
+                run.dispose()
+                del self.runs[end.run_id]
+                ended[end.run_id] = (end.state, end.outcome)
+        if ended:
+            self._host.ended(ended)
+
+    def _after_releases(self, batch: Batch, reply: Reply) -> None:
+        for release in batch.releases:
+            run = self.runs.get(release.run_id)
+            if run is None:
+                continue
+            if release.run_id in reply.kept:
+                run.releasing = False
+                self.schedule(run)
+            elif release.run_id in reply.busy_runs:
+                self._loop.call_later(_BUSY_AGAIN_S, self._again, self.writer.worker, release)
+            else:
+                del self.runs[release.run_id]
+                run.dispose()
+                self._host.released(release.wake_at)
+
+    def _again(self, worker: int, item: End | Release) -> None:
+        if self.writer.worker != worker or item.run_id not in self.runs:
+            return
+        batch = self.writer.touch()
+        if isinstance(item, End):
+            batch.ends.append(item)
+        else:
+            batch.releases.append(item)
+
+    def poisoned(self, run_id: UUID, error: BaseException) -> None:
+        """The database refuses what was to be recorded of this run."""
+        run = self.runs.get(run_id)
+        if run is None:
+            return
+        run.releasing = False
+        run.parked = Parked(
+            Reason.POISON, {"message": f"the database refuses an entry of this run: {error}"}
+        )
+        for task in run.tasks:
+            task.cancel()
+        for call in run.calls.values():
+            call.state = CallState.SETTLED
+        self._let_go_parked(run)

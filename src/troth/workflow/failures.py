@@ -1,0 +1,74 @@
+"""Business answers that travel as exceptions: how they are stored, restored and told from bugs.
+
+An exception is a business answer when the author declared it (`fails_on=`) or raised `Refused`. Everything else is a
+bug: it is never stored as an answer.
+"""
+
+from __future__ import annotations
+
+import traceback
+from collections.abc import Iterable
+from typing import Any
+
+from troth.base import codec
+from troth.base.errors import PayloadError, Refused
+
+_ANSWER = "__troth_answer__"
+
+
+def is_answer(error: BaseException, declared: tuple[type[Exception], ...]) -> bool:
+    """Is this exception a business answer for whoever declared these types? A group is, if all its members are."""
+    if isinstance(error, (Refused, *declared)) or getattr(error, _ANSWER, False):
+        return True
+    return isinstance(error, BaseExceptionGroup) and all(
+        is_answer(member, declared) for member in error.exceptions
+    )
+
+
+def name_of(kind: type[BaseException]) -> str:
+    """How the type of an exception is written down."""
+    return f"{kind.__module__}.{kind.__qualname__}"
+
+
+def encode_answer(error: BaseException, declared: tuple[type[Exception], ...]) -> bytes:
+    """An answer as JSON: its type, the declared type that covers it, its message and its arguments."""
+    while isinstance(error, BaseExceptionGroup) and not isinstance(error, (Refused, *declared)):
+        error = error.exceptions[0]  # several answers at once: the first one is told
+    covering = next((kind for kind in declared if isinstance(error, kind)), Refused)
+    answer: dict[str, Any] = {
+        "type": name_of(type(error)),
+        "declared": name_of(covering),
+        "message": str(error),
+    }
+    try:
+        return codec.encode(answer | {"args": error.args})
+    except PayloadError:
+        return codec.encode(answer | {"args": [str(error)]})
+
+
+def restore_answer(payload: bytes | memoryview, kinds: Iterable[type[Exception]]) -> Exception:
+    """The exception that was stored, of its own type if that is among *kinds*, else of the declared one, else `Refused`."""
+    stored = codec.decode(payload)
+    by_name = {name_of(kind): kind for kind in kinds}
+    kind = by_name.get(stored["type"]) or by_name.get(stored["declared"]) or Refused
+    try:
+        error = kind(*stored["args"])
+    except TypeError:  # its constructor wants something else than its args
+        error = kind.__new__(kind)
+        error.args = (stored["message"],)
+    setattr(error, _ANSWER, True)
+    return error
+
+
+def describe(error: BaseException) -> dict[str, Any]:
+    """A bug, for the attention list: type, message and traceback without troth's own frames."""
+    frames = [
+        frame
+        for frame in traceback.extract_tb(error.__traceback__)
+        if "/troth/workflow/" not in frame.filename and "/asyncio/" not in frame.filename
+    ]
+    return {
+        "type": name_of(type(error)),
+        "message": str(error),
+        "traceback": "".join(traceback.format_list(frames)),
+    }

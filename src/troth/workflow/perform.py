@@ -1,0 +1,211 @@
+"""Performs calls: runs the bodies of steps, sleeps and receives, and tells the engine what came out.
+
+Transactions and effects have files of their own. An attempt that ended without an answer is a row,
+and the wait until the next one is kept by the journal, not by memory: it survives the worker.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextvars
+import functools
+import logging
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+from troth.base import codec
+from troth.base.errors import PayloadError
+from troth.journal.model import Entry, Kind, Reason
+from troth.workflow.context import step_context
+from troth.workflow.definition import StepDefinition, StepKind
+from troth.workflow.effects import Effects
+from troth.workflow.engine import Engine
+from troth.workflow.failures import describe, encode_answer, is_answer
+from troth.workflow.run import (
+    ActiveRun,
+    CallState,
+    PendingCall,
+    ReceiveCall,
+    SleepCall,
+    TimedOut,
+    forgiven,
+)
+from troth.workflow.transact import Transactor
+
+log = logging.getLogger("troth.workflow")
+
+
+class StepPerformer:
+    """Performs every kind of call for one engine."""
+
+    def __init__(self, engine: Engine, transactor: Transactor, threads: ThreadPoolExecutor) -> None:
+        self._engine = engine
+        self._transactor = transactor
+        self._effects = Effects(engine, self)
+        self._threads = threads
+        self._loop = asyncio.get_running_loop()
+
+    def perform(self, run: ActiveRun, call: PendingCall) -> None:
+        """Begin a call. Whatever it does to the world, it does when the journal is durable up to here."""
+        if isinstance(call, SleepCall):
+            self._sleep(run, call)
+        elif isinstance(call, ReceiveCall):
+            self._receive(run, call)
+        else:
+            assert call.definition is not None
+            match call.definition.kind:
+                case StepKind.STEP:
+                    self._next_attempt(run, call, call.definition, self._step)
+                case StepKind.TRANSACTION:
+                    self._next_attempt(run, call, call.definition, self._transaction)
+                case StepKind.EFFECT:
+                    self._effects.go_on(run, call, call.definition)
+
+    # Time and messages -----------------------------------------------------------------------------------------------
+
+    def _sleep(self, run: ActiveRun, call: SleepCall) -> None:
+        due = self._deadline(run, call, call.seconds)
+        assert due is not None
+        self._engine.wait(run, call, due, lambda: self._engine.answer(run, call, b"null", None))
+
+    def _receive(self, run: ActiveRun, call: ReceiveCall) -> None:
+        due = self._deadline(run, call, call.timeout_s)
+        self._engine.wait(run, call, due, lambda: self._timed_out(run, call))
+
+    def _timed_out(self, run: ActiveRun, call: ReceiveCall) -> None:
+        def nothing_came() -> None:
+            if call.state is not CallState.SETTLED and run.id in self._engine.runs:
+                self._engine.answer(run, call, b"null", TimedOut(), ok=False)
+
+        # A last look: a message that came in time counts, even if nobody rang.
+        self._engine.look([run.id]).after.append(nothing_came)
+
+    def _deadline(self, run: ActiveRun, call: PendingCall, seconds: float | None) -> float | None:
+        """When the wait ends, in database time; fixed when it begins, and kept."""
+        for entry in run.entries(call.path, Kind.WAIT):
+            deadline: float | None = codec.decode(entry.payload or b"null")
+            return deadline
+        due = None if seconds is None else self._engine.clock.now() + seconds
+        self._engine.note(run, call, Kind.WAIT, 0, codec.encode(due))
+        return due
+
+    # Attempts --------------------------------------------------------------------------------------------------------
+
+    def _next_attempt(
+        self,
+        run: ActiveRun,
+        call: PendingCall,
+        definition: StepDefinition[Any, Any],
+        body: Callable[[ActiveRun, PendingCall, StepDefinition[Any, Any], int], Any],
+    ) -> None:
+        """Begin an attempt, or wait until it is time for it."""
+        failed = run.entries(call.path, Kind.ATTEMPT)
+        due = _due_of(failed)
+        begin = functools.partial(self.spawn, run, body, run, call, definition, len(failed) + 1)
+        if due is not None and due > self._engine.clock.now():
+            self._engine.wait(run, call, due, begin)
+        else:
+            self._engine.when_durable(run, begin)
+
+    def spawn(self, run: ActiveRun, body: Callable[..., Any], *args: Any) -> None:
+        task = self._loop.create_task(body(*args))
+        run.tasks.add(task)
+        task.add_done_callback(run.tasks.discard)
+
+    async def _step(
+        self, run: ActiveRun, call: PendingCall, definition: StepDefinition[Any, Any], attempt: int
+    ) -> None:
+        try:
+            value = await self.invoke(run, call, definition, None)
+        except Exception as error:  # noqa: BLE001  (decided by what the author declared)
+            self._failed(run, call, definition, attempt, error)
+        else:
+            self.succeeded(run, call, definition, value)
+
+    async def _transaction(
+        self, run: ActiveRun, call: PendingCall, definition: StepDefinition[Any, Any], attempt: int
+    ) -> None:
+        try:
+            await self._transactor.transact(run, call, definition)
+        except Exception as error:  # noqa: BLE001  (decided by what the author declared)
+            self._failed(run, call, definition, attempt, error)
+
+    def succeeded(
+        self, run: ActiveRun, call: PendingCall, definition: StepDefinition[Any, Any], value: Any
+    ) -> None:
+        try:
+            payload = definition.result.encode(value)
+            value = definition.result.echo(value, payload)
+        except PayloadError as error:
+            self._engine.park(run, Reason.POISON, {"at": call.path, "message": str(error)})
+            self.settled_without_answer(run, call)
+        else:
+            self._engine.answer(run, call, payload, value)
+
+    def _failed(
+        self,
+        run: ActiveRun,
+        call: PendingCall,
+        definition: StepDefinition[Any, Any],
+        attempt: int,
+        error: Exception,
+    ) -> None:
+        """A body raised: a business answer, a reason to try again, or a bug."""
+        if is_answer(error, definition.fails_on):
+            self.answered_no(run, call, definition, error)
+            return
+        allowed = attempt - forgiven(run, call)
+        wait_s = definition.retry.wait_s(allowed)
+        detail = {"at": call.path, "attempt": attempt, **describe(error)}
+        if wait_s is not None:
+            due = self._engine.clock.now() + wait_s
+            self._engine.note(
+                run, call, Kind.ATTEMPT, attempt, codec.encode({**detail, "due": due})
+            )
+            log.warning("%s of run %s failed, attempt %d: %r", call.path, run.id, attempt, error)
+            self.perform(run, call)
+            return
+        exhausted = definition.retry.attempts > 1
+        if exhausted:
+            self._engine.note(run, call, Kind.ATTEMPT, attempt, codec.encode(detail))
+        self._engine.park(run, Reason.RETRIES_EXHAUSTED if exhausted else Reason.BUG, detail)
+        self.settled_without_answer(run, call)
+
+    def answered_no(
+        self,
+        run: ActiveRun,
+        call: PendingCall,
+        definition: StepDefinition[Any, Any],
+        error: Exception,
+    ) -> None:
+        payload = encode_answer(error, definition.fails_on)
+        entry = Entry(run.id, call.path, Kind.RESULT, 0, 0, False, None, payload, 0.0)
+        try:
+            call.restore(entry)
+        except Exception as restored:  # noqa: BLE001  (what a replay will raise)
+            self._engine.answer(run, call, payload, None, restored, ok=False)
+
+    def settled_without_answer(self, run: ActiveRun, call: PendingCall) -> None:
+        call.state = CallState.SETTLED
+        self._engine.schedule(run)
+
+    async def invoke(
+        self, run: ActiveRun, call: PendingCall, definition: StepDefinition[Any, Any], first: Any
+    ) -> Any:
+        """Run a body with its arguments restored from what is recorded of them."""
+        args, kwargs = definition.arguments.decode(call.encoded)
+        if first is not None:
+            args = (first, *args)
+        step_context.set((run.id, call.path))
+        if definition.is_async:
+            return await definition.function(*args, **kwargs)
+        context = contextvars.copy_context()
+        return await self._loop.run_in_executor(
+            self._threads, functools.partial(context.run, definition.function, *args, **kwargs)
+        )
+
+
+def _due_of(failed: list[Entry]) -> float | None:
+    due: float | None = codec.decode(failed[-1].payload or b"{}").get("due") if failed else None
+    return due

@@ -1,0 +1,371 @@
+"""One run in memory: its tasks, the calls they have made, and what the journal says of them.
+
+The order of things is always the same. The workflow runs until nothing is ready; then ONE result is delivered, and it
+runs again. While there are recorded results, those are delivered, in their recorded order; only afterwards do new calls
+go out. So a replay takes the same way as the first execution, whatever was concurrent in it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextvars
+import itertools
+from collections import deque
+from collections.abc import Callable, Coroutine
+from enum import Enum
+from typing import Any
+
+from troth.base import codec
+from troth.base.errors import PayloadError
+from troth.journal.model import CANCEL_TOPIC, Batch, ClaimedRun, Entry, Kind, Reason
+from troth.workflow.definition import StepDefinition, Workflow
+from troth.workflow.failures import restore_answer
+from troth.workflow.runloop import Branch, RunLeftMemoryError, RunLoop, current_branch
+
+
+class TimedOut:
+    """What `receive` returns when nothing came in time. It is false, so `if not message` reads well."""
+
+    def __bool__(self) -> bool:
+        return False
+
+    def __repr__(self) -> str:
+        return "TimedOut()"
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, TimedOut)
+
+    def __hash__(self) -> int:
+        return hash(TimedOut)
+
+
+class CallState(Enum):
+    """Where a call is between being made and being answered."""
+
+    NEW = "new"  # not looked at yet
+    BUSY = "busy"  # its intent, its body or its look-up is under way
+    WAITING = "waiting"  # until a time or a message
+    SETTLED = "settled"  # answered; the answer may still have to be delivered
+
+
+class PendingCall:
+    """A call that workflow code has made and that has not been answered. Base of sleeping and receiving, too."""
+
+    __slots__ = (
+        "definition",
+        "digest",
+        "due",
+        "encoded",
+        "future",
+        "path",
+        "pinned",
+        "resume",
+        "state",
+        "timer",
+    )
+
+    def __init__(
+        self, path: str, definition: StepDefinition[Any, Any] | None, encoded: bytes, loop: RunLoop
+    ) -> None:
+        self.path = path
+        self.definition = definition
+        self.encoded = encoded
+        self.digest = codec.digest(encoded)
+        self.future = loop.create_future()
+        self.state = CallState.NEW
+        self.due: float | None = None  # database time; None: only a message
+        self.pinned = False  # waits on this process's own clock: the run must stay in memory
+        self.resume: Callable[[], None] | None = None  # what to do when it is due
+        self.timer: asyncio.TimerHandle | None = None
+
+    def restore(self, entry: Entry) -> Any:
+        """The value of a recorded answer; raises it if it is a business answer."""
+        assert self.definition is not None
+        if entry.ok:
+            return self.definition.result.decode(entry.payload or b"null")
+        raise restore_answer(entry.payload or b"{}", self.definition.fails_on)
+
+
+class SleepCall(PendingCall):
+    """`troth.sleep`."""
+
+    __slots__ = ("seconds",)
+
+    def __init__(self, path: str, seconds: float, loop: RunLoop) -> None:
+        super().__init__(path, None, codec.encode(seconds), loop)
+        self.seconds = seconds
+
+    def restore(self, entry: Entry) -> Any:
+        """Nothing: time has passed."""
+
+
+class ReceiveCall(PendingCall):
+    """`troth.receive`."""
+
+    __slots__ = ("kind", "looked", "timeout_s", "topic")
+
+    def __init__(
+        self, path: str, topic: str, kind: codec.Codec, timeout_s: float | None, loop: RunLoop
+    ) -> None:
+        super().__init__(path, None, codec.encode([topic, timeout_s]), loop)
+        self.topic = topic
+        self.kind = kind
+        self.timeout_s = timeout_s
+        self.looked = False  # a look for messages that came before it was asked for
+
+    def restore(self, entry: Entry) -> Any:
+        """The message, or `TimedOut`."""
+        return self.kind.decode(entry.payload or b"null") if entry.ok else TimedOut()
+
+
+_Answer = tuple[PendingCall, Any, BaseException | None, float]
+
+
+class Parked(Exception):
+    """The run cannot go on without a person."""
+
+    def __init__(self, reason: Reason, detail: dict[str, Any]) -> None:
+        super().__init__(reason.value)
+        self.reason = reason
+        self.detail = detail
+
+
+class ActiveRun:
+    """A run that this process owns and has in memory."""
+
+    def __init__(
+        self, claimed: ClaimedRun, workflow: Workflow[Any, Any], wake: Callable[[ActiveRun], None]
+    ) -> None:
+        self.id = claimed.id
+        self.key = claimed.key
+        self.claim = claimed.claim
+        self.input = claimed.input
+        self.workflow = workflow
+        self.loop = RunLoop()  # type: ignore[abstract]  # what is missing is refused by name
+        self.main: asyncio.Task[Any] | None = None
+        self.now_s = claimed.starts_at
+        self._wake = wake
+
+        recorded = claimed.entries
+        self.order = deque(e for e in recorded if e.kind == Kind.RESULT)
+        self.recorded: dict[str, list[Entry]] = {}
+        for entry in recorded:
+            if entry.kind != Kind.RESULT:
+                self.recorded.setdefault(entry.path, []).append(entry)
+        last = max((e.seq for e in self.order if e.seq is not None), default=0)
+        self._seqs = itertools.count(last + 1)
+        self._next_delivery = last + 1
+        # By place in the order: the answer to a call, a cancellation (its time), or nothing after all.
+        self._settled: dict[int, _Answer | float | None] = {}
+
+        self.calls: dict[str, PendingCall] = {}  # made and not delivered yet
+        self.new: list[PendingCall] = []  # made and not dispatched yet
+        self.last_batch: Batch | None = None  # the flush that carries the latest entry
+        self.tasks: set[asyncio.Task[None]] = set()  # bodies under way
+        self.parked: Parked | None = None
+        self.cancelled = False  # a cancellation was delivered
+        self.releasing = False  # a release or an end is in a flush
+        self.dirty = False  # is on the engine's list
+        self.disposed = False
+
+    # What workflow code does -----------------------------------------------------------------------------------------
+
+    def begin(self) -> None:
+        """Call the workflow function. Raises `PayloadError` if its input does not fit its signature any more."""
+        args, kwargs = self.workflow.arguments.decode(self.input)
+        context = contextvars.copy_context()
+        context.run(current_branch.set, Branch(self))
+        self.main = self.loop.track(
+            asyncio.Task(self.workflow.function(*args, **kwargs), loop=self.loop, context=context)
+        )
+
+    def call(
+        self, path: str, definition: StepDefinition[Any, Any], encoded: bytes
+    ) -> Coroutine[Any, Any, Any]:
+        """A step is called: its path is fixed, its work begins when the coroutine is awaited."""
+        if self.disposed:
+            raise RunLeftMemoryError
+        return self.awaited(PendingCall(path, definition, encoded, self.loop))
+
+    async def awaited(self, call: PendingCall) -> Any:
+        """Register a call, and wait for its answer."""
+        self.calls[call.path] = call
+        self.new.append(call)
+        return await call.future
+
+    def dispose(self) -> None:
+        """Leave memory, with all timers and bodies."""
+        self.disposed = self.releasing = True
+        for task in self.tasks:
+            task.cancel()
+        for call in self.calls.values():
+            if call.timer is not None:
+                call.timer.cancel()
+        self.loop.dispose()
+
+    # Moving on -------------------------------------------------------------------------------------------------------
+
+    def advance(self) -> list[PendingCall]:
+        """Run, deliver, run, until neither is possible; the calls that must go out now. Raises `Parked`."""
+        self.loop.drain()
+        while self.order:
+            self._replay(self.order[0])
+            self.order.popleft()
+            self.loop.drain()
+        while self._next_delivery in self._settled:
+            delivery = self._settled.pop(self._next_delivery)
+            self._next_delivery += 1
+            if delivery is not None:
+                if isinstance(delivery, float):
+                    self._cancel_main(delivery)
+                else:
+                    self._deliver(*delivery)
+                self.loop.drain()
+        made, self.new = self.new, []
+        return [call for call in made if not call.future.done()]
+
+    def _replay(self, entry: Entry) -> None:
+        if entry.path == CANCEL_TOPIC:
+            self._cancel_main(entry.at)
+            return
+        call = self.calls.get(entry.path)
+        if call is None or call.digest != entry.digest:
+            raise Parked(Reason.CODE_CHANGED, self._difference(entry, call))
+        try:
+            value, error = call.restore(entry), None
+        except PayloadError as changed:
+            raise Parked(
+                Reason.CODE_CHANGED, {"at": entry.path, "message": str(changed)}
+            ) from changed
+        except Exception as answer:  # noqa: BLE001  (a recorded business answer)
+            value, error = None, answer
+        self._deliver(call, value, error, entry.at)
+
+    def _deliver(
+        self, call: PendingCall, value: Any, error: BaseException | None, at: float
+    ) -> None:
+        self.now_s = at
+        self.calls.pop(call.path, None)
+        call.state = CallState.SETTLED
+        if call.future.done():  # its task was cancelled
+            return
+        if error is not None:
+            call.future.set_exception(error)
+        else:
+            call.future.set_result(value)
+
+    # Answers ---------------------------------------------------------------------------------------------------------
+
+    def take_seq(self) -> int:
+        """The next place in the order of deliveries. Safe from any thread."""
+        return next(self._seqs)
+
+    def settle(
+        self, seq: int, call: PendingCall, value: Any, error: BaseException | None, at: float
+    ) -> None:
+        """The answer to a call, to be delivered when its turn comes."""
+        call.state = CallState.SETTLED
+        if call.timer is not None:
+            call.timer.cancel()
+        self._settled[seq] = (call, value, error, at)
+        self._wake(self)
+
+    def void(self, seq: int) -> None:
+        """Nothing will be delivered at this place after all."""
+        self._settled[seq] = None
+        self._wake(self)
+
+    def cancel(self, at: float) -> int:
+        """Cancel the main task when its turn in the order comes; the place that it takes."""
+        self.cancelled = True
+        seq = self.take_seq()
+        self._settled[seq] = at
+        self._wake(self)
+        return seq
+
+    def _cancel_main(self, at: float) -> None:
+        self.now_s = at
+        self.cancelled = True
+        if self.main is not None:
+            self.main.cancel()
+
+    # Where it stands -------------------------------------------------------------------------------------------------
+
+    @property
+    def finished(self) -> bool:
+        """The workflow has returned or raised, and nothing that it began is under way."""
+        return (
+            self.main is not None
+            and self.main.done()
+            and not self.order
+            and not self._settled
+            and not any(call.state is CallState.BUSY for call in self.calls.values())
+        )
+
+    @property
+    def resting(self) -> bool:
+        """Nothing will happen but by time or by a message."""
+        return (
+            not self._settled
+            and not self.new
+            and all(call.state is CallState.WAITING for call in self.calls.values())
+        )
+
+    @property
+    def quiet(self) -> bool:
+        """No body is running and no answer is under way."""
+        return not any(call.state is CallState.BUSY for call in self.calls.values())
+
+    def receivers(self, topic: str) -> list[ReceiveCall]:
+        """Who waits for a message of this topic, in the order in which they began."""
+        return [
+            call
+            for call in self.calls.values()
+            if isinstance(call, ReceiveCall)
+            and call.topic == topic
+            and call.state is not CallState.SETTLED
+        ]
+
+    def listens_to(self) -> str:
+        """The topics whose messages would wake this run, separated by commas."""
+        return ",".join(
+            {CANCEL_TOPIC, *(c.topic for c in self.calls.values() if isinstance(c, ReceiveCall))}
+        )
+
+    def unread(self) -> bool:
+        """Has a receive begun whose message may be waiting already? Answers yes once for each."""
+        fresh = [c for c in self.calls.values() if isinstance(c, ReceiveCall) and not c.looked]
+        for call in fresh:
+            call.looked = True
+        return bool(fresh)
+
+    def entries(self, path: str, kind: Kind) -> list[Entry]:
+        """What was recorded of a call, other than its answer, by attempt."""
+        return [entry for entry in self.recorded.get(path, ()) if entry.kind == kind]
+
+    def _difference(self, entry: Entry, call: PendingCall | None) -> dict[str, Any]:
+        """The readable difference between the journal and what the code did."""
+        if call is not None:
+            message = (
+                f"{entry.path} was recorded with other arguments than the code passes now. Finish such runs with the "
+                "old code, or bring it back and resume."
+            )
+        else:
+            message = (
+                f"the journal goes on with {entry.path}, which the code did not call. Finish such runs with the old "
+                "code, or bring it back and resume."
+            )
+        return {
+            "message": message,
+            "recorded": [e.path for e in self.order],
+            "called": sorted(self.calls),
+            "arguments_now": codec.decode(call.encoded) if call is not None else None,
+        }
+
+
+def forgiven(run: ActiveRun, call: PendingCall) -> int:
+    """How many attempts a person has forgiven, by resuming the run after them."""
+    decisions = [entry.at for entry in run.entries("!resume", Kind.DECISION)]
+    if not decisions:
+        return 0
+    return sum(1 for entry in run.entries(call.path, Kind.ATTEMPT) if entry.at <= max(decisions))

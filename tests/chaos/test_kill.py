@@ -1,0 +1,85 @@
+"""kill -9 of a worker with a thousand runs in flight."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from tests.chaos.processes import Site
+from tests.harness.postgres import wait_until
+from troth.effect.model import MARGIN_S, SEND_WITHIN_S
+
+RUNS = 1000
+AFTER_EXPIRY_S = 3.0
+
+
+async def start_orders(shop: Site, count: int) -> None:
+    program = shop.program()
+    async with program.troth.client():
+        await asyncio.gather(*(program.troth.start(program.order, n) for n in range(count)))
+
+
+async def test_a_peer_completes_a_thousand_runs_within_three_seconds_of_the_lease(
+    shop: Site, record_property: pytest.RecordProperty
+) -> None:
+    default_lease = {"lease_s": 5.0, "concurrency": 2 * RUNS}
+    victim = await asyncio.to_thread(shop.worker, gated=True, options=default_lease)
+    await start_orders(shop, RUNS)
+    await asyncio.to_thread(
+        wait_until, lambda: charged(shop) == RUNS, "all runs have been charged and are packing"
+    )
+    peer = await asyncio.to_thread(shop.worker, options=default_lease)
+    victim.kill9()
+    expires_at = shop.value(
+        "SELECT beat_at + lease_s * interval '1 second' FROM {s}.worker WHERE id = %s", victim.id
+    )
+    await asyncio.to_thread(shop.wait_ended, RUNS, 20.0)
+
+    took_s = float(
+        shop.value(
+            "SELECT extract(epoch FROM max(ended_at) - %s) FROM {s}.run_history", expires_at
+        )
+    )
+    record_property("seconds after the lease had expired", took_s)
+    print(f"{RUNS} runs completed {took_s:.2f} s after the lease had expired")
+    assert 0 < took_s < AFTER_EXPIRY_S
+    assert shop.rows("SELECT state::text, claim, count(*) FROM {s}.run_history GROUP BY 1, 2") == [
+        ("succeeded", 2, RUNS)
+    ]
+    assert shop.workers() == {peer.id}
+    assert_each_once(shop, RUNS)
+
+
+async def test_an_effect_in_flight_at_the_kill_is_sent_again_only_when_it_cannot_land_any_more(
+    shop: Site,
+) -> None:
+    shop.arm("call")  # freezes after the effect has really happened, before anybody knows
+    victim = await asyncio.to_thread(shop.worker)
+    await start_orders(shop, 1)
+    await asyncio.to_thread(victim.wait_frozen)
+    await asyncio.to_thread(shop.worker)
+    victim.kill9()
+    await asyncio.to_thread(shop.wait_ended, 1)
+
+    first, second = shop.witness()
+    assert (first["fence"], first["attempt"]) == (1, 1)
+    assert (second["fence"], second["attempt"]) == (2, 2)
+    assert first["key"] == second["key"]
+    waited_s = shop.value(
+        "SELECT extract(epoch FROM max(at) - min(at)) FROM {s}.journal WHERE path = 'charge' AND kind = 1"
+    )
+    assert waited_s > 0.5 + SEND_WITHIN_S + MARGIN_S
+
+
+def charged(shop: Site) -> int:
+    return int(
+        shop.value("SELECT count(*) FROM {s}.journal WHERE path = 'charge' AND kind = 2")
+    )
+
+
+def assert_each_once(shop: Site, runs: int) -> None:
+    """Every order has one row in the user's table, and was charged once."""
+    assert shop.rows("SELECT count(*), count(DISTINCT n) FROM reservation") == [(runs, runs)]
+    assert len(shop.calls()) == runs
+    assert set(shop.calls().values()) == {1}

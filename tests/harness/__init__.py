@@ -1,0 +1,1 @@
+"""What tests of several rooms need: databases and servers of their own."""

