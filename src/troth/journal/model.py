@@ -127,6 +127,13 @@ class Send(NamedTuple):
     payload: bytes
 
 
+class Heard(NamedTuple):
+    """A message that its run has taken: it goes in the commit that records it."""
+
+    run_id: UUID
+    message_id: UUID
+
+
 class Started(NamedTuple):
     """What became of a start in a transaction: *same* is false if the key belongs to another request."""
 
@@ -153,6 +160,7 @@ class ClaimedRun(NamedTuple):
     claim: int
     starts_at: float
     entries: list[Entry]
+    mail: list[Message]
 
 
 class EndedRun(NamedTuple):
@@ -175,7 +183,7 @@ class Batch:
         self.sends: list[Send] = []
         self.starts: list[Start] = []
         self.entries: list[Entry] = []
-        self.heard: list[UUID] = []
+        self.heard: list[Heard] = []
         self.ends: list[End] = []
         self.releases: list[Release] = []
         self.looks: list[UUID] = []
@@ -193,7 +201,7 @@ class Batch:
     def runs(self) -> list[UUID]:
         """The runs that this batch speaks of, each once, in order of appearance."""
         seen: dict[UUID, None] = {}
-        for group in (self.starts, self.entries, self.ends, self.releases, self.sends):
+        for group in (self.starts, self.entries, self.heard, self.ends, self.releases, self.sends):
             for item in group:
                 seen[item[0]] = None
         return list(seen)
@@ -210,10 +218,11 @@ class Batch:
         part.sends = [x for x in self.sends if x.id in runs]
         part.starts = [x for x in self.starts if x.id in runs]
         part.entries = [x for x in self.entries if x.run_id in runs]
+        part.heard = [x for x in self.heard if x.run_id in runs]
         part.ends = [x for x in self.ends if x.run_id in runs]
         part.releases = [x for x in self.releases if x.run_id in runs]
         if rest:
-            part.heard, part.looks = self.heard, self.looks
+            part.looks = self.looks
             part.claim, part.workflows = self.claim, self.workflows
         return part
 

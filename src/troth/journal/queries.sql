@@ -43,8 +43,14 @@ SELECT troth_schema.flush(%b, %b,
 
 -- name: claimed_runs
 -- What this worker has just claimed.
-SELECT id, workflow, key, input, claim, extract(epoch FROM starts_at)::float8
-FROM troth_schema.run WHERE id = ANY (%s) AND owner = %s
+SELECT r.id, r.workflow, r.key, r.input, r.claim, extract(epoch FROM r.starts_at)::float8,
+    EXISTS (SELECT 1 FROM troth_schema.message m WHERE m.run_id = r.id OR m.key = r.key)
+FROM troth_schema.run r WHERE r.id = ANY (%s) AND r.owner = %s
+
+-- name: mail
+-- The unread messages of some runs, oldest first.
+SELECT r.id, m.id, m.topic, m.payload FROM troth_schema.run r JOIN troth_schema.message m ON m.run_id = r.id OR m.key = r.key
+WHERE r.id = ANY (%s) ORDER BY m.id
 
 -- name: entries
 -- The journals of some runs; results in the order in which they were delivered.

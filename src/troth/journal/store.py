@@ -71,7 +71,13 @@ async def claimed_runs(tx: Tx, q: Queries, worker: int, ids: Sequence[UUID]) -> 
     if again:
         for row in await (await tx.execute(q.entries, (again,))).fetchall():
             journals.setdefault(row[0], []).append(Entry(*row))
-    return [ClaimedRun._make((*row, journals.get(row[0], []))) for row in runs]
+    mail: dict[UUID, list[Message]] = {}
+    if any(has_mail for *_, has_mail in runs):
+        for row in await (await tx.execute(q.mail, ([row[0] for row in runs],))).fetchall():
+            mail.setdefault(row[0], []).append(Message(*row[1:]))
+    return [
+        ClaimedRun._make((*row[:6], journals.get(row[0], []), mail.get(row[0], []))) for row in runs
+    ]
 
 
 async def ended_runs(tx: Tx, q: Queries, ids: Sequence[UUID]) -> list[EndedRun]:
@@ -153,7 +159,7 @@ def _columns(batch: Batch) -> list[Any]:
         *_transposed(batch.sends, _NO_SENDS),
         *_transposed(batch.starts, _NO_STARTS),
         *_transposed(batch.entries, _NO_ENTRIES),
-        batch.heard,
+        [message_id for _, message_id in batch.heard],
         *_transposed(batch.ends, _NO_ENDS),
         *_transposed(batch.releases, _NO_RELEASES),
         batch.looks,

@@ -26,6 +26,7 @@ from troth.workflow.engine import Engine
 log = logging.getLogger("troth.worker")
 
 _RETRY_S = 0.2
+_CLAIM_MOST = 250  # with one flush, so that peers get their share
 _WORTH_CLAIMING = 50  # free slots that are worth a claim while there are more runs than room
 
 
@@ -58,22 +59,34 @@ class Claims:
         self._loop = asyncio.get_running_loop()
         self.open = False
         self.loading = 0  # runs that are claimed and not in memory yet
+        self.reserved = 0  # runs that are being started, to be executed here
 
     @property
     def free(self) -> int:
         """Room for so many more runs."""
-        return self._concurrency - len(self._engine.runs) - self.loading
+        return self._concurrency - len(self._engine.runs) - self.loading - self.reserved
 
-    def may_execute(self, workflow: str) -> bool:
-        """May a run of this workflow be taken up here at once?"""
-        return self.open and workflow in self._workflows and self.free > 0
+    def reserve(self, workflow: str) -> bool:
+        """Keep room for a run of this workflow, which is about to be started; False if there is none."""
+        may = self.open and workflow in self._workflows and self.free > 0
+        self.reserved += may
+        return may
 
     def ask(self) -> None:
         """Claim with the next flush, as many as there is room for."""
-        if self.open and self.free > 0 and not self._writer.batch.claim:
+        if not self.open:
+            return
+        if self.free <= 0:
+            self._more = True
+        elif not self._writer.batch.claim:
             batch = self._writer.touch()
-            batch.claim = self.free
+            batch.claim = min(self.free, _CLAIM_MOST)
             batch.workflows = list(self._workflows)
+
+    def left_behind(self, due: float) -> None:
+        """A run was started or let go of, for whoever claims it first at that time."""
+        if self.open:
+            self.due_at(due)
 
     def slots_freed(self) -> None:
         """There is room; ask if the last claim left something behind."""
@@ -100,6 +113,8 @@ class Claims:
         if reply.claimed:
             self.loading += len(reply.claimed)
             self._spawn(self._load(reply.claimed, self._writer.worker))
+            if self._more:
+                self.ask()
 
     async def _load(self, run_ids: list[UUID], worker: int) -> None:
         """Read the claimed runs with their journals, and take them up."""

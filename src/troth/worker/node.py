@@ -23,7 +23,7 @@ from troth.base.clock import Clock
 from troth.journal import store
 from troth.journal.bell import DONE, MAIL, READY, Bell
 from troth.journal.membership import Beat, Heart
-from troth.journal.model import Batch, EndedRun, Reply, RunState, Start
+from troth.journal.model import Batch, EndedRun, Reply, Start
 from troth.journal.writer import Writer
 from troth.store.connect import connect_async, pool_async, pool_blocking
 from troth.store.errors import StoreError
@@ -111,7 +111,7 @@ class Node:
             self.pool,
             self.q,
             cell,
-            may_execute=self.claims.may_execute,
+            self.claims,
             started=self._started,
         )
         self.results = Results(schema, self.pool, self.engine.runs.__contains__)
@@ -251,14 +251,14 @@ class Node:
         else:
             self.released(start.starts_at)
 
-    def ended(self, results: dict[UUID, tuple[str, bytes | None]]) -> None:
+    def ended(self, runs: list[EndedRun]) -> None:
         """Runs have ended, durably (called by the engine)."""
-        for run_id, (state, outcome) in results.items():
-            self.results.ended(EndedRun(run_id, "", RunState(state), outcome))
-            if run_id in self._local:
-                self._local.discard(run_id)
+        for run in runs:
+            self.results.ended(run)
+            if run.id in self._local:
+                self._local.discard(run.id)
             else:
-                self.bell.ring(DONE, run_id)
+                self.bell.ring(DONE, run.id)
         self.claims.slots_freed()
 
     def released(self, wake_at: float | None) -> None:
@@ -266,8 +266,7 @@ class Node:
         if wake_at is not None:
             if wake_at <= self.clock.now() + 1:
                 self.bell.ring(READY)
-            if self.claims.open:
-                self.claims.due_at(wake_at)
+            self.claims.left_behind(wake_at)
         self.claims.slots_freed()
 
     # Heartbeats and hints ---------------------------------------------------------------------------------------------

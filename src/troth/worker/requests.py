@@ -30,6 +30,7 @@ from troth.store.errors import StoreError
 from troth.store.failure import DatabaseError
 from troth.store.queries import Queries
 from troth.store.tx import Tx
+from troth.worker.claims import Claims
 from troth.workflow.definition import Workflow
 
 log = logging.getLogger("troth.worker")
@@ -48,17 +49,17 @@ class Requests:
         pool: AsyncPool,
         q: Queries,
         cell: int,
+        claims: Claims,
         *,
-        may_execute: Callable[[str], bool],
         started: Callable[[Start, Workflow[Any, Any]], None],
     ) -> None:
-        """*may_execute(workflow)*: may a run be executed here at once? *started*: a run is durable."""
+        """*started(start, workflow)* is called when a run is durable."""
         self._writer = writer
         self._clock = clock
         self._pool = pool
         self._q = q
         self._cell = cell
-        self._may_execute = may_execute
+        self._claims = claims
         self._on_started = started
         self._starts: dict[UUID, _Starting] = {}
         self._sends: dict[UUID, tuple[Send, asyncio.Future[None]]] = {}
@@ -79,7 +80,7 @@ class Requests:
             input=payload,
             digest=start_digest(workflow.name, payload),
             starts_at=now if at is None else round(at, 6),
-            claim=(at is None or at <= now) and self._may_execute(workflow.name),
+            claim=(at is None or at <= now) and self._claims.reserve(workflow.name),
         )
         future: asyncio.Future[tuple[UUID, bool]] = self._loop.create_future()
         self._starts[start.id] = (start, workflow, future)
@@ -157,12 +158,17 @@ class Requests:
         if start.key is not None and start.key in reply.busy_keys:
             self._loop.call_later(_BUSY_KEY_AGAIN_S, self._start_again, self._writer.worker, start)
             return
-        _, workflow, future = self._starts.pop(start.id)
+        workflow, future = self._pop(start)
         existing = reply.known.get(start.id)
         if existing is None:
             self._on_started(start, workflow)
         if not future.done():
             future.set_result(existing or (start.id, True))
+
+    def _pop(self, start: Start) -> tuple[Workflow[Any, Any], asyncio.Future[tuple[UUID, bool]]]:
+        _, workflow, future = self._starts.pop(start.id)
+        self._claims.reserved -= start.claim
+        return workflow, future
 
     def _start_again(self, worker: int, start: Start) -> None:
         if self._writer.worker == worker and start.id in self._starts:
@@ -170,9 +176,13 @@ class Requests:
 
     def poisoned(self, request_id: UUID, error: BaseException) -> None:
         """The database refuses to store this request."""
-        for pending in (self._starts.pop(request_id, None), self._sends.pop(request_id, None)):
-            if pending is not None and not pending[-1].done():
-                pending[-1].set_exception(error)
+        future: asyncio.Future[Any] | None = None
+        if request_id in self._starts:
+            _, future = self._pop(self._starts[request_id][0])
+        elif request_id in self._sends:
+            _, future = self._sends.pop(request_id)
+        if future is not None and not future.done():
+            future.set_exception(error)
 
     # A new identity ---------------------------------------------------------------------------------------------------
 
@@ -185,7 +195,7 @@ class Requests:
             known = await self._known([start.id for start, _, _ in starts])
             for start, _, future in starts:
                 if start.id in known:
-                    self._starts.pop(start.id, None)
+                    self._pop(start)
                     if not future.done():
                         future.set_result((start.id, True))
                 else:

@@ -26,7 +26,9 @@ from troth.journal.model import (
     Batch,
     ClaimedRun,
     End,
+    EndedRun,
     Entry,
+    Heard,
     Kind,
     Message,
     Reason,
@@ -43,7 +45,7 @@ from troth.workflow.run import ActiveRun, CallState, Parked, PendingCall, Receiv
 log = logging.getLogger("troth.workflow")
 
 HOLD_S = 1.0  # a run that waits for less than this stays in memory
-_BUSY_AGAIN_S = 0.02  # somebody's transaction holds the run: ask again
+_BUSY_AGAIN_S = 0.05  # somebody's transaction holds the run: ask again
 
 
 class Performer(Protocol):
@@ -56,8 +58,8 @@ class Performer(Protocol):
 class Host(Protocol):
     """Whom the engine tells about things that are not its business."""
 
-    def ended(self, results: dict[UUID, tuple[str, bytes | None]]) -> None:
-        """These runs have ended, durably, in these states and with these outcomes."""
+    def ended(self, runs: list[EndedRun]) -> None:
+        """These runs have ended, durably."""
 
     def released(self, wake_at: float | None) -> None:
         """A run was let go of; it may be claimed again at that time (None: when it is woken)."""
@@ -87,12 +89,15 @@ class Engine:
             run.begin()
         except PayloadError as error:
             self.park(run, Reason.POISON, {"at": "the input", "message": str(error)})
+        self._hear(run, claimed.mail)
         self.schedule(run)
 
     def activate_started(self, start: Start, workflow: Workflow[Any, Any]) -> None:
         """Take up a run that this process has just started for itself."""
         self.activate(
-            ClaimedRun(start.id, start.workflow, start.key, start.input, 1, start.starts_at, []),
+            ClaimedRun(
+                start.id, start.workflow, start.key, start.input, 1, start.starts_at, [], []
+            ),
             workflow,
         )
 
@@ -145,6 +150,8 @@ class Engine:
         if run.parked is not None:
             self._let_go_parked(run)
         elif run.main is not None and run.main.done():
+            # Nothing new begins, but an effect that was sent is followed until its outcome is known.
+            self._perform(run, [call for call in calls if run.was_sent(call)])
             if run.finished:
                 self._end(run)
         elif self.draining:
@@ -159,7 +166,7 @@ class Engine:
         for call in calls:
             call.state = CallState.BUSY
             self.performer.perform(run, call)
-        if run.resting:
+        if run.resting and run.main is not None and not run.main.done():
             self._rest(run)
         if not run.releasing and run.unread():
             self.look([run.id])
@@ -188,6 +195,8 @@ class Engine:
         self, run: ActiveRun, call: PendingCall, kind: Kind, attempt: int, payload: bytes | None
     ) -> None:
         """Record something about a call that is not its answer."""
+        if run.disposed:
+            return
         entry = Entry(
             run.id, call.path, kind, attempt, None, None, call.digest, payload, self._now()
         )
@@ -205,6 +214,8 @@ class Engine:
         ok: bool = True,
     ) -> None:
         """Record the answer to a call, and deliver it."""
+        if run.disposed:  # it belongs to another worker, or to another life of this one
+            return
         seq, at = run.take_seq(), self._now()
         self._record(
             run, Entry(run.id, call.path, Kind.RESULT, 0, seq, ok, call.digest, payload, at)
@@ -295,7 +306,7 @@ class Engine:
 
     def _heard(self, run: ActiveRun, message: Message) -> None:
         batch = self.writer.touch()
-        batch.heard.append(message.id)
+        batch.heard.append(Heard(run.id, message.id))
         run.last_batch = batch
 
     # Runs go ----------------------------------------------------------------------------------------------------------
@@ -360,7 +371,7 @@ class Engine:
                 self._hear(run, reply.mail.get(run_id, []))
 
     def _after_ends(self, batch: Batch, reply: Reply) -> None:
-        ended: dict[UUID, tuple[str, bytes | None]] = {}
+        ended: list[EndedRun] = []
         for end in batch.ends:
             run = self.runs.get(end.run_id)
             if run is None:
@@ -376,7 +387,7 @@ class Engine:
             else:
                 run.dispose()
                 del self.runs[end.run_id]
-                ended[end.run_id] = (end.state, end.outcome)
+                ended.append(EndedRun(run.id, run.workflow.name, RunState(end.state), end.outcome))
         if ended:
             self._host.ended(ended)
 

@@ -222,7 +222,11 @@ class ActiveRun:
                     self._deliver(*delivery)
                 self.loop.drain()
         made, self.new = self.new, []
-        return [call for call in made if not call.future.done()]
+        return [
+            call
+            for call in made
+            if call.state is CallState.NEW and (not call.future.done() or self.was_sent(call))
+        ]
 
     def _replay(self, entry: Entry) -> None:
         if entry.path == CANCEL_TOPIC:
@@ -299,8 +303,16 @@ class ActiveRun:
             and self.main.done()
             and not self.order
             and not self._settled
-            and not any(call.state is CallState.BUSY for call in self.calls.values())
+            and not any(
+                call.state is CallState.BUSY
+                or (call.state is not CallState.SETTLED and self.was_sent(call))
+                for call in self.calls.values()
+            )
         )
+
+    def was_sent(self, call: PendingCall) -> bool:
+        """Is it an effect that may have happened? Then its outcome is owed, whoever still wants it."""
+        return any(entry.kind == Kind.INTENT for entry in self.recorded.get(call.path, ()))
 
     @property
     def resting(self) -> bool:
