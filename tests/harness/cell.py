@@ -147,7 +147,8 @@ async def crash(node: Node) -> int:
     for task in node._tasks:
         task.cancel()
     await node.pool.close()
-    await asyncio.to_thread(node._blocking_pool.close)
+    await node._step_pool.close()
+    await asyncio.to_thread(node._blocking_step_pool.close)
     node._threads.shutdown(wait=False, cancel_futures=True)
     return worker
 

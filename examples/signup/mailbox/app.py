@@ -67,6 +67,8 @@ class Api:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         body = await read_body(receive)
+        if body is None:
+            return
         query = parse_qs(scope["query_string"].decode())
         status, shown = self._answer(scope["method"], scope["path"], query, body)
         await respond(send, status, json.dumps(shown).encode())

@@ -45,7 +45,7 @@ def read_message(sender: str, to: tuple[str, ...], content: bytes) -> Message:
         sender=sender,
         to=to,
         subject=str(parsed.get("Subject", "")),
-        body=text.get_content() if text is not None else "",
+        body=text.get_content().replace("\r\n", "\n") if text is not None else "",
     )
 
 

@@ -109,13 +109,13 @@ async def serve(app: App, bound: socket.socket, ready: Mapping[str, int]) -> Non
     await server.serve(sockets=[bound])
 
 
-async def read_body(receive: Receive) -> bytes:
-    """The whole request body; b"" if the client left before it was complete."""
+async def read_body(receive: Receive) -> bytes | None:
+    """The whole request body; None if the client left before it was complete."""
     chunks: list[bytes] = []
     while True:
         message = await receive()
         if message["type"] == "http.disconnect":
-            return b""
+            return None
         chunks.append(message.get("body", b""))
         if not message.get("more_body", False):
             return b"".join(chunks)

@@ -70,6 +70,8 @@ class Provider:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         body = await read_body(receive)
+        if body is None:
+            return
         method, path, query = scope["method"], scope["path"], scope["query_string"].decode()
         if path.startswith("/_"):
             answer = self._control(method, path, query, body)

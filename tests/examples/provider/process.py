@@ -6,11 +6,12 @@ import json
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 from typing import Any
 
 import httpx
+
+from tests.harness.postgres import wait_until
 
 ROOT = Path(__file__).parents[3]
 
@@ -63,10 +64,7 @@ class Process:
 
     def until_fired(self) -> None:
         """Return once the first rule struck; within ten seconds, or fail."""
-        deadline = time.monotonic() + 10
-        while not self.faults()[0]["fired"]:
-            assert time.monotonic() < deadline, "the fault never struck"
-            time.sleep(0.01)
+        wait_until(lambda: self.faults()[0]["fired"], "a strike of the first fault", timeout=10)
 
     def behave(self) -> None:
         self.control.delete("/_faults").raise_for_status()

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import re
+import socket
+
 import httpx
 import pytest
 import stripe
@@ -58,6 +61,42 @@ async def test_with_two_retries(provider, connect, key, flavour, fault, error, o
         with pytest.raises(error):
             await create(client, flavour, key)
     assert len(provider.truth("customer", key=key)) == objects
+
+
+def exchange(provider, body=b"", announced=None):
+    """A POST by hand, and all bytes that come back."""
+    with socket.create_connection(("127.0.0.1", provider.ports["port"]), timeout=5) as raw:
+        raw.sendall(
+            b"POST /v1/customers HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer sk_test_x\r\n"
+            b"Content-Length: %d\r\n\r\n%b" % (len(body) if announced is None else announced, body)
+        )
+        if announced is not None:
+            raw.shutdown(socket.SHUT_WR)
+        received = b""
+        while chunk := raw.recv(65536):
+            received += chunk
+        return received
+
+
+def test_on_the_wire_a_reset_is_a_reset_and_a_refusal_a_close(provider):
+    provider.fault("reset_after", count=1)
+    with pytest.raises(ConnectionResetError):
+        exchange(provider)
+    provider.fault("refuse_before", count=1)
+    assert exchange(provider) == b""
+
+
+def test_a_truncated_answer_is_shorter_than_announced(provider):
+    provider.fault("truncate_after", count=1)
+    head, _, body = exchange(provider).partition(b"\r\n\r\n")
+    (length,) = re.findall(rb"content-length: (\d+)", head)
+    assert 0 < len(body) < int(length)
+
+
+def test_half_a_request_is_no_request(provider, key):
+    body = f"metadata[key]={key}".encode()
+    exchange(provider, body, announced=len(body) + 1)
+    assert provider.truth("customer", key=key) == []
 
 
 def test_what_happened_and_what_was_told_are_both_counted(own, connect, key):

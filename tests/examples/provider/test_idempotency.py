@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 
+import httpx
 import pytest
 import stripe
 
@@ -174,3 +175,28 @@ def test_a_second_process_may_not_open_the_file(own):
     )
     assert second.returncode == 1
     assert "locked" in second.stderr
+
+
+async def test_what_was_acknowledged_survives_kill_9_under_load(own):
+    acknowledged: list[str] = []
+    enough = asyncio.Event()
+    auth = {"authorization": "Bearer sk_test_x"}
+
+    async def create_until_it_dies(http):
+        while True:
+            answer = await http.post("/v1/customers", data={"name": "x"})
+            acknowledged.append(answer.json()["id"])
+            if len(acknowledged) >= 200:
+                enough.set()
+
+    async with httpx.AsyncClient(base_url=own.url, headers=auth, verify=False) as http:
+        users = [asyncio.create_task(create_until_it_dies(http)) for _ in range(20)]
+        await asyncio.wait_for(enough.wait(), 20)
+        await asyncio.to_thread(own.stop, signal.SIGKILL)
+        ends = await asyncio.gather(*users, return_exceptions=True)
+    assert all(isinstance(end, httpx.TransportError) for end in ends)
+    own.start()
+    rows = own.truth("customer")
+    assert set(acknowledged) <= {row["id"] for row in rows}
+    assert len(acknowledged) <= len(rows) <= len(acknowledged) + len(users)
+    assert own.requests("executed", "200") == len(rows)

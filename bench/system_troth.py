@@ -1,0 +1,59 @@
+"""troth, in one process: `python -m bench.system_troth URL SIZE…` prints the figures of one round as JSON."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import sys
+
+from bench.workloads import Size, measure
+from troth import Troth
+from troth.store.migrate import migrate
+
+troth = Troth(sys.argv[1] if len(sys.argv) > 1 else None, schema="bench_troth")
+
+
+@troth.step
+async def increment(number: int) -> int:
+    return number + 1
+
+
+@troth.workflow
+async def sequential(steps: int) -> int:
+    number = 0
+    for _ in range(steps):
+        number = await increment(number)
+    return number
+
+
+class TrothSystem:
+    """Client and worker in this process."""
+
+    def __init__(self) -> None:
+        self._queued = []
+
+    async def run_steps(self, steps: int) -> int:
+        run = await troth.start(sequential, steps)
+        result = await run.result()
+        assert result == steps
+        return result
+
+    async def enqueue(self, count: int) -> None:
+        claims = troth.node.claims
+        claims.open = False  # as if the worker were away
+        self._queued = await asyncio.gather(*(troth.start(sequential, 1) for _ in range(count)))
+        claims.open = True
+
+    async def drained(self) -> None:
+        troth.node.claims.ask()
+        await asyncio.gather(*(run.result() for run in self._queued))
+
+
+async def main() -> None:
+    size = Size(*map(int, sys.argv[2:]))
+    migrate(troth.url or "", troth.schema)
+    async with troth.worker():
+        print(json.dumps(await measure(TrothSystem(), size)))
+
+
+asyncio.run(main())
