@@ -27,18 +27,20 @@ class Retry:
 
     def __post_init__(self) -> None:
         """Raise `UsageError` for values that cannot mean anything."""
-        if self.attempts < 1 or self.factor < 1 or self.first < timedelta(0):
-            msg = f"Retry needs attempts >= 1, factor >= 1 and first >= 0, not {self}"
+        zero = timedelta(0)
+        if self.attempts < 1 or self.factor < 1 or self.first < zero or self.longest < zero:
+            msg = f"Retry needs attempts >= 1, factor >= 1, first >= 0 and longest >= 0, not {self}"
             raise UsageError(msg)
 
     def wait_s(self, failed_attempts: int, *, draw: float | None = None) -> float | None:
         """Seconds until the next try after *failed_attempts* failures; None when there is none left."""
         if failed_attempts >= self.attempts:
             return None
-        top = min(
-            self.first.total_seconds() * self.factor ** (failed_attempts - 1),
-            self.longest.total_seconds(),
-        )
+        longest_s = self.longest.total_seconds()
+        try:
+            top = min(self.first.total_seconds() * self.factor ** (failed_attempts - 1), longest_s)
+        except OverflowError:  # after a thousand doublings
+            top = longest_s
         share = random.random() if draw is None else draw  # noqa: S311  (jitter, not a secret)
         return top * (0.5 + share / 2)
 

@@ -93,7 +93,10 @@ class Codec:
 
     def echo(self, value: Any, data: bytes) -> Any:
         """What a replay would see of *value*, whose encoding is *data*."""
-        return value if type(value) in _PLAIN and self.annotation is Any else self.decode(data)
+        kind = type(value)
+        if kind in _PLAIN and (self.annotation is kind or self.annotation is Any):
+            return value
+        return self.decode(data)
 
 
 class Arguments:
@@ -121,6 +124,7 @@ class Arguments:
         fields.sort(key=len)
         self._struct = msgspec.defstruct(f"{name} arguments", fields, kw_only=True)
         self._decoder = msgspec.json.Decoder(self._struct, dec_hook=_from_json)
+        self._kinds = tuple(hints.get(name, Any) for name in self._names)
         self._where = name
 
     def encode(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> bytes:
@@ -140,6 +144,16 @@ class Arguments:
         except PayloadError as error:
             msg = f"{self._where}: an argument cannot be stored: {error.__cause__}"
             raise PayloadError(msg) from error.__cause__
+
+    def are_plain(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> bool:
+        """Would `decode` give back these very values? Then it need not be asked."""
+        if kwargs or self._has_keyword_only or len(args) != len(self._kinds):
+            return False
+        for value, annotation in zip(args, self._kinds, strict=True):
+            kind = type(value)
+            if kind not in _PLAIN or (annotation is not kind and annotation is not Any):
+                return False
+        return True
 
     def decode(self, data: bytes | memoryview) -> tuple[tuple[Any, ...], dict[str, Any]]:
         """Positional and keyword arguments with their types restored."""
@@ -184,8 +198,14 @@ def _refuse_unstorable(annotation: Any, where: str) -> None:
     except (TypeError, NameError) as error:
         msg = f"{where}: {annotation!r} cannot be stored as JSON: {error}"
         raise UsageError(msg) from None
-    for custom in _custom_types(info):
-        if not hasattr(custom, "model_validate"):
+    for below in _types_below(info):
+        if isinstance(below, msgspec.inspect.DictType) and not _is_key(below.key_type):
+            msg = (
+                f"{where}: {annotation!r} cannot be stored as JSON: the keys of a dict must be str"
+            )
+            raise UsageError(msg)
+        custom = below.cls if isinstance(below, msgspec.inspect.CustomType) else None
+        if custom is not None and not hasattr(custom, "model_validate"):
             msg = (
                 f"{where}: {custom.__module__}.{custom.__qualname__} cannot be stored as JSON. Pass an id or "
                 "plain data; use dataclasses, msgspec structs, pydantic models, Decimal, datetime, UUID or enums."
@@ -193,18 +213,25 @@ def _refuse_unstorable(annotation: Any, where: str) -> None:
             raise UsageError(msg)
 
 
-def _custom_types(info: Any, seen: set[int] | None = None) -> list[type]:
-    """Every type below *info* that msgspec would leave to a hook."""
-    seen = set() if seen is None else seen
-    if id(info) in seen:
-        return []
-    seen.add(id(info))
-    if isinstance(info, msgspec.inspect.CustomType):
-        return [info.cls]
-    found: list[type] = []
-    for attribute in getattr(info, "__struct_fields__", ()):
-        value = getattr(info, attribute)
-        for item in value if isinstance(value, tuple) else (value,):
-            if isinstance(item, msgspec.inspect.Type | msgspec.inspect.Field):
-                found += _custom_types(item, seen)
-    return found
+def _is_key(info: msgspec.inspect.Type) -> bool:
+    """Only text can be sorted, so that equal values have equal bytes."""
+    if isinstance(info, msgspec.inspect.LiteralType):
+        return all(isinstance(value, str) for value in info.values)
+    return isinstance(info, msgspec.inspect.StrType | msgspec.inspect.AnyType)
+
+
+def _types_below(info: Any) -> list[Any]:
+    """*info* and every type inside it, each once."""
+    found: dict[int, Any] = {}
+    waiting = [info]
+    while waiting:
+        info = waiting.pop()
+        if id(info) in found:
+            continue
+        found[id(info)] = info
+        for attribute in getattr(info, "__struct_fields__", ()):
+            value = getattr(info, attribute)
+            for item in value if isinstance(value, tuple) else (value,):
+                if isinstance(item, msgspec.inspect.Type | msgspec.inspect.Field):
+                    waiting.append(item)
+    return list(found.values())

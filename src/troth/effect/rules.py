@@ -68,12 +68,18 @@ def may_repeat(rules: EffectRules, *, first_sent_s: float, now_s: float) -> bool
 
 
 def outcome_of(error: BaseException) -> Outcome:
-    """What an exception that came out of an effect's body says. Unknown, unless it is known to be harmless."""
+    """What an exception that came out of an effect's body says. Unknown, unless it is known to be harmless.
+
+    Client libraries wrap the socket's error: as the cause (httpx, aiohttp, urllib3) or as the
+    argument (requests) of theirs. An error that was being handled when this one was raised
+    (`__context__`) says nothing: after a refused connection another one may have been tried.
+    """
     seen: set[int] = set()
     cause: BaseException | None = error
     while cause is not None and id(cause) not in seen:
         if isinstance(cause, _NEVER_SENT):
             return Outcome.NOT_SENT
         seen.add(id(cause))
-        cause = cause.__cause__ or cause.__context__
+        wrapped = (arg for arg in cause.args if isinstance(arg, BaseException))
+        cause = cause.__cause__ or next(wrapped, None)
     return Outcome.UNKNOWN

@@ -87,7 +87,7 @@ class Heart(threading.Thread):
                 beat = self._beat(connection)
             except (DatabaseError, StoreError, OSError) as error:
                 if failure_of(error) is Failure.FENCED:
-                    self._post(self._on_fenced, error)
+                    self._post(self._took_end, error)
                     break
                 log.warning("worker %d: no heartbeat: %s", self._worker, error)
                 if connection is not None:
@@ -119,6 +119,11 @@ class Heart(threading.Thread):
             self._asked_at = time.monotonic()
         with contextlib.suppress(RuntimeError):  # the loop has been closed
             self._loop.call_soon_threadsafe(callback, argument)
+
+    def _took_end(self, error: BaseException) -> None:
+        # The writer may have learnt it first: this worker may have begun anew, under another heart.
+        if not self._stopped.is_set():
+            self._on_fenced(error)
 
     def _took_beat(self, beat: Beat) -> None:
         self._asked_at = None

@@ -5,9 +5,8 @@
 SELECT troth_schema.register(%s, %s, %s::real)
 
 -- name: resign
--- A process that has let go of everything leaves no trace.
-WITH marks AS (DELETE FROM troth_schema.mark WHERE worker = %(worker)s)
-DELETE FROM troth_schema.worker WHERE id = %(worker)s
+-- A process that leaves takes itself over: what its last flush may have claimed is released with the rest.
+SELECT troth_schema.takeover(%(worker)s, NULL)
 
 -- name: beat
 -- One heartbeat; the answer tells what is due, who else is alive and who is gone.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import base64
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 from uuid import UUID
 
@@ -19,6 +19,7 @@ from troth.journal.model import (
     Send,
     Started,
 )
+from troth.store.arrays import bools, byteas, float8s, int2s, int4s, texts, uuids
 from troth.store.queries import Queries, load
 from troth.store.tx import BlockingTx, Tx
 
@@ -142,30 +143,29 @@ async def _value(tx: Tx, query: Any, params: Sequence[Any]) -> Any:
     return row[0]
 
 
-_NO_SENDS: tuple[list[Any], ...] = tuple([] for _ in range(5))
-_NO_STARTS: tuple[list[Any], ...] = tuple([] for _ in range(7))
-_NO_ENTRIES: tuple[list[Any], ...] = tuple([] for _ in range(9))
-_NO_ENDS: tuple[list[Any], ...] = tuple([] for _ in range(4))
-_NO_RELEASES: tuple[list[Any], ...] = tuple([] for _ in range(6))
-
-
-def _transposed(rows: list[Any], empty: tuple[list[Any], ...]) -> Any:
-    return map(list, zip(*rows, strict=True)) if rows else empty
-
-
 def _columns(batch: Batch) -> list[Any]:
-    """The arrays of `flush`, in the order of its parameters."""
+    """The arrays of `flush`, in the order of its parameters. A group without rows is NULL, and costs nothing."""
     return [
-        *_transposed(batch.sends, _NO_SENDS),
-        *_transposed(batch.starts, _NO_STARTS),
-        *_transposed(batch.entries, _NO_ENTRIES),
-        [message_id for _, message_id in batch.heard],
-        *_transposed(batch.ends, _NO_ENDS),
-        *_transposed(batch.releases, _NO_RELEASES),
-        batch.looks,
+        *_encoded(batch.sends, (uuids, uuids, texts, texts, byteas)),
+        *_encoded(batch.starts, (uuids, texts, texts, byteas, byteas, float8s, bools)),
+        *_encoded(
+            batch.entries,
+            (uuids, texts, int2s, int2s, int4s, bools, byteas, byteas, float8s),
+        ),
+        uuids([message_id for _, message_id in batch.heard]) if batch.heard else None,
+        *_encoded(batch.ends, (uuids, texts, byteas, bools)),
+        *_encoded(batch.releases, (uuids, texts, float8s, texts, byteas, texts)),
+        uuids(batch.looks) if batch.looks else None,
         batch.claim,
-        batch.workflows,
+        batch.workflows or None,
     ]
+
+
+def _encoded(rows: Sequence[Any], encoders: Sequence[Any]) -> Iterable[Any]:
+    if not rows:
+        return (None,) * len(encoders)
+    columns = zip(*rows, strict=True)
+    return [encode(column) for encode, column in zip(encoders, columns, strict=True)]
 
 
 def _reply(answer: dict[str, Any]) -> Reply:

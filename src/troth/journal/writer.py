@@ -21,6 +21,7 @@ from troth.base import ids
 from troth.base.errors import HistoryLostError
 from troth.journal import store
 from troth.journal.model import Batch, Reply
+from troth.store import arrays
 from troth.store.connect import AsyncConnection, connect_async
 from troth.store.errors import StoreError
 from troth.store.failure import DatabaseError, Failure, failure_of
@@ -120,7 +121,7 @@ class Writer:
         """Make a batch durable; what the database refuses is found by halving."""
         try:
             reply = await self._flush(batch)
-        except DatabaseError as error:
+        except (DatabaseError, ValueError) as error:  # ValueError: text that has no encoding
             runs = batch.runs()
             if len(runs) > 1:
                 for half in batch.split():
@@ -141,6 +142,7 @@ class Writer:
         """Send a batch until the database has said what became of it. Raises `DatabaseError` if it refuses."""
         n = self._n + 1
         tries = 0
+        partitioned = False
         while True:
             try:
                 connection = await self._connected()
@@ -154,9 +156,15 @@ class Writer:
                         raise _Dead(HistoryLostError(str(error))) from error
                     case Failure.LOST:
                         await self._disconnect()
-                    case Failure.AGAIN | Failure.CONFLICT:
+                    case Failure.TOO_LARGE if len(batch.runs()) > 1:
+                        raise  # each half needs fewer locks
+                    case Failure.AGAIN | Failure.CONFLICT | Failure.TOO_LARGE:
                         pass
-                    case Failure.NO_PARTITION if await self._made_partitions(batch):
+                    case Failure.NO_PARTITION if not partitioned:
+                        # Once: a peer may have made them just now, so that there is nothing left to make.
+                        partitioned = await self._ensured_partitions(batch)
+                        if not partitioned:
+                            raise
                         continue
                     case _:
                         raise
@@ -169,21 +177,22 @@ class Writer:
                 self.flushes += 1
                 return reply
 
-    async def _made_partitions(self, batch: Batch) -> bool:
+    async def _ensured_partitions(self, batch: Batch) -> bool:
         """Make the partitions that the runs of a batch need; False if their ids are from no sensible time."""
         now = ids.time_of(ids.new_id()).timestamp()
         times = [ids.time_of(run).timestamp() for run in batch.runs()]
         if any(abs(time - now) > _FARTHEST_PARTITION_S for time in times):
             return False
-        made = await store.ensure_partitions(
+        await store.ensure_partitions(
             await self._connected(), self._q, min(times), max(times) + _WEEK_S
         )
-        return made > 0
+        return True
 
     async def _connected(self) -> AsyncConnection:
         if self._connection is None or self._connection.closed:
             self._connection = await connect_async(self._url)
             self._connection.prepare_threshold = 0
+            arrays.register(self._connection)
         return self._connection
 
     async def _disconnect(self) -> None:

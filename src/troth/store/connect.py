@@ -130,18 +130,22 @@ async def connect_async(url: str) -> psycopg.AsyncConnection[TupleRow]:
     """A new connection in autocommit mode; `DatabaseUnavailable` if there is none to be had."""
     settings = conninfo(url)
     try:
-        return await psycopg.AsyncConnection.connect(settings, autocommit=True)
+        connection = await psycopg.AsyncConnection.connect(settings, autocommit=True)
+        await _read_committed(connection)
     except psycopg.OperationalError as error:
         raise unavailable(url, error) from None
+    return connection
 
 
 def connect_blocking(url: str) -> psycopg.Connection[TupleRow]:
     """A new connection in autocommit mode; `DatabaseUnavailable` if there is none to be had."""
     settings = conninfo(url)
     try:
-        return psycopg.Connection.connect(settings, autocommit=True)
+        connection = psycopg.Connection.connect(settings, autocommit=True)
+        _read_committed_blocking(connection)
     except psycopg.OperationalError as error:
         raise unavailable(url, error) from None
+    return connection
 
 
 def pool_async(url: str, min_size: int, max_size: int) -> AsyncPool:
@@ -151,6 +155,7 @@ def pool_async(url: str, min_size: int, max_size: int) -> AsyncPool:
         min_size=min_size,
         max_size=max_size,
         kwargs={"autocommit": True},
+        configure=_read_committed,
         open=False,
         name="troth",
     )
@@ -163,9 +168,23 @@ def pool_blocking(url: str, min_size: int, max_size: int) -> BlockingPool:
         min_size=min_size,
         max_size=max_size,
         kwargs={"autocommit": True},
+        configure=_read_committed_blocking,
         open=False,
         name="troth",
     )
+
+
+# Statements outside an explicit transaction follow the database's default, which a user may have raised; the journal
+# protocol must see what was committed while it waited.
+_READ_COMMITTED = "SET default_transaction_isolation = 'read committed'"
+
+
+async def _read_committed(connection: psycopg.AsyncConnection[TupleRow]) -> None:
+    await connection.execute(_READ_COMMITTED)
+
+
+def _read_committed_blocking(connection: psycopg.Connection[TupleRow]) -> None:
+    connection.execute(_READ_COMMITTED)
 
 
 def unavailable(url: str, error: psycopg.Error) -> DatabaseUnavailable:

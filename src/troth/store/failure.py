@@ -9,6 +9,8 @@ from enum import Enum
 
 import psycopg
 
+from troth.store.errors import DatabaseUnavailable
+
 DatabaseError = psycopg.Error
 
 
@@ -20,6 +22,7 @@ class Failure(Enum):
     HISTORY_LOST = "an acknowledged commit is missing"
     CONFLICT = "it lost to a concurrent transaction and did not take effect: run it again"
     AGAIN = "it did not take effect, and the same statement may succeed now"
+    TOO_LARGE = "it needs more locks than the server has room for: send it in parts"
     NO_PARTITION = "a row has no partition to go to"
     DUPLICATE = "a row with this key exists"
     DATA = "it did not take effect, and the same statement can never succeed"
@@ -32,6 +35,7 @@ _BY_STATE = {
     "40P01": Failure.CONFLICT,  # deadlock
     "55P03": Failure.AGAIN,  # lock not available
     "57014": Failure.AGAIN,  # cancelled, or statement timeout
+    "53200": Failure.TOO_LARGE,
     "25006": Failure.LOST,  # read only: the primary has moved
     "23514": Failure.NO_PARTITION,
     "23505": Failure.DUPLICATE,
@@ -46,7 +50,7 @@ _BY_CLASS = {
 
 def failure_of(error: BaseException) -> Failure:
     """Classify an exception that came out of psycopg (or a time limit on it)."""
-    if isinstance(error, TimeoutError | OSError):
+    if isinstance(error, TimeoutError | OSError | DatabaseUnavailable):
         return Failure.LOST
     state = getattr(error, "sqlstate", None)
     if state is None:

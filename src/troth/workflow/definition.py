@@ -104,7 +104,8 @@ class StepDefinition(Definition[P, R]):
             )
             raise NotInRunError(msg)
         encoded = self.arguments.encode(args, kwargs)
-        return branch.run.call(branch.path(self.name), self, encoded)
+        plain = args if self.arguments.are_plain(args, kwargs) else None
+        return branch.run.call(branch.path(self.name), self, encoded, plain)
 
 
 class Workflow(Definition[P, R]):

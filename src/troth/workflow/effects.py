@@ -9,6 +9,7 @@ import asyncio
 import functools
 import hashlib
 import logging
+import threading
 import time
 from typing import TYPE_CHECKING, Any
 
@@ -64,8 +65,12 @@ class Effects:
     ) -> None:
         send_by = time.monotonic() + SEND_WITHIN_S
         self._engine.note(run, call, Kind.INTENT, attempt, call.encoded)
-        send = functools.partial(self._send, run, call, definition, attempt, send_by)
-        self._engine.when_durable(run, functools.partial(self._bodies.spawn, run, send))
+        self._engine.when_durable(
+            run,
+            functools.partial(
+                self._bodies.spawn, call, self._send, run, call, definition, attempt, send_by
+            ),
+        )
 
     async def _send(
         self,
@@ -82,15 +87,14 @@ class Effects:
             fence=run.claim,
             deadline=self._engine.clock.now() + rules.timeout_s,
         )
-        if time.monotonic() > send_by:
-            # This process was held up: a successor may be counting the time in which we could send.
-            self._no_answer(run, call, definition, attempt, Outcome.NOT_SENT, "held up")
-            return
+        departure = _Departure(send_by)
         try:
             async with asyncio.timeout(rules.timeout_s):
-                value = await self._bodies.invoke(run, call, definition, info)
+                value = await self._bodies.invoke(run, call, definition, info, departure.begin)
         except Exception as error:  # noqa: BLE001  (decided by the table of outcomes)
-            if is_answer(error, definition.fails_on):
+            if departure.withdrawn():
+                self._no_answer(run, call, definition, attempt, Outcome.NOT_SENT, "held up")
+            elif is_answer(error, definition.fails_on):
                 self._bodies.answered_no(run, call, definition, error)
             else:
                 self._no_answer(run, call, definition, attempt, outcome_of(error), repr(error))
@@ -145,6 +149,30 @@ class Effects:
         }
         self._engine.park(run, reason, detail)
         self._bodies.settled_without_answer(run, call)
+
+
+class _Departure:
+    """May this attempt still be sent? Asked at the last moment: a `def` body may have waited for its thread."""
+
+    def __init__(self, send_by: float) -> None:
+        self._send_by = send_by
+        self._lock = threading.Lock()
+        self._begun = False
+        self._withdrawn = False
+
+    def begin(self) -> None:
+        """In the thread of the body, just before it. Raises if it is not to run any more."""
+        with self._lock:
+            # This process was held up: a successor may be counting the time in which we could send.
+            if self._withdrawn or time.monotonic() > self._send_by:
+                raise TimeoutError
+            self._begun = True
+
+    def withdrawn(self) -> bool:
+        """True if the body has not begun; then it never will."""
+        with self._lock:
+            self._withdrawn = not self._begun
+            return self._withdrawn
 
 
 def history_of(run: ActiveRun, call: PendingCall, definition: StepDefinition[Any, Any]) -> History:

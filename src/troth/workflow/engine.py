@@ -424,8 +424,7 @@ class Engine:
         run.parked = Parked(
             Reason.POISON, {"message": f"the database refuses an entry of this run: {error}"}
         )
-        for task in run.tasks:
-            task.cancel()
         for call in run.calls.values():
+            call.drop()
             call.state = CallState.SETTLED
         self._let_go_parked(run)

@@ -6,6 +6,7 @@ bug: it is never stored as an answer.
 
 from __future__ import annotations
 
+import contextlib
 import traceback
 from collections.abc import Iterable
 from typing import Any
@@ -31,19 +32,20 @@ def name_of(kind: type[BaseException]) -> str:
 
 
 def encode_answer(error: BaseException, declared: tuple[type[Exception], ...]) -> bytes:
-    """An answer as JSON: its type, the declared type that covers it, its message and its arguments."""
+    """An answer as JSON: its type, the declared type that covers it, its message, arguments and attributes."""
     while isinstance(error, BaseExceptionGroup) and not isinstance(error, (Refused, *declared)):
         error = error.exceptions[0]  # several answers at once: the first one is told
     covering = next((kind for kind in declared if isinstance(error, kind)), Refused)
     answer: dict[str, Any] = {
         "type": name_of(type(error)),
         "declared": name_of(covering),
-        "message": str(error),
+        "message": message_of(error),
     }
-    try:
-        return codec.encode(answer | {"args": error.args})
-    except PayloadError:
-        return codec.encode(answer | {"args": [str(error)]})
+    fields = {name: value for name, value in vars(error).items() if not name.startswith("__")}
+    for detail in ({"args": error.args, "fields": fields}, {"args": error.args}):
+        with contextlib.suppress(PayloadError):
+            return codec.encode(answer | detail)
+    return codec.encode(answer | {"args": [answer["message"]]})
 
 
 def restore_answer(payload: bytes | memoryview, kinds: Iterable[type[Exception]]) -> Exception:
@@ -51,12 +53,10 @@ def restore_answer(payload: bytes | memoryview, kinds: Iterable[type[Exception]]
     stored = codec.decode(payload)
     by_name = {name_of(kind): kind for kind in kinds}
     kind = by_name.get(stored["type"]) or by_name.get(stored["declared"]) or Refused
-    try:
-        error = kind(*stored["args"])
-    except TypeError:  # its constructor wants something else than its args
-        error = kind.__new__(kind)
-        error.args = (stored["message"],)
-    setattr(error, _ANSWER, True)
+    # Not by calling it: what a constructor makes of its arguments is in `args` and attributes already.
+    error = kind.__new__(kind)
+    error.args = tuple(stored["args"])
+    vars(error).update(stored.get("fields", {}), **{_ANSWER: True})
     return error
 
 
@@ -69,6 +69,19 @@ def describe(error: BaseException) -> dict[str, Any]:
     ]
     return {
         "type": name_of(type(error)),
-        "message": str(error),
-        "traceback": "".join(traceback.format_list(frames)),
+        "message": message_of(error),
+        "traceback": storable("".join(traceback.format_list(frames))),
     }
+
+
+def message_of(error: BaseException) -> str:
+    """What an exception says, as text that can be stored; the exception may be broken itself."""
+    try:
+        return storable(str(error))
+    except Exception as broken:  # noqa: BLE001  (a `__str__` that raises)
+        return f"(its message cannot be read: {type(broken).__name__})"
+
+
+def storable(text: str) -> str:
+    """*text* without lone surrogates, which file names may hold and UTF-8 cannot."""
+    return text.encode("utf-8", "backslashreplace").decode()

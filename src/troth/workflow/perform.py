@@ -48,19 +48,19 @@ class StepPerformer:
 
     def perform(self, run: ActiveRun, call: PendingCall) -> None:
         """Begin a call. Whatever it does to the world, it does when the journal is durable up to here."""
-        if isinstance(call, SleepCall):
+        definition = call.definition
+        if definition is not None:
+            kind = definition.kind
+            if kind is StepKind.STEP:
+                self._next_attempt(run, call, definition, self._step)
+            elif kind is StepKind.TRANSACTION:
+                self._next_attempt(run, call, definition, self._transaction)
+            else:
+                self._effects.go_on(run, call, definition)
+        elif isinstance(call, SleepCall):
             self._sleep(run, call)
         elif isinstance(call, ReceiveCall):
             self._receive(run, call)
-        else:
-            assert call.definition is not None
-            match call.definition.kind:
-                case StepKind.STEP:
-                    self._next_attempt(run, call, call.definition, self._step)
-                case StepKind.TRANSACTION:
-                    self._next_attempt(run, call, call.definition, self._transaction)
-                case StepKind.EFFECT:
-                    self._effects.go_on(run, call, call.definition)
 
     # Time and messages -----------------------------------------------------------------------------------------------
 
@@ -101,17 +101,16 @@ class StepPerformer:
     ) -> None:
         """Begin an attempt, or wait until it is time for it."""
         failed = run.entries(call.path, Kind.ATTEMPT)
+        begin = functools.partial(self.spawn, call, body, run, call, definition, len(failed) + 1)
         due = _due_of(failed)
-        begin = functools.partial(self.spawn, run, body, run, call, definition, len(failed) + 1)
         if due is not None and due > self._engine.clock.now():
             self._engine.wait(run, call, due, begin)
         else:
             self._engine.when_durable(run, begin)
 
-    def spawn(self, run: ActiveRun, body: Callable[..., Any], *args: Any) -> None:
-        task = self._loop.create_task(body(*args))
-        run.tasks.add(task)
-        task.add_done_callback(run.tasks.discard)
+    def spawn(self, call: PendingCall, body: Callable[..., Any], *args: Any) -> None:
+        """Run a body as a task of the real loop."""
+        call.task = asyncio.Task(body(*args), loop=self._loop)
 
     async def _step(
         self, run: ActiveRun, call: PendingCall, definition: StepDefinition[Any, Any], attempt: int
@@ -191,19 +190,32 @@ class StepPerformer:
         self._engine.schedule(run)
 
     async def invoke(
-        self, run: ActiveRun, call: PendingCall, definition: StepDefinition[Any, Any], first: Any
+        self,
+        run: ActiveRun,
+        call: PendingCall,
+        definition: StepDefinition[Any, Any],
+        first: Any,
+        begin: Callable[[], None] = lambda: None,
     ) -> Any:
-        """Run a body with its arguments restored from what is recorded of them."""
-        args, kwargs = definition.arguments.decode(call.encoded)
+        """Run a body with its arguments restored from what is recorded of them; *begin* is called in its thread first."""
+        kwargs: dict[str, Any] = {}
+        if call.args is not None:
+            args = call.args
+        else:
+            args, kwargs = definition.arguments.decode(call.encoded)
         if first is not None:
             args = (first, *args)
         step_context.set((run.id, call.path))
         if definition.is_async:
+            begin()
             return await definition.function(*args, **kwargs)
+
+        def body() -> Any:
+            begin()
+            return definition.function(*args, **kwargs)
+
         context = contextvars.copy_context()
-        return await self._loop.run_in_executor(
-            self._threads, functools.partial(context.run, definition.function, *args, **kwargs)
-        )
+        return await self._loop.run_in_executor(self._threads, context.run, body)
 
 
 def _due_of(failed: list[Entry]) -> float | None:

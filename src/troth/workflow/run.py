@@ -52,6 +52,7 @@ class PendingCall:
     """A call that workflow code has made and that has not been answered. Base of sleeping and receiving, too."""
 
     __slots__ = (
+        "args",
         "definition",
         "digest",
         "due",
@@ -61,15 +62,22 @@ class PendingCall:
         "pinned",
         "resume",
         "state",
+        "task",
         "timer",
     )
 
     def __init__(
-        self, path: str, definition: StepDefinition[Any, Any] | None, encoded: bytes, loop: RunLoop
+        self,
+        path: str,
+        definition: StepDefinition[Any, Any] | None,
+        encoded: bytes,
+        loop: RunLoop,
+        args: tuple[Any, ...] | None = None,
     ) -> None:
         self.path = path
         self.definition = definition
         self.encoded = encoded
+        self.args = args  # if they are plain, and so need not be decoded
         self.digest = codec.digest(encoded)
         self.future = loop.create_future()
         self.state = CallState.NEW
@@ -77,6 +85,14 @@ class PendingCall:
         self.pinned = False  # waits on this process's own clock: the run must stay in memory
         self.resume: Callable[[], None] | None = None  # what to do when it is due
         self.timer: asyncio.TimerHandle | None = None
+        self.task: asyncio.Task[None] | None = None  # its body, while that runs
+
+    def drop(self) -> None:
+        """Nobody waits for it any more."""
+        if self.timer is not None:
+            self.timer.cancel()
+        if self.task is not None:
+            self.task.cancel()
 
     def restore(self, entry: Entry) -> Any:
         """The value of a recorded answer; raises it if it is a business answer."""
@@ -161,7 +177,6 @@ class ActiveRun:
         self.calls: dict[str, PendingCall] = {}  # made and not delivered yet
         self.new: list[PendingCall] = []  # made and not dispatched yet
         self.last_batch: Batch | None = None  # the flush that carries the latest entry
-        self.tasks: set[asyncio.Task[None]] = set()  # bodies under way
         self.parked: Parked | None = None
         self.cancelled = False  # a cancellation was delivered
         self.releasing = False  # a release or an end is in a flush
@@ -180,12 +195,16 @@ class ActiveRun:
         )
 
     def call(
-        self, path: str, definition: StepDefinition[Any, Any], encoded: bytes
+        self,
+        path: str,
+        definition: StepDefinition[Any, Any],
+        encoded: bytes,
+        args: tuple[Any, ...] | None,
     ) -> Coroutine[Any, Any, Any]:
         """A step is called: its path is fixed, its work begins when the coroutine is awaited."""
         if self.disposed:
             raise RunLeftMemoryError
-        return self.awaited(PendingCall(path, definition, encoded, self.loop))
+        return self.awaited(PendingCall(path, definition, encoded, self.loop, args))
 
     async def awaited(self, call: PendingCall) -> Any:
         """Register a call, and wait for its answer."""
@@ -196,11 +215,8 @@ class ActiveRun:
     def dispose(self) -> None:
         """Leave memory, with all timers and bodies."""
         self.disposed = self.releasing = True
-        for task in self.tasks:
-            task.cancel()
         for call in self.calls.values():
-            if call.timer is not None:
-                call.timer.cancel()
+            call.drop()
         self.loop.dispose()
 
     # Moving on -------------------------------------------------------------------------------------------------------
@@ -312,16 +328,18 @@ class ActiveRun:
 
     def was_sent(self, call: PendingCall) -> bool:
         """Is it an effect that may have happened? Then its outcome is owed, whoever still wants it."""
-        return any(entry.kind == Kind.INTENT for entry in self.recorded.get(call.path, ()))
+        recorded = self.recorded.get(call.path)
+        return recorded is not None and any(entry.kind == Kind.INTENT for entry in recorded)
 
     @property
     def resting(self) -> bool:
         """Nothing will happen but by time or by a message."""
-        return (
-            not self._settled
-            and not self.new
-            and all(call.state is CallState.WAITING for call in self.calls.values())
-        )
+        if self._settled or self.new:
+            return False
+        for call in self.calls.values():  # a loop, since this is asked at every turn
+            if call.state is not CallState.WAITING:
+                return False
+        return True
 
     @property
     def quiet(self) -> bool:
@@ -346,10 +364,11 @@ class ActiveRun:
 
     def unread(self) -> bool:
         """Has a receive begun whose message may be waiting already? Answers yes once for each."""
-        fresh = [c for c in self.calls.values() if isinstance(c, ReceiveCall) and not c.looked]
-        for call in fresh:
-            call.looked = True
-        return bool(fresh)
+        unread = False
+        for call in self.calls.values():
+            if type(call) is ReceiveCall and not call.looked:
+                call.looked = unread = True
+        return unread
 
     def entries(self, path: str, kind: Kind) -> list[Entry]:
         """What was recorded of a call, other than its answer, by attempt."""

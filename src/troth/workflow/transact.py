@@ -132,6 +132,7 @@ class Transactor:
                 async with transaction_async(connection, definition.isolation):
                     value = await definition.function(connection, *args, **kwargs)
                     payload = definition.result.encode(value)
+                    value = definition.result.echo(value, payload)
                     entry = self._entry(run, call, place, payload)
                     await connection.execute(self._q.finish_step, entry)
                     committing = True
@@ -139,7 +140,7 @@ class Transactor:
                 if committing and failure_of(error) is Failure.LOST:
                     raise _LostCommitError from error
                 raise
-        return definition.result.echo(value, payload)
+        return value
 
     def _attempt_blocking(
         self, run: ActiveRun, call: PendingCall, definition: StepDefinition[Any, Any], place: _Place
@@ -152,6 +153,7 @@ class Transactor:
                 with transaction_blocking(connection, definition.isolation):
                     value = definition.function(connection, *args, **kwargs)
                     payload = definition.result.encode(value)
+                    value = definition.result.echo(value, payload)
                     entry = self._entry(run, call, place, payload)
                     connection.execute(self._q.finish_step, entry)
                     committing = True
@@ -159,7 +161,7 @@ class Transactor:
                 if committing and failure_of(error) is Failure.LOST:
                     raise _LostCommitError from error
                 raise
-        return definition.result.echo(value, payload)
+        return value
 
     def _entry(
         self, run: ActiveRun, call: PendingCall, place: _Place, payload: bytes

@@ -6,6 +6,16 @@
 -- Everything runs in READ COMMITTED and fences in one statement, then reads in later ones: in a single statement, or on
 -- an older snapshot, a takeover would wait for the last flush and then not see its rows.
 
+CREATE FUNCTION troth_schema.require_fresh_reads() RETURNS void
+LANGUAGE plpgsql AS $$
+BEGIN
+    IF current_setting('transaction_isolation') <> 'read committed' THEN
+        RAISE EXCEPTION 'the journal protocol runs in read committed, not in %', current_setting('transaction_isolation')
+            USING HINT = 'A default_transaction_isolation was set for this connection.';
+    END IF;
+END $$;
+
+
 -- Membership --------------------------------------------------------------------------------------------------------
 
 CREATE FUNCTION troth_schema.register(p_name text, p_executes boolean, p_lease_s real) RETURNS bigint
@@ -56,11 +66,13 @@ END $$;
 
 CREATE FUNCTION troth_schema.takeover(p_peer bigint, p_beat bigint) RETURNS integer
 LANGUAGE plpgsql AS $$
--- Declare a peer dead, unless it has beaten since. The DELETE waits for a flush of the peer that holds the row, and
--- excludes every later one. Returns how many runs are still locked, or null if the peer is alive or already gone.
+-- Declare a peer dead, unless it has beaten since (null: however often it has). The DELETE waits for a flush of the peer
+-- that holds the row, and excludes every later one. Returns how many runs are still locked, or null if the peer is alive
+-- or already gone.
 BEGIN
+    PERFORM troth_schema.require_fresh_reads();
     WITH dead AS (
-        DELETE FROM troth_schema.worker WHERE id = p_peer AND beat = p_beat RETURNING id, name)
+        DELETE FROM troth_schema.worker WHERE id = p_peer AND beat = coalesce(p_beat, beat) RETURNING id, name)
     INSERT INTO troth_schema.worker_gone (id, name) SELECT id, name FROM dead;
     IF NOT FOUND THEN
         RETURN NULL;
@@ -93,7 +105,8 @@ BEGIN
         IF FOUND THEN
             RETURN;
         END IF;
-        INSERT INTO troth_schema.start_key (key, run_id, digest) VALUES (p_key, p_id, p_digest);
+        -- No conflict is possible but with a start that an older snapshot does not see: that is a serialization failure.
+        INSERT INTO troth_schema.start_key (key, run_id, digest) VALUES (p_key, p_id, p_digest) ON CONFLICT DO NOTHING;
     END IF;
     INSERT INTO troth_schema.run (id, workflow, key, input, state, starts_at, wake_at)
     VALUES (p_id, p_workflow, p_key, p_input, 'ready', to_timestamp(p_starts_at), troth_schema.due(p_starts_at));
@@ -109,19 +122,32 @@ LANGUAGE plpgsql AS $$
 -- later statement. Whoever releases or completes the run takes a conflicting lock first and looks for messages after.
 DECLARE
     target uuid := p_run;
+    stale boolean := current_setting('transaction_isolation') <> 'read committed';  -- reads on an older snapshot
     idle boolean;
 BEGIN
     IF target IS NULL THEN
         -- A start of this key that is under way must be seen, or must see the message.
         PERFORM pg_advisory_xact_lock_shared(troth_schema.key_lock(p_key));
         SELECT k.run_id INTO target FROM troth_schema.start_key k WHERE k.key = p_key;
+        IF target IS NULL AND stale THEN
+            BEGIN  -- A start since would be overlooked. An insert that comes to nothing makes that one, too.
+                INSERT INTO troth_schema.start_key (key, run_id, digest) VALUES (p_key, p_id, '') ON CONFLICT DO NOTHING;
+                RAISE SQLSTATE 'TR000';
+            EXCEPTION WHEN SQLSTATE 'TR000' THEN
+            END;
+        END IF;
         IF target IS NULL THEN
             INSERT INTO troth_schema.message (id, key, topic, payload) VALUES (p_id, p_key, p_topic, p_payload)
             ON CONFLICT (id) DO NOTHING;
             RETURN 'sent';
         END IF;
     END IF;
-    PERFORM 1 FROM troth_schema.run r WHERE r.id = target FOR KEY SHARE;
+    IF stale THEN
+        -- A run that was released since would look owned. FOR SHARE makes that a serialization failure.
+        PERFORM 1 FROM troth_schema.run r WHERE r.id = target FOR SHARE;
+    ELSE
+        PERFORM 1 FROM troth_schema.run r WHERE r.id = target FOR KEY SHARE;
+    END IF;
     IF NOT FOUND THEN
         PERFORM 1 FROM troth_schema.run_history h WHERE h.id = target;
         RETURN CASE WHEN FOUND THEN 'ended' ELSE 'missing' END;
@@ -160,7 +186,7 @@ END $$;
 
 CREATE FUNCTION troth_schema.flush(
     p_worker bigint, p_n bigint,
-    -- messages to send
+    -- messages to send (of every group of arrays: NULL if there is nothing)
     g_id uuid[], g_run uuid[], g_key text[], g_topic text[], g_payload bytea[],
     -- runs to start; s_claim: by this worker, at once
     s_id uuid[], s_workflow text[], s_key text[], s_input bytea[], s_digest bytea[], s_starts_at double precision[],
@@ -196,6 +222,7 @@ DECLARE
     mail jsonb := '[]';
     claimed jsonb := '[]';
 BEGIN
+    PERFORM troth_schema.require_fresh_reads();
     -- The fence. KEY SHARE lets the heartbeat update the row, and makes a takeover, which deletes it, wait.
     PERFORM 1 FROM troth_schema.worker w WHERE w.id = p_worker FOR KEY SHARE;
     IF NOT FOUND THEN
@@ -221,12 +248,12 @@ BEGIN
     END IF;
 
     -- Messages first: their row locks are the only ones a flush ever waits for, so that it waits holding none.
-    IF cardinality(g_id) > 0 THEN
+    IF g_id IS NOT NULL THEN
         SELECT jsonb_agg(jsonb_build_array(g.id, troth_schema.send_message(g.id, g.run, g.key, g.topic, g.payload)))
         INTO sent FROM unnest(g_id, g_run, g_key, g_topic, g_payload) AS g (id, run, key, topic, payload);
     END IF;
 
-    IF cardinality(s_id) > 0 THEN
+    IF s_id IS NOT NULL THEN
         -- A key that a user's open transaction holds must not stall everybody: it goes to the next flush.
         IF array_remove(s_key, NULL) <> '{}' THEN
             SELECT array_agg(DISTINCT s.key) INTO busy FROM unnest(s_key) AS s (key)
@@ -255,18 +282,18 @@ BEGIN
         WHERE s.key IS NULL OR s.id = ANY (fresh);
     END IF;
 
-    IF cardinality(e_run) > 0 THEN
+    IF e_run IS NOT NULL THEN
         INSERT INTO troth_schema.journal (run_id, path, kind, attempt, seq, ok, digest, payload, at)
         SELECT e.run, e.path, e.kind, e.attempt, e.seq, e.ok, e.digest, e.payload, to_timestamp(e.at)
         FROM unnest(e_run, e_path, e_kind, e_attempt, e_seq, e_ok, e_digest, e_payload, e_at)
             AS e (run, path, kind, attempt, seq, ok, digest, payload, at);
     END IF;
 
-    IF cardinality(h_id) > 0 THEN
+    IF h_id IS NOT NULL THEN
         DELETE FROM troth_schema.message m WHERE m.id = ANY (h_id);
     END IF;
 
-    IF cardinality(f_run) > 0 THEN
+    IF f_run IS NOT NULL THEN
         -- A sender holds KEY SHARE until it commits: skip its run now and end it in a later flush.
         locked := ARRAY(SELECT r.id FROM troth_schema.run r
                         WHERE r.id = ANY (f_run) AND r.owner = p_worker FOR UPDATE SKIP LOCKED);
@@ -297,12 +324,12 @@ BEGIN
             WHERE f.run = ANY (cancelled) AND NOT f.final);
     END IF;
 
-    IF cardinality(r_run) > 0 THEN
+    IF r_run IS NOT NULL THEN
         locked := ARRAY(SELECT r.id FROM troth_schema.run r
                         WHERE r.id = ANY (r_run) AND r.owner = p_worker FOR UPDATE SKIP LOCKED);
         heard := heard || ARRAY(SELECT x.run FROM unnest(r_run) AS x (run) WHERE x.run <> ALL (locked));
         -- Look again before letting go: a run with unread messages stays, and its messages come with the answer.
-        l_run := l_run || ARRAY(
+        l_run := coalesce(l_run, '{}') || ARRAY(
             SELECT x.run FROM unnest(r_run, r_topics) AS x (run, topics)
             WHERE x.topics IS NOT NULL AND x.run = ANY (locked) AND EXISTS (
                 SELECT 1 FROM troth_schema.run r JOIN troth_schema.message m ON m.run_id = r.id OR m.key = r.key
