@@ -70,8 +70,15 @@ class Run(Generic[R]):
         not ended within *timeout* seconds; a run that needs attention has not ended.
         """
         seconds = timeout.total_seconds() if isinstance(timeout, timedelta) else timeout
-        async with asyncio.timeout(seconds):
-            ended = await self._troth.node.results.wait(self.id)
+        results = self._troth.node.results
+        try:
+            async with asyncio.timeout(seconds):
+                ended = await results.wait(self.id)
+        except TimeoutError:
+            stands = await results.where(self.id)
+            raise TimeoutError(
+                f"run {self.id} has not ended within {seconds} s: {stands}"
+            ) from None
         return self._unwrap(ended)
 
     async def cancel(self) -> None:
@@ -360,6 +367,8 @@ class Troth:
             raise UsageError(msg)
         check_key(key)
         payload = workflow.arguments.encode(args, {})
+        if not workflow.arguments.are_plain(args, {}):
+            workflow.arguments.decode(payload)  # a wrong type is told to the caller, not to the run
         at_s = at.astimezone(UTC).timestamp() if at else None
         if tx is None:
             run_id = await self.node.requests.start(workflow, payload, key, at_s)

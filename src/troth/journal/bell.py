@@ -78,7 +78,10 @@ class Bell:
                 names = [f"{self._schema}.{channel}" for channel in channels]
                 async for name, payload in listen(connection, names, ready=self._on_listening):
                     tries = 0
-                    self._heard(name.rpartition(".")[2], payload)
+                    try:
+                        self._heard(name.rpartition(".")[2], payload)
+                    except ValueError:  # anybody may notify anything
+                        log.info("a hint on %s makes no sense: %.100r", name, payload)
             except (DatabaseError, StoreError, OSError) as error:
                 log.info("hints are interrupted: %s", error)
             finally:

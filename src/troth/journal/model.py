@@ -230,7 +230,7 @@ class Batch:
 class Reply(NamedTuple):
     """What the database answered to a flush."""
 
-    sent: dict[UUID, str]  # message: 'sent', 'ended' or 'missing'
+    sent: dict[UUID, str]  # message: 'sent', 'ended', 'missing' or 'busy' (try again)
     busy_keys: frozenset[str]
     known: dict[
         UUID, tuple[UUID, bool]

@@ -81,6 +81,10 @@ SELECT troth_schema.send_message(%s::uuid, %s::uuid, %s::text, %s::text, %s::byt
 SELECT workflow, input FROM troth_schema.run WHERE id = %(id)s
 UNION ALL SELECT workflow, input FROM troth_schema.run_history WHERE id = %(id)s
 
+-- name: run_state
+-- Where a run stands that is alive.
+SELECT state::text, reason FROM troth_schema.run WHERE id = %s
+
 -- name: known_runs
 -- Which of these ids are runs; used when an identity was lost and its starts must be settled.
 SELECT id FROM troth_schema.run WHERE id = ANY (%(ids)s)

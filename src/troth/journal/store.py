@@ -99,6 +99,12 @@ async def run_input(tx: Tx, q: Queries, run_id: UUID) -> tuple[str, bytes] | Non
     return (row[0], row[1]) if row else None
 
 
+async def run_state(tx: Tx, q: Queries, run_id: UUID) -> tuple[str, str | None] | None:
+    """State and attention reason of a run that is alive."""
+    row = await (await tx.execute(q.run_state, (run_id,))).fetchone()
+    return (row[0], row[1]) if row else None
+
+
 async def run_of_key(tx: Tx, q: Queries, key: str) -> UUID | None:
     """The run that owns a start key."""
     row = await (await tx.execute(q.run_of_key, (key,))).fetchone()

@@ -35,7 +35,7 @@ from troth.workflow.definition import Workflow
 
 log = logging.getLogger("troth.worker")
 
-_BUSY_KEY_AGAIN_S = 0.01
+_BUSY_AGAIN_S = 0.01
 _RETRY_S = 0.2
 
 
@@ -148,6 +148,9 @@ class Requests:
         for start in batch.starts:
             self._started(start, reply)
         for send in batch.sends:
+            if reply.sent[send.id] == "busy":
+                self._loop.call_later(_BUSY_AGAIN_S, self._send_again, self._writer.worker, send)
+                continue
             _, future = self._sends.pop(send.id, (None, None))
             if future is not None and not future.done():
                 _answer_send(future, send, reply.sent[send.id])
@@ -156,7 +159,7 @@ class Requests:
         if start.id not in self._starts:
             return
         if start.key is not None and start.key in reply.busy_keys:
-            self._loop.call_later(_BUSY_KEY_AGAIN_S, self._start_again, self._writer.worker, start)
+            self._loop.call_later(_BUSY_AGAIN_S, self._start_again, self._writer.worker, start)
             return
         workflow, future = self._pop(start)
         existing = reply.known.get(start.id)
@@ -173,6 +176,10 @@ class Requests:
     def _start_again(self, worker: int, start: Start) -> None:
         if self._writer.worker == worker and start.id in self._starts:
             self._writer.touch().starts.append(start)
+
+    def _send_again(self, worker: int, send: Send) -> None:
+        if self._writer.worker == worker and send.id in self._sends:
+            self._writer.touch().sends.append(send)
 
     def poisoned(self, request_id: UUID, error: BaseException) -> None:
         """The database refuses to store this request."""

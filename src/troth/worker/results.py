@@ -47,6 +47,20 @@ class Results:
                 if not waiting:
                     del self._waiters[run_id]
 
+    async def where(self, run_id: UUID) -> str:
+        """Where the run stands, in words for somebody who waited in vain."""
+        try:
+            async with self._pool.connection() as connection:
+                found = await store.run_state(connection, self._q, run_id)
+        except (DatabaseError, StoreError, OSError) as error:
+            return f"the database cannot be asked where it stands ({error})"
+        if found is None:
+            return "it has just ended, or there is no such run"
+        state, reason = found
+        if reason is None:
+            return f"it is {state}"
+        return f"it needs attention ({reason}); `troth run show {run_id}` says why"
+
     def ended(self, run: EndedRun) -> None:
         """This run has ended, durably."""
         for future in self._waiters.pop(run.id, ()):

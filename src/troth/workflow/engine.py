@@ -175,6 +175,10 @@ class Engine:
         """Nothing but time or messages moves this run: keep it for a moment, or let go of its memory."""
         if any(call.pinned for call in run.calls.values()):
             return
+        if run.stuck:
+            message = "workflow code waits for something that no step, sleep or message will bring"
+            self.park(run, Reason.BUG, {"at": "the workflow", "message": message})
+            return
         dues = [call.due for call in run.calls.values() if call.due is not None]
         due = min(dues, default=None)
         if due is not None and due - self.clock.now() < HOLD_S:
@@ -237,10 +241,12 @@ class Engine:
         if due is not None:
 
             def wake() -> None:
+                if run.releasing:  # it may turn out to be kept
+                    call.timer = self._loop.call_later(_BUSY_AGAIN_S, wake)
+                    return
                 call.state = CallState.BUSY
                 call.pinned = False
-                if run.id in self.runs and not run.releasing:
-                    resume()
+                resume()
 
             call.timer = self._loop.call_later(max(0.0, due - self.clock.now()), wake)
         self.schedule(run)
@@ -367,7 +373,8 @@ class Engine:
             self._after_releases(batch, reply)
         for run_id in reply.kept:
             run = self.runs.get(run_id)
-            if run is not None:
+            # A run that a later flush lets go of is not to be answered any more: that flush looks again itself.
+            if run is not None and not run.releasing:
                 self._hear(run, reply.mail.get(run_id, []))
 
     def _after_ends(self, batch: Batch, reply: Reply) -> None:

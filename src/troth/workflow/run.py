@@ -129,6 +129,11 @@ class ReceiveCall(PendingCall):
         self.timeout_s = timeout_s
         self.looked = False  # a look for messages that came before it was asked for
 
+    @property
+    def wants_mail(self) -> bool:
+        """It has no message yet, and somebody still waits for one."""
+        return self.state is not CallState.SETTLED and not self.future.done()
+
     def restore(self, entry: Entry) -> Any:
         """The message, or `TimedOut`."""
         return self.kind.decode(entry.payload or b"null") if entry.ok else TimedOut()
@@ -168,6 +173,13 @@ class ActiveRun:
         for entry in recorded:
             if entry.kind != Kind.RESULT:
                 self.recorded.setdefault(entry.path, []).append(entry)
+        answered = {entry.path for entry in self.order}
+        # Effects that may have been sent, and that the code has not called yet.
+        self._owed = {
+            entry.path: entry
+            for entry in recorded
+            if entry.kind == Kind.INTENT and entry.path not in answered
+        }
         last = max((e.seq for e in self.order if e.seq is not None), default=0)
         self._seqs = itertools.count(last + 1)
         self._next_delivery = last + 1
@@ -238,6 +250,7 @@ class ActiveRun:
                     self._deliver(*delivery)
                 self.loop.drain()
         made, self.new = self.new, []
+        self._require_same_requests(made)
         return [
             call
             for call in made
@@ -260,6 +273,16 @@ class ActiveRun:
         except Exception as answer:  # noqa: BLE001  (a recorded business answer)
             value, error = None, answer
         self._deliver(call, value, error, entry.at)
+
+    def _require_same_requests(self, made: list[PendingCall]) -> None:
+        """What was begun and not answered must be what the code asks for now. Raises `Parked`."""
+        for call in made:
+            for entry in self.recorded.get(call.path, ()):
+                if entry.digest not in {None, call.digest}:
+                    raise Parked(Reason.CODE_CHANGED, self._difference(entry, call))
+            self._owed.pop(call.path, None)
+        if self._owed and self.main is not None and self.main.done():
+            raise Parked(Reason.CODE_CHANGED, self._difference(min(self._owed.values()), None))
 
     def _deliver(
         self, call: PendingCall, value: Any, error: BaseException | None, at: float
@@ -342,6 +365,11 @@ class ActiveRun:
         return True
 
     @property
+    def stuck(self) -> bool:
+        """The code waits for something that no call will bring: a future, event or lock that nobody touches."""
+        return all(call.future.done() and not self.was_sent(call) for call in self.calls.values())
+
+    @property
     def quiet(self) -> bool:
         """No body is running and no answer is under way."""
         return not any(call.state is CallState.BUSY for call in self.calls.values())
@@ -353,13 +381,16 @@ class ActiveRun:
             for call in self.calls.values()
             if isinstance(call, ReceiveCall)
             and call.topic == topic
-            and call.state is not CallState.SETTLED
+            and call.wants_mail
         ]
 
     def listens_to(self) -> str:
         """The topics whose messages would wake this run, separated by commas."""
         return ",".join(
-            {CANCEL_TOPIC, *(c.topic for c in self.calls.values() if isinstance(c, ReceiveCall))}
+            {
+                CANCEL_TOPIC,
+                *(c.topic for c in self.calls.values() if isinstance(c, ReceiveCall) and c.wants_mail),
+            }
         )
 
     def unread(self) -> bool:

@@ -114,20 +114,27 @@ BEGIN
     RETURN QUERY SELECT p_id, true, true;
 END $$;
 
-CREATE FUNCTION troth_schema.send_message(p_id uuid, p_run uuid, p_key text, p_topic text, p_payload bytea)
-RETURNS text
+CREATE FUNCTION troth_schema.send_message(
+    p_id uuid, p_run uuid, p_key text, p_topic text, p_payload bytea, p_waits boolean DEFAULT true
+) RETURNS text
 LANGUAGE plpgsql AS $$
 -- Leave a message for a run, by id or by start key; the run may not have started yet. Returns 'sent', 'ended' or
--- 'missing'. Order matters: insert, then lock the run against release and completion, then look at its owner in a
--- later statement. Whoever releases or completes the run takes a conflicting lock first and looks for messages after.
+-- 'missing'; and 'busy', if it may not wait, where somebody's open transaction is in the way. Order matters: lock the
+-- run against release and completion, then look at its owner in a later statement. Whoever releases or completes the
+-- run takes a conflicting lock first and looks for messages after.
 DECLARE
     target uuid := p_run;
     stale boolean := current_setting('transaction_isolation') <> 'read committed';  -- reads on an older snapshot
+    alive boolean;
     idle boolean;
 BEGIN
     IF target IS NULL THEN
         -- A start of this key that is under way must be seen, or must see the message.
-        PERFORM pg_advisory_xact_lock_shared(troth_schema.key_lock(p_key));
+        IF p_waits THEN
+            PERFORM pg_advisory_xact_lock_shared(troth_schema.key_lock(p_key));
+        ELSIF NOT pg_try_advisory_xact_lock_shared(troth_schema.key_lock(p_key)) THEN
+            RETURN 'busy';
+        END IF;
         SELECT k.run_id INTO target FROM troth_schema.start_key k WHERE k.key = p_key;
         IF target IS NULL AND stale THEN
             BEGIN  -- A start since would be overlooked. An insert that comes to nothing makes that one, too.
@@ -145,10 +152,23 @@ BEGIN
     IF stale THEN
         -- A run that was released since would look owned. FOR SHARE makes that a serialization failure.
         PERFORM 1 FROM troth_schema.run r WHERE r.id = target FOR SHARE;
-    ELSE
+        alive := FOUND;
+    ELSIF p_waits THEN
         PERFORM 1 FROM troth_schema.run r WHERE r.id = target FOR KEY SHARE;
+        alive := FOUND;
+    ELSE
+        PERFORM 1 FROM troth_schema.run r WHERE r.id = target FOR KEY SHARE SKIP LOCKED;
+        alive := FOUND;
+        -- To wake it, its row has to be free, too.
+        PERFORM 1 FROM troth_schema.run r WHERE r.id = target AND r.owner IS NULL FOR NO KEY UPDATE SKIP LOCKED;
+        IF NOT FOUND THEN
+            PERFORM 1 FROM troth_schema.run r WHERE r.id = target AND (r.owner IS NULL OR NOT alive);
+            IF FOUND THEN
+                RETURN 'busy';
+            END IF;
+        END IF;
     END IF;
-    IF NOT FOUND THEN
+    IF NOT alive THEN
         PERFORM 1 FROM troth_schema.run_history h WHERE h.id = target;
         RETURN CASE WHEN FOUND THEN 'ended' ELSE 'missing' END;
     END IF;
@@ -247,9 +267,10 @@ BEGIN
         DELETE FROM troth_schema.mark m WHERE m.worker = p_worker AND m.n = p_n - 2;
     END IF;
 
-    -- Messages first: their row locks are the only ones a flush ever waits for, so that it waits holding none.
+    -- From here on a flush waits for no row and no key: what an open transaction holds goes to a later flush.
     IF g_id IS NOT NULL THEN
-        SELECT jsonb_agg(jsonb_build_array(g.id, troth_schema.send_message(g.id, g.run, g.key, g.topic, g.payload)))
+        SELECT jsonb_agg(jsonb_build_array(
+            g.id, troth_schema.send_message(g.id, g.run, g.key, g.topic, g.payload, false)))
         INTO sent FROM unnest(g_id, g_run, g_key, g_topic, g_payload) AS g (id, run, key, topic, payload);
     END IF;
 
@@ -310,6 +331,8 @@ BEGIN
         ), gone AS (
             DELETE FROM troth_schema.run r USING ended WHERE r.id = ended.run
             RETURNING r.id, r.workflow, r.key, r.input, ended.state, r.claim, r.starts_at, ended.outcome
+        ), unheard AS (
+            DELETE FROM troth_schema.message m USING gone WHERE m.key = gone.key
         )
         INSERT INTO troth_schema.run_history (id, workflow, key, input, state, claim, starts_at, outcome)
         SELECT g.id, g.workflow, g.key, g.input, g.state::troth_schema.run_state, g.claim, g.starts_at, g.outcome
