@@ -8,7 +8,7 @@ from weakref import WeakKeyDictionary
 import stripe
 from stripe import StripeClient
 
-from examples.signup.settings import EFFECT_TIMEOUT_S, STRIPE_KEY, STRIPE_URL
+from examples.signup.settings import EFFECT_TIMEOUT_S, stripe_key, stripe_url
 from troth import Refused
 
 _clients: WeakKeyDictionary[asyncio.AbstractEventLoop, StripeClient] = WeakKeyDictionary()
@@ -19,8 +19,8 @@ def provider() -> StripeClient:
     loop = asyncio.get_running_loop()
     if loop not in _clients:
         _clients[loop] = StripeClient(
-            STRIPE_KEY,
-            base_addresses={"api": STRIPE_URL},
+            stripe_key(),
+            base_addresses={"api": stripe_url()},
             http_client=stripe.HTTPXClient(timeout=EFFECT_TIMEOUT_S),
             max_network_retries=0,
         )

@@ -6,21 +6,9 @@ from uuid import UUID
 
 import msgspec
 
-from examples.signup.workflow import signup
-from troth import Tx
-
-_RUN = """
-SELECT state::text, reason, detail FROM troth.run
-WHERE id = %(id)s AND workflow = %(workflow)s
-UNION ALL
-SELECT state::text, NULL, outcome FROM troth.run_history
-WHERE id = %(id)s AND workflow = %(workflow)s
-"""
-
-_STEPS = """
-SELECT path, payload FROM troth.journal
-WHERE run_id = %(id)s AND kind = 2 AND ok ORDER BY seq
-"""
+from examples.signup.workflow import signup, troth
+from troth import RunNotFoundError, Tx
+from troth.view import store as view
 
 
 @dataclass(frozen=True)
@@ -36,31 +24,36 @@ class Progress:
 
 async def progress_of(tx: Tx, run_id: UUID) -> Progress | None:
     """What is recorded of this signup; None if there is none with this id."""
-    wanted = {"id": run_id, "workflow": signup.name}
-    run = await (await tx.execute(_RUN, wanted)).fetchone()
-    if run is None:
+    try:
+        run = await view.header(tx, troth.schema, run_id)
+    except RunNotFoundError:
         return None
-    state, reason, payload = run
-    steps = await (await tx.execute(_STEPS, wanted)).fetchall()
-    results: dict[str, bytes] = dict(steps)
-    created = results.get("create_account")
+    if run.line.workflow != signup.name:
+        return None
+    journal = await view.entries(tx, troth.schema, run_id)
+    results = {entry.path: decoded(entry.payload) for entry in journal if entry.ok}
+    account = results.get("create_account")
     return Progress(
         id=run_id,
-        state=state,
-        account=UUID(msgspec.json.decode(created)["id"]) if created else None,
+        state=run.line.state,
+        account=UUID(account["id"]) if account else None,
         done=list(results),
-        problem=problem(state, reason, msgspec.json.decode(payload) if payload else None),
+        problem=problem(run.line.state, run.line.reason, decoded(run.detail or run.outcome)),
     )
 
 
-def problem(state: str, reason: str | None, detail: Any) -> str | None:
+def problem(state: str, reason: str | None, said: Any) -> str | None:
     """What went wrong, in a sentence; None if nothing did."""
-    match state, detail:
+    match state, said:
         case "attention", {"at": step, "message": message}:
             return f"{reason} at {step}: {message}"
         case "attention", _:
-            return f"{reason}"
+            return reason
         case "failed", {"message": message}:
             return str(message)
         case _:
             return None
+
+
+def decoded(payload: bytes | None) -> Any:
+    return msgspec.json.decode(payload) if payload else None

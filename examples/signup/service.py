@@ -13,7 +13,7 @@ from psycopg_pool import AsyncConnectionPool
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints
 
 from examples.signup.progress import Progress, progress_of
-from examples.signup.settings import DATABASE_URL
+from examples.signup.settings import database_url
 from examples.signup.workflow import signup, troth
 from troth import KeyConflictError
 
@@ -22,9 +22,10 @@ log = logging.getLogger(__name__)
 ADDRESS = r"^[^@\s\x00-\x1f]+@[^@\s\x00-\x1f]+\.[^@\s\x00-\x1f]+$"
 
 
-def without_nul(text: str) -> str:
-    if "\0" in text:
-        raise ValueError("must not contain a NUL character")
+def printable(text: str) -> str:
+    """The name goes into the subject of a mail, where a line break would begin another header."""
+    if not text.isprintable():
+        raise ValueError("must not contain control characters")
     return text
 
 
@@ -35,7 +36,7 @@ Email = Annotated[
 Name = Annotated[
     str,
     StringConstraints(strip_whitespace=True, min_length=1, max_length=100),
-    AfterValidator(without_nul),
+    AfterValidator(printable),
 ]
 Key = Annotated[str, Field(min_length=1, max_length=200, pattern=r"^[\x21-\x7e]+$")]
 
@@ -57,7 +58,7 @@ class Accepted(BaseModel):
 
 @asynccontextmanager
 async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-    pool = AsyncConnectionPool(DATABASE_URL, min_size=1, max_size=4, timeout=5, open=False)
+    pool = AsyncConnectionPool(database_url(), min_size=1, max_size=4, timeout=5, open=False)
     async with troth.lifespan(app), pool:
         app.state.pool = pool
         yield

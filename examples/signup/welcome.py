@@ -5,7 +5,7 @@ from email.message import EmailMessage
 
 import aiosmtplib
 
-from examples.signup.settings import EFFECT_TIMEOUT_S, SMTP_PORT
+from examples.signup.settings import EFFECT_TIMEOUT_S, smtp_port
 
 SENDER = "hello@signup.example"
 PERMANENT = 500  # RFC 5321: from here on, the same command will never succeed
@@ -29,7 +29,11 @@ async def deliver(message: EmailMessage) -> str:
     """
     try:
         await aiosmtplib.send(
-            message, hostname="127.0.0.1", port=SMTP_PORT, timeout=EFFECT_TIMEOUT_S, start_tls=False
+            message,
+            hostname="127.0.0.1",
+            port=smtp_port(),
+            timeout=EFFECT_TIMEOUT_S,
+            start_tls=False,
         )
     except aiosmtplib.SMTPRecipientsRefused as refused:
         [recipient] = refused.recipients

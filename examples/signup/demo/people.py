@@ -1,0 +1,108 @@
+"""People who sign up, as honest clients do: they repeat what was not answered, with the same key."""
+
+import asyncio
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import httpx
+
+from examples.signup.demo.board import ENDED, Board
+
+PATIENCE_S = 90.0
+LOOK_S = 0.2
+AGAIN_S = 0.5
+
+
+@dataclass(frozen=True)
+class Person:
+    """Somebody; *clicks* is how often they press the button at once."""
+
+    email: str
+    name: str
+    plan: str
+    clicks: int
+
+
+def crowd(size: int) -> list[Person]:
+    """Every tenth is impatient, and clicks three times."""
+    return [
+        Person(
+            email=f"person{number:04}@example.com",
+            name=f"Person {number}",
+            plan="pro" if number % 3 == 0 else "starter",
+            clicks=3 if number % 10 == 0 else 1,
+        )
+        for number in range(1, size + 1)
+    ]
+
+
+async def sign_everybody_up(
+    people: Sequence[Person], url: str, board: Board, *, concurrency: int
+) -> None:
+    """Everybody signs up, *concurrency* at a time. Raises `TimeoutError` if somebody waits too long."""
+    turns = asyncio.Semaphore(concurrency)
+    limits = httpx.Limits(max_connections=None)
+    async with httpx.AsyncClient(base_url=url, timeout=10, limits=limits) as http:
+
+        async def take_turn(person: Person) -> None:
+            async with turns:
+                try:
+                    async with asyncio.timeout(PATIENCE_S):
+                        await sign_up(http, person, board)
+                except TimeoutError:
+                    raise TimeoutError(f"{person.email} waited {PATIENCE_S:.0f} s") from None
+
+        async with asyncio.TaskGroup() as group:
+            for person in people:
+                group.create_task(take_turn(person))
+
+
+async def sign_up(http: httpx.AsyncClient, person: Person, board: Board) -> None:
+    """Click, and wait for the end."""
+    clicks = [click(http, person, board) for _ in range(person.clicks)]
+    answers = await asyncio.gather(*clicks)
+    ids = {answer["id"] for answer in answers}
+    if len(ids) > 1:
+        board.quarrels.append(f"{person.email} clicked {person.clicks} times and got {ids}")
+    board.signed_up[person.email] = answers[0]["id"]
+    board.ring()
+    state = await end_of(http, answers[0]["url"], board)
+    board.ended[state] += 1
+    board.ring()
+
+
+async def click(http: httpx.AsyncClient, person: Person, board: Board) -> dict[str, Any]:
+    """One press of the button, repeated until it is answered."""
+    body = {"email": person.email, "name": person.name, "plan": person.plan}
+    headers = {"idempotency-key": f"form-of-{person.email}"} if person.clicks > 1 else {}
+    board.clicks += 1
+    answer = await insist(http, "POST", "/v1/signups", board, json=body, headers=headers)
+    accepted: dict[str, Any] = answer
+    return accepted
+
+
+async def end_of(http: httpx.AsyncClient, url: str, board: Board) -> str:
+    """Look again and again, until the signup has ended or waits for a person."""
+    while True:
+        state: str = (await insist(http, "GET", url, board))["state"]
+        if state in ENDED:
+            return state
+        await asyncio.sleep(LOOK_S)
+
+
+async def insist(
+    http: httpx.AsyncClient, method: str, url: str, board: Board, **request: Any
+) -> dict[str, Any]:
+    """The answer; no answer and "later" (5xx) are asked again. Raises for a refusal (4xx)."""
+    while True:
+        try:
+            answer = await http.request(method, url, **request)
+            if not answer.is_server_error:
+                answer.raise_for_status()
+                body: dict[str, Any] = answer.json()
+                return body
+        except httpx.TransportError:
+            pass
+        board.retries += 1
+        await asyncio.sleep(AGAIN_S)

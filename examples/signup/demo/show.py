@@ -1,0 +1,134 @@
+"""Tells the reader: a live view while it happens, and the table afterwards."""
+
+from collections.abc import Sequence
+from dataclasses import asdict
+from typing import Any
+
+from rich.console import Console, Group, RenderableType
+from rich.live import Live
+from rich.progress_bar import ProgressBar
+from rich.table import Table
+from rich.text import Text
+
+from examples.signup.demo.audit import Row, Verdict
+from examples.signup.demo.board import Board
+
+COLUMNS = (
+    "expected",
+    "database",
+    "provider",
+    "mailbox",
+    "in_doubt",
+    "doubled",
+    "lost",
+    "half_done",
+)
+
+TITLES = {"in_doubt": "in doubt", "half_done": "half-done"}
+SHOWN = 20  # findings
+
+
+class View:
+    """The live view of a board; on something that is no terminal, the news as lines."""
+
+    def __init__(self, board: Board, console: Console) -> None:
+        self._board = board
+        self._live = Live(console=console, get_renderable=self._render, refresh_per_second=8)
+        self._console = console
+
+    def __enter__(self) -> None:
+        if self._console.is_terminal:
+            self._live.start()
+        else:
+            self._board.listeners.append(lambda line: self._console.print(line, highlight=False))
+
+    def __exit__(self, *_: object) -> None:
+        if self._console.is_terminal:
+            self._live.stop()
+
+    def _render(self) -> RenderableType:
+        board = self._board
+        facts = Table.grid(padding=(0, 2))
+        facts.add_row("people", people(board))
+        facts.add_row("runs", counts(board.states) or "none yet")
+        facts.add_row("requests", f"{board.clicks} clicks, {board.retries} repeated")
+        facts.add_row("trouble", trouble(board))
+        return Group(facts, Text("\n".join(board.news), style="dim"))
+
+
+def people(board: Board) -> RenderableType:
+    line = Table.grid(padding=(0, 2))
+    bar = ProgressBar(total=board.people, completed=board.finished, width=40)
+    line.add_row(bar, f"{board.finished} of {board.people} done, {board.seconds:.0f} s")
+    return line
+
+
+def trouble(board: Board) -> str:
+    held = sum(held for _, held in board.kills)
+    kills = plural(len(board.kills), "worker process", "worker processes")
+    crashes = plural(len(board.outages_s), "time", "times")
+    return f"{kills} killed with {held} runs in flight; PostgreSQL killed {crashes}"
+
+
+def plural(number: int, one: str, many: str) -> str:
+    return f"{number} {one if number == 1 else many}"
+
+
+def counts(states: dict[str, int]) -> str:
+    return ", ".join(f"{count} {state}" for state, count in sorted(states.items()))
+
+
+def report(verdict: Verdict, complaints: Sequence[str], board: Board, console: Console) -> None:
+    """Print the table, what is in doubt, and everything that is wrong."""
+    console.print()
+    console.print(table(verdict.rows))
+    asked = f"{board.people} people, {board.clicks} clicks, {board.retries} requests repeated"
+    lines = ["", f"{asked}; {board.seconds:.0f} s", trouble(board), ""]
+    for doubt in verdict.doubts:
+        fact = "it arrived" if doubt.arrived else "it did not arrive"
+        lines.append(f"in doubt: the welcome to {doubt.email}; the mailbox says: {fact}")
+    lines += [
+        f"{finding.kind}: {finding.thing} of {finding.email or 'nobody'}: {finding.explanation}"
+        for finding in verdict.findings[:SHOWN]
+    ]
+    if len(verdict.findings) > SHOWN:
+        lines.append(f"... and {len(verdict.findings) - SHOWN} more (--json has all of them)")
+    lines += [f"wrong: {complaint}" for complaint in complaints]
+    lines.append("It holds." if verdict.holds and not complaints else "It does not hold.")
+    for line in lines:
+        console.print(line, soft_wrap=True, highlight=False, markup=False)
+
+
+def table(rows: Sequence[Row]) -> Table:
+    """The counts of every side, and what is wrong with them."""
+    shown = Table(box=None, padding=(0, 1, 0, 0), header_style="bold")
+    shown.add_column("")
+    for name in COLUMNS:
+        shown.add_column(TITLES.get(name, name), justify="right")
+    for row in rows:
+        right = row.adds_up and not (row.doubled or row.lost or row.half_done)
+        counts = [cell(getattr(row, name)) for name in COLUMNS]
+        shown.add_row(row.thing, *counts, style="green" if right else "bold red")
+    return shown
+
+
+def cell(value: object) -> str:
+    return "" if value is None else str(value)
+
+
+def as_json(verdict: Verdict, complaints: Sequence[str], board: Board) -> dict[str, Any]:
+    """The same for machines."""
+    return {
+        "holds": verdict.holds and not complaints,
+        "table": [asdict(row) for row in verdict.rows],
+        "in_doubt": [asdict(doubt) for doubt in verdict.doubts],
+        "findings": [asdict(finding) for finding in verdict.findings],
+        "complaints": list(complaints),
+        "people": board.people,
+        "clicks": board.clicks,
+        "repeated_requests": board.retries,
+        "told": dict(board.ended),
+        "kills": [{"worker": name, "runs_in_flight": held} for name, held in board.kills],
+        "database_outages_s": [round(seconds, 2) for seconds in board.outages_s],
+        "seconds": round(board.seconds, 1),
+    }

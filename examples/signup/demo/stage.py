@@ -1,0 +1,254 @@
+"""Everything that the demo runs: PostgreSQL, provider, mailbox, service and workers, as real processes.
+
+All of it lives in one temporary directory and is gone afterwards, however the demo ends.
+"""
+
+import asyncio
+import json
+import os
+import shutil
+import signal
+import socket
+import sys
+import tempfile
+import time
+from asyncio.subprocess import DEVNULL, PIPE, Process
+from collections.abc import Callable
+from contextlib import AsyncExitStack, suppress
+from pathlib import Path
+from typing import Any, Self
+
+import httpx
+import psycopg
+import stripe
+
+from troth.store.embedded import Embedded
+from troth.store.embedded_cluster import Cluster, wheel_binaries
+from troth.store.migrate import migrate
+
+ROOT = Path(__file__).resolve().parents[3]
+SCHEMA = Path(__file__).resolve().parents[1] / "schema.sql"
+READY_S = 30.0
+STOP_S = 5.0
+
+PRICES = {"starter": 900, "pro": 4900}
+
+
+class StageError(Exception):
+    """Something of the demo itself did not start, or did not come back."""
+
+
+class Stage:
+    """The running system."""
+
+    def __init__(self, directory: Path, *, lease_s: float, effect_timeout_s: float) -> None:
+        self.directory = directory
+        self.logs = directory / "logs"
+        self.logs.mkdir()
+        self.lease_s = lease_s
+        self._effect_timeout_s = effect_timeout_s
+        self._environment: dict[str, str] = {}
+        self._stack = AsyncExitStack()
+        self._processes: dict[str, Process] = {}
+
+    async def __aenter__(self) -> Self:
+        try:
+            await self._open()
+        except BaseException:
+            await self._stack.aclose()
+            raise
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self._stack.aclose()
+
+    async def _open(self) -> None:
+        self.database_url = await self._open_postgres()
+        provider = await self._answering("provider", "--port", "0")
+        mailbox = await self._answering("mailbox", "--smtp-port", "0", "--http-port", "0")
+        self.provider_url = f"http://127.0.0.1:{provider['port']}"
+        self.mailbox_url = f"http://127.0.0.1:{mailbox['http_port']}"
+        self._environment = {
+            "TROTH_DATABASE_URL": self.database_url,
+            "SIGNUP_STRIPE_URL": self.provider_url,
+            "SIGNUP_SMTP_PORT": str(mailbox["smtp_port"]),
+            "SIGNUP_EFFECT_TIMEOUT_S": str(self._effect_timeout_s),
+        }
+        await self._sell_plans()
+        self.service_url = await self._open_service()
+
+    # PostgreSQL -----------------------------------------------------------------------------------
+
+    async def _open_postgres(self) -> str:
+        claim = await asyncio.to_thread(Embedded.acquire, self.directory)
+        self._cluster = Cluster(self.directory / "postgres", wheel_binaries())
+        self._stack.push_async_callback(self._remove_postgres, claim)
+        await asyncio.to_thread(migrate, claim.url, "troth")
+        with psycopg.connect(claim.url) as connection:
+            connection.execute(SCHEMA.read_bytes())
+        return claim.url
+
+    async def _remove_postgres(self, claim: Embedded) -> None:
+        """Leave; the guard stops the server. If programs run as root, its files are elsewhere."""
+        claim.release()
+        await until(lambda: self._cluster.postmaster() is None, "PostgreSQL stops")
+        log = self._cluster.log
+        if log.exists():
+            shutil.copy(log, self.logs / "postgres.log")
+        shutil.rmtree(self._cluster.home, ignore_errors=True)
+
+    async def crash_postgres(self) -> float:
+        """Kill the server as a power cut would, and wait until it is back; seconds that it was away."""
+        pid = self._cluster.postmaster()
+        if pid is None:
+            raise StageError("PostgreSQL is not running")
+        began = time.monotonic()
+        os.kill(pid, signal.SIGKILL)
+
+        def is_back() -> bool:
+            now = self._cluster.postmaster()
+            return now is not None and now != pid and self._cluster.ready(now)
+
+        await until(is_back, "PostgreSQL comes back")
+        return time.monotonic() - began
+
+    # The outside ----------------------------------------------------------------------------------
+
+    async def _answering(self, name: str, *arguments: str) -> dict[str, Any]:
+        """Start one of the outside processes; what it says when it is ready."""
+        data = self.directory / f"{name}.sqlite"
+        command = [sys.executable, "-m", f"examples.signup.{name}", *arguments, "--data", str(data)]
+        process = await self._spawn(name, *command, stdout=PIPE)
+        assert process.stdout is not None
+        try:
+            async with asyncio.timeout(READY_S):
+                line = await process.stdout.readline()
+            ports: dict[str, Any] = json.loads(line)
+        except (TimeoutError, ValueError):
+            raise StageError(f"the {name} did not start; see {self.logs}/{name}.log") from None
+        return ports
+
+    async def _sell_plans(self) -> None:
+        """The products and prices that an operator of the service would have made once."""
+        client = stripe.StripeClient(
+            "sk_test_demo",
+            base_addresses={"api": self.provider_url},
+            http_client=stripe.HTTPXClient(timeout=READY_S),
+        )
+        for plan, amount in PRICES.items():
+            product = await client.v1.products.create_async({"name": plan})
+            await client.v1.prices.create_async(
+                {
+                    "product": product.id,
+                    "currency": "eur",
+                    "unit_amount": amount,
+                    "recurring": {"interval": "month"},
+                    "lookup_key": plan,
+                }
+            )
+
+    # Ours -----------------------------------------------------------------------------------------
+
+    async def _open_service(self) -> str:
+        """The service on a port that is taken before it starts, so that nobody else can have it."""
+        with socket.create_server(("127.0.0.1", 0)) as bound:
+            port = bound.getsockname()[1]
+            command = [
+                sys.executable,
+                "-m",
+                "uvicorn",
+                "examples.signup.service:app",
+                "--no-access-log",
+            ]
+            await self._spawn("service", *command, "--fd", str(bound.fileno()), fd=bound.fileno())
+        url = f"http://127.0.0.1:{port}"
+        async with httpx.AsyncClient(base_url=url, timeout=READY_S) as client:
+            try:
+                (await client.get("/openapi.json")).raise_for_status()
+            except httpx.HTTPError as error:
+                log = self.logs / "service.log"
+                raise StageError(f"the service did not start ({error!r}); see {log}") from None
+        return url
+
+    async def start_workers(self, processes: int) -> None:
+        """What an operator would start: it keeps that many worker processes alive."""
+        troth = Path(sys.executable).with_name("troth")
+        command = [str(troth), "worker", "examples.signup.workflow:troth"]
+        numbers = ["--processes", str(processes), "--lease", f"{self.lease_s:g}s"]
+        await self._spawn("workers", *command, *numbers)
+
+    def alive(self, worker: str) -> bool:
+        """Whether a worker process lives; *worker* is its name in the database, HOST:PID."""
+        with suppress(ProcessLookupError):
+            os.kill(pid_of(worker), 0)
+            return True
+        return False
+
+    async def kill(self, worker: str) -> None:
+        """SIGKILL: no goodbye, no flush, nothing."""
+        os.kill(pid_of(worker), signal.SIGKILL)
+        await until(lambda: not self.alive(worker), f"{worker} dies")
+
+    async def _spawn(
+        self, name: str, *command: str | Path, stdout: int | None = None, fd: int | None = None
+    ) -> Process:
+        with (self.logs / f"{name}.log").open("ab") as log:
+            process = await asyncio.create_subprocess_exec(
+                *command,
+                stdin=DEVNULL,
+                stdout=log if stdout is None else stdout,
+                stderr=log,
+                cwd=ROOT,
+                env={**os.environ, **self._environment},
+                pass_fds=[] if fd is None else [fd],
+                start_new_session=True,  # Ctrl-C is for the demo, which stops its children in order
+            )
+        self._stack.push_async_callback(stop, process)
+        self._processes[name] = process
+        return process
+
+    async def guard(self) -> None:
+        """Raise `StageError` as soon as a process ends that should not."""
+        ends = {
+            asyncio.create_task(process.wait()): name for name, process in self._processes.items()
+        }
+        try:
+            done, _ = await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
+            name = ends[done.pop()]
+            code = self._processes[name].returncode
+            raise StageError(f"{name} ended with {code}; see {self.logs}/{name}.log")
+        finally:
+            for task in ends:
+                task.cancel()
+
+
+def pid_of(worker: str) -> int:
+    """The process of a worker of this machine, from its name in the database."""
+    return int(worker.rpartition(":")[2])
+
+
+async def stop(process: Process) -> None:
+    """Ask a process to end, and make it end."""
+    for ask in (process.terminate, process.kill):
+        with suppress(ProcessLookupError):
+            ask()
+        with suppress(TimeoutError):
+            async with asyncio.timeout(STOP_S):
+                await process.wait()
+                return
+
+
+async def until(condition: Callable[[], bool], what: str) -> None:
+    """Wait for what cannot notify us. Raises `StageError` after half a minute."""
+    deadline = time.monotonic() + READY_S
+    while not condition():
+        if time.monotonic() > deadline:
+            raise StageError(f"{what}: not within {READY_S:.0f} s")
+        await asyncio.sleep(0.01)
+
+
+def make_directory() -> Path:
+    """A temporary directory that others may enter: PostgreSQL's user, if this is root's."""
+    path = Path(tempfile.mkdtemp(prefix="troth-signup-"))
+    path.chmod(0o755)
+    return path

@@ -1,0 +1,85 @@
+"""The demo itself, smaller: real processes, one kill, one crash of the database."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import psutil
+import pytest
+
+from examples.signup.demo.people import crowd
+from examples.signup.demo.trouble import schedule
+
+ROOT = Path(__file__).parents[3]
+
+
+@pytest.mark.timeout(180)
+def test_thirty_people_a_kill_and_a_crash(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "examples.signup.demo", "--json"]
+    numbers = ["--people", "30", "--concurrency", "10", "--kills", "1", "--restarts", "1"]
+    demo = subprocess.run(
+        [*command, *numbers], cwd=ROOT, capture_output=True, text=True, check=False
+    )
+
+    assert demo.returncode == 0, demo.stdout + demo.stderr
+    result = json.loads(demo.stdout)
+    assert result["holds"] is True
+    assert result["clicks"] == 30 + 2 * 3
+    [kill] = result["kills"]
+    assert kill["runs_in_flight"] > 0
+    assert len(result["database_outages_s"]) == 1
+    rows = {row["thing"]: row for row in result["table"]}
+    assert rows["customers"]["provider"] == rows["trials"]["provider"] == 30
+    assert rows["mails"]["mailbox"] + rows["mails"]["absent"] == 30
+    assert rows["mails"]["database"] + len(result["in_doubt"]) == 30
+
+
+@pytest.mark.parametrize("kind", [signal.SIGINT, signal.SIGTERM])
+def test_an_interrupted_demo_leaves_nothing_behind(kind: signal.Signals, tmp_path: Path) -> None:
+    environment = {**os.environ, "TMPDIR": str(tmp_path)}
+    tmp_path.chmod(0o755)
+    with subprocess.Popen(
+        [sys.executable, "-m", "examples.signup.demo"],
+        cwd=ROOT,
+        env=environment,
+        stdout=subprocess.PIPE,
+        text=True,
+    ) as demo:
+        assert demo.stdout is not None
+        said = []
+        for line in demo.stdout:
+            said.append(line)
+            if "effects give up" in line:
+                break
+        children = psutil.Process(demo.pid).children(recursive=True)
+        assert len(children) >= 4, said  # provider, mailbox, service, workers
+        demo.send_signal(kind)
+        told = demo.stdout.read()
+
+    assert demo.returncode == 130
+    assert "Interrupted" in told
+    assert psutil.wait_procs(children, timeout=10)[1] == []
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_every_tenth_person_clicks_three_times() -> None:
+    people = crowd(30)
+
+    assert [person.clicks for person in people].count(3) == 3
+    assert len({person.email for person in people}) == 30
+
+
+def test_trouble_is_spread_over_the_crowd() -> None:
+    troubles = schedule(300, kills=3, crashes=1)
+
+    assert [(one.after, one.kind) for one in troubles] == [
+        (60, "kill"),
+        (120, "kill"),
+        (180, "crash"),
+        (240, "kill"),
+    ]

@@ -1,0 +1,142 @@
+"""The workflow with a worker in this process, a real provider and a real mailbox."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Iterator
+from typing import Any
+
+import psycopg
+import pytest
+import stripe
+
+from examples.signup.billing import provider as client
+from examples.signup.progress import progress_of
+from examples.signup.workflow import EmailTaken, signup, troth
+from tests.examples.provider.process import Process
+from troth import Refused, RunFailedError
+
+# The SDK hands form data to httpx in a way that httpx has deprecated.
+pytestmark = pytest.mark.filterwarnings("ignore:Use 'content=:DeprecationWarning")
+
+EMAIL = "ada@example.com"
+
+
+@pytest.fixture
+def billing(tmp_path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Process]:
+    process = Process("examples.signup.provider", tmp_path / "provider.sqlite")
+    monkeypatch.setenv("SIGNUP_STRIPE_URL", process.url)
+    yield process
+    process.close()
+
+
+@pytest.fixture
+def mailbox(tmp_path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Process]:
+    process = Process("examples.signup.mailbox", tmp_path / "mailbox.sqlite", "http_port")
+    monkeypatch.setenv("SIGNUP_SMTP_PORT", str(process.ports["smtp_port"]))
+    yield process
+    process.close()
+
+
+@pytest.fixture
+async def worker(application: str, billing: Process, mailbox: Process) -> AsyncIterator[str]:
+    """The URL of the database that a worker works for."""
+    async with troth.worker():
+        yield application
+
+
+async def sell(plan: str) -> None:
+    product = await client().v1.products.create_async({"name": plan})
+    price: stripe.params.PriceCreateParams = {
+        "product": product.id,
+        "currency": "eur",
+        "unit_amount": 900,
+        "recurring": {"interval": "month"},
+        "lookup_key": plan,
+    }
+    await client().v1.prices.create_async(price)
+
+
+def row(url: str, query: str) -> tuple[Any, ...]:
+    with psycopg.connect(url) as connection:
+        found = connection.execute(query).fetchone()
+    assert found is not None
+    return found
+
+
+async def test_a_signup(worker: str, billing: Process, mailbox: Process) -> None:
+    await sell("pro")
+    run = await troth.start(signup, EMAIL, "Ada", "pro", key="form-1")
+    account = await run.result(timeout=20)
+
+    [customer] = billing.truth("customer", account=str(account.id))
+    [trial] = billing.truth("subscription", account=str(account.id))
+    assert trial["object"]["status"] == "trialing"
+    assert trial["object"]["customer"] == customer["id"]
+    recorded = row(worker, "SELECT id, customer_id, subscription_id FROM signup.account")
+    assert recorded == (account.id, customer["id"], trial["id"])
+    [mail] = mailbox.control.get("/messages", params={"to": EMAIL}).json()
+    assert mail["subject"] == "Welcome, Ada"
+
+    async with await psycopg.AsyncConnection.connect(worker) as tx:
+        progress = await progress_of(tx, run.id)
+    assert progress is not None
+    assert (progress.state, progress.account, progress.problem) == ("succeeded", account.id, None)
+    assert progress.done == [
+        "create_account",
+        "provision_defaults",
+        "find_price",
+        "create_customer",
+        "start_trial",
+        "record_billing",
+        "send_welcome",
+    ]
+
+
+async def test_a_refusal_of_the_provider_closes_the_account(worker: str, billing: Process) -> None:
+    """Nobody sells the plan, so the trial is refused; later, the same person may sign up."""
+    run = await troth.start(signup, EMAIL, "Ada", "pro", key="form-1")
+
+    with pytest.raises(RunFailedError, match="not for sale") as failed:
+        await run.result(timeout=20)
+
+    assert isinstance(failed.value.__cause__, Refused)
+    assert row(worker, "SELECT closed_because FROM signup.account") == (
+        "the plan pro is not for sale",
+    )
+    assert billing.truth("customer") == []
+    async with await psycopg.AsyncConnection.connect(worker) as tx:
+        progress = await progress_of(tx, run.id)
+    assert progress is not None
+    assert (progress.state, progress.problem) == ("failed", "the plan pro is not for sale")
+
+    await sell("pro")
+    again = await troth.start(signup, EMAIL, "Ada", "pro", key="form-2")
+    await again.result(timeout=20)
+    assert row(worker, "SELECT count(*) FROM signup.account WHERE closed_at IS NULL") == (1,)
+
+
+async def test_an_address_is_taken_once(worker: str, billing: Process) -> None:
+    await sell("pro")
+    await (await troth.start(signup, EMAIL, "Ada", "pro", key="form-1")).result(timeout=20)
+    second = await troth.start(signup, EMAIL, "Eve", "pro", key="form-2")
+
+    with pytest.raises(RunFailedError) as failed:
+        await second.result(timeout=20)
+
+    assert isinstance(failed.value.__cause__, EmailTaken)
+    assert row(worker, "SELECT count(*) FROM signup.account") == (1,)
+    assert len(billing.truth("customer")) == 1
+
+
+async def test_a_lost_answer_of_the_provider_makes_no_second_customer(
+    worker: str, billing: Process
+) -> None:
+    await sell("pro")
+    billing.fault("reset_after", match={"path": "^/v1/customers$"}, count=1)
+    billing.fault("http500_after", match={"path": "^/v1/subscriptions$"}, count=1)
+    run = await troth.start(signup, EMAIL, "Ada", "pro", key="form-1")
+    await run.result(timeout=30)
+
+    assert [rule["fired"] for rule in billing.faults()] == [1, 1]
+    assert len(billing.truth("customer")) == 1
+    assert len(billing.truth("subscription")) == 1
