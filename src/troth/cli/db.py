@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import App, Parameter
 
+from troth.base.errors import UsageError
+from troth.cli.durations import Length, words
 from troth.cli.options import DEFAULT_CONNECTION, Connection, Output
 from troth.cli.output import show
 
@@ -98,6 +100,47 @@ def check(*, connection: Connection = DEFAULT_CONNECTION, output: Output = "tabl
     else:
         print(problem, file=sys.stderr)
     return 0 if problem is None else 1
+
+
+@app.command
+def retain(
+    *,
+    keep: Annotated[Length, Parameter(help="How long to remember: 90d, 12w.")],
+    yes: Annotated[bool, Parameter(negative="", help="Do not ask.")] = False,
+    connection: Connection = DEFAULT_CONNECTION,
+    output: Output = "table",
+) -> None:
+    """Forget the runs, journals and start keys of whole weeks that are older than that.
+
+    A week in which a run is still alive is kept. A key that is forgotten starts a new run when it is used again.
+
+    Example: troth db retain --keep 90d --yes
+    """
+    import asyncio
+
+    from troth.command import act
+    from troth.store.connect import connect_async, place
+    from troth.store.isolation import transaction_async
+    from troth.store.migrate import require_schema
+
+    async def forget(url: str) -> list[str]:
+        async with await connect_async(url) as opened:
+            await require_schema(opened, connection.schema)
+            async with transaction_async(opened, "read committed"):
+                return await act.retain(opened, connection.schema, keep)
+
+    with connection.find() as database:
+        where = f"the schema {connection.schema} ({place(database.url)})"
+        if not yes and not _agreed(f"Forget for good what is older than {words(keep)} in {where}?"):
+            raise UsageError("nothing was forgotten; --yes does not ask")
+        dropped = asyncio.run(forget(database.url))
+    weeks = [{"week": name.removeprefix("journal_"), "result": "forgotten"} for name in dropped]
+    show(weeks, output, f"No whole week in {where} is older than {words(keep)}.")
+
+
+def _agreed(question: str) -> bool:
+    """Ask a person; where there is none, the answer is no."""
+    return sys.stdin.isatty() and input(f"{question} [y/N] ").strip().lower() in {"y", "yes"}
 
 
 def _records(found: Status) -> list[dict[str, object]]:

@@ -1,1 +1,4 @@
-"""Acts of people on runs: recorded, and executed nowhere else."""
+"""Acts of people on runs. Each is one transaction, checked against the run as it stands, and recorded with its author.
+
+The command line and the console have no other way to act.
+"""

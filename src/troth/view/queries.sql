@@ -1,0 +1,70 @@
+-- What the command line and the console read. SELECT only, every statement with a limit.
+
+-- name: bound
+-- This transaction reads, and ends after a time.
+SELECT set_config('transaction_read_only', 'on', true), set_config('statement_timeout', %s::text, true)
+
+-- name: runs
+-- A page of runs, newest first: live ones and ended ones of one snapshot, so that a run is in exactly one of them.
+(SELECT r.id, r.state::text, r.workflow, r.key, r.reason, r.starts_at, NULL::timestamptz,
+        greatest(0, extract(epoch FROM clock_timestamp() - r.starts_at))::float8
+ FROM troth_schema.run r
+ WHERE %(live)s AND r.id < %(before)s AND r.id > %(above)s AND r.id >= troth_schema.first_id(%(since)s)
+   AND (%(states)s::text[] IS NULL OR r.state = ANY (%(states)s::text[]::troth_schema.run_state[]))
+   AND (%(workflow)s::text IS NULL OR r.workflow = %(workflow)s)
+   AND (%(id)s::uuid IS NULL OR r.id = %(id)s)
+ ORDER BY r.id DESC LIMIT %(limit)s)
+UNION ALL
+(SELECT h.id, h.state::text, h.workflow, h.key, NULL, h.starts_at, h.ended_at,
+        greatest(0, extract(epoch FROM h.ended_at - h.starts_at))::float8
+ FROM troth_schema.run_history h
+ WHERE %(ended)s AND h.id < %(before)s AND h.id > %(above)s AND h.id >= troth_schema.first_id(%(since)s)
+   AND (%(states)s::text[] IS NULL OR h.state = ANY (%(states)s::text[]::troth_schema.run_state[]))
+   AND (%(workflow)s::text IS NULL OR h.workflow = %(workflow)s)
+   AND (%(id)s::uuid IS NULL OR h.id = %(id)s)
+ ORDER BY h.id DESC LIMIT %(limit)s)
+ORDER BY 1 DESC LIMIT %(limit)s
+
+-- name: lines
+-- Some runs by their ids.
+SELECT r.id, r.state::text, r.workflow, r.key, r.reason, r.starts_at, NULL::timestamptz,
+       greatest(0, extract(epoch FROM clock_timestamp() - r.starts_at))::float8
+FROM troth_schema.run r WHERE r.id = ANY (%(ids)s)
+UNION ALL
+SELECT h.id, h.state::text, h.workflow, h.key, NULL, h.starts_at, h.ended_at,
+       greatest(0, extract(epoch FROM h.ended_at - h.starts_at))::float8
+FROM troth_schema.run_history h WHERE h.id = ANY (%(ids)s)
+LIMIT %(limit)s
+
+-- name: run
+-- One run; a live one with the worker that has it.
+SELECT r.id, r.state::text, r.workflow, r.key, r.reason, r.starts_at, NULL::timestamptz,
+       greatest(0, extract(epoch FROM clock_timestamp() - r.starts_at))::float8,
+       r.claim, nullif(r.wake_at, 'infinity'), w.name, r.input, NULL::bytea, r.detail
+FROM troth_schema.run r LEFT JOIN troth_schema.worker w ON w.id = r.owner WHERE r.id = %(id)s
+UNION ALL
+SELECT h.id, h.state::text, h.workflow, h.key, NULL, h.starts_at, h.ended_at,
+       greatest(0, extract(epoch FROM h.ended_at - h.starts_at))::float8,
+       h.claim, NULL, NULL, h.input, h.outcome, NULL
+FROM troth_schema.run_history h WHERE h.id = %(id)s
+LIMIT 1
+
+-- name: entries
+-- The latest entries of a journal since a time.
+SELECT j.path, j.kind, j.attempt, j.seq, j.ok, j.payload, j.at FROM troth_schema.journal j
+WHERE j.run_id = %(id)s AND j.at >= %(since)s
+ORDER BY j.at DESC, j.seq DESC NULLS LAST LIMIT %(limit)s
+
+-- name: messages
+-- What was said to a run and not yet heard, by id or by its start key.
+SELECT m.id, m.topic, m.sent_at, m.payload FROM troth_schema.message m
+WHERE m.run_id = %(id)s OR m.key = %(key)s ORDER BY m.id LIMIT %(limit)s
+
+-- name: workflows
+-- The workflows of the runs that are alive.
+SELECT DISTINCT r.workflow FROM troth_schema.run r ORDER BY r.workflow LIMIT 20
+
+-- name: latest
+-- The greatest id of a run there is, or null.
+SELECT greatest((SELECT r.id FROM troth_schema.run r ORDER BY r.id DESC LIMIT 1),
+                (SELECT h.id FROM troth_schema.run_history h ORDER BY h.id DESC LIMIT 1))

@@ -1,0 +1,133 @@
+"""The only place that runs the view's statements. Every function takes the transaction to read in."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from datetime import datetime
+from uuid import UUID
+
+from troth.base.errors import RunNotFoundError
+from troth.journal import store as journal
+from troth.store.connect import AsyncConnection
+from troth.store.isolation import transaction_async
+from troth.store.queries import Queries, load
+from troth.store.tx import Tx
+from troth.view.model import (
+    BEGINNING,
+    LAST_ID,
+    MOST_ENTRIES,
+    MOST_MESSAGES,
+    MOST_RUNS,
+    Filter,
+    JournalEntry,
+    RunHeader,
+    RunLine,
+    RunPicture,
+    Waiting,
+    timeline,
+)
+
+READ_LIMIT_S = 5.0
+FIRST_ID = UUID(int=0)
+
+
+def queries(schema: str) -> Queries:
+    """The view's statements for one schema."""
+    return load("troth.view", schema)
+
+
+@asynccontextmanager
+async def reading(
+    connection: AsyncConnection, schema: str, limit_s: float = READ_LIMIT_S
+) -> AsyncIterator[Tx]:
+    """One snapshot to read in; a statement that takes longer than *limit_s* seconds is ended by the server."""
+    async with transaction_async(connection, "repeatable read"):
+        await connection.execute(queries(schema).bound, (f"{round(limit_s * 1000)}ms",))
+        yield connection
+
+
+async def runs(
+    tx: Tx,
+    schema: str,
+    which: Filter,
+    *,
+    before: UUID = LAST_ID,
+    above: UUID = FIRST_ID,
+    limit: int = 50,
+) -> list[RunLine]:
+    """Runs with *above* < id < *before*, newest first, live and ended; at most *limit*, at most `MOST_RUNS`."""
+    run_id = None
+    if which.key is not None:
+        run_id = await journal.run_of_key(tx, journal.queries(schema), which.key)
+        if run_id is None:
+            return []
+    params = {
+        "live": which.live,
+        "ended": which.ended,
+        "before": before,
+        "above": above,
+        "since": which.since,
+        "states": sorted(which.states) or None,
+        "workflow": which.workflow,
+        "id": run_id,
+        "limit": min(limit, MOST_RUNS),
+    }
+    rows = await (await tx.execute(queries(schema).runs, params)).fetchall()
+    return [RunLine(*row) for row in rows]
+
+
+async def lines(tx: Tx, schema: str, ids: Sequence[UUID]) -> list[RunLine]:
+    """How these runs stand, as far as they exist; at most `MOST_RUNS` of them."""
+    params = {"ids": list(ids), "limit": MOST_RUNS}
+    rows = await (await tx.execute(queries(schema).lines, params)).fetchall()
+    return [RunLine(*row) for row in rows]
+
+
+async def header(tx: Tx, schema: str, run_id: UUID) -> RunHeader:
+    """One run without its journal. Raises `RunNotFoundError`."""
+    row = await (await tx.execute(queries(schema).run, {"id": run_id})).fetchone()
+    if row is None:
+        msg = f"there is no run {run_id} in the schema {schema}"
+        raise RunNotFoundError(msg)
+    claims, wake_at, owner, payload, outcome, detail = row[8:]
+    line = RunLine(*row[:8])
+    return RunHeader(line, claims, wake_at, owner, payload, outcome, detail)
+
+
+async def entries(
+    tx: Tx, schema: str, run_id: UUID, *, since: datetime = BEGINNING, limit: int = MOST_ENTRIES
+) -> list[JournalEntry]:
+    """The latest entries of a run's journal that were recorded at or after *since*, oldest first."""
+    params = {"id": run_id, "since": since, "limit": min(limit, MOST_ENTRIES)}
+    rows = await (await tx.execute(queries(schema).entries, params)).fetchall()
+    return [JournalEntry(*row) for row in reversed(rows)]
+
+
+async def messages(tx: Tx, schema: str, run_id: UUID, key: str | None) -> list[Waiting]:
+    """What a run has not heard yet, oldest first; at most `MOST_MESSAGES`."""
+    params = {"id": run_id, "key": key, "limit": MOST_MESSAGES}
+    rows = await (await tx.execute(queries(schema).messages, params)).fetchall()
+    return [Waiting(*row) for row in rows]
+
+
+async def picture(tx: Tx, schema: str, run_id: UUID, *, limit: int) -> RunPicture:
+    """A run with the latest *limit* entries of its journal and its waiting messages. Raises `RunNotFoundError`."""
+    found = await header(tx, schema, run_id)
+    limit = min(limit, MOST_ENTRIES - 1)
+    latest = await entries(tx, schema, run_id, limit=limit + 1)
+    cut = len(latest) > limit
+    waiting = [] if found.line.has_ended else await messages(tx, schema, run_id, found.line.key)
+    return RunPicture(found, timeline(latest[1:] if cut else latest), cut, tuple(waiting))
+
+
+async def live_workflows(tx: Tx, schema: str) -> list[str]:
+    """The names of the workflows that have runs which are alive; at most 20."""
+    rows = await (await tx.execute(queries(schema).workflows)).fetchall()
+    return [row[0] for row in rows]
+
+
+async def latest_id(tx: Tx, schema: str) -> UUID:
+    """The greatest id of a run; the smallest possible id if there is none."""
+    row = await (await tx.execute(queries(schema).latest)).fetchone()
+    return row[0] if row and row[0] else FIRST_ID
