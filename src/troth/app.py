@@ -13,7 +13,6 @@ from typing import (
     Concatenate,
     Generic,
     ParamSpec,
-    Protocol,
     TypeVar,
     TypeVarTuple,
     cast,
@@ -24,7 +23,7 @@ from uuid import UUID
 from troth.base import codec, ids
 from troth.base.backoff import NO_RETRY, Retry
 from troth.base.errors import RunCancelledError, RunFailedError, UnknownWorkflowError, UsageError
-from troth.effect.model import Call, Delivery, Provider
+from troth.effect.model import Delivery, Provider
 from troth.journal.model import CANCEL_TOPIC, RunState
 from troth.store.tx import BlockingTx, Tx
 from troth.workflow import context
@@ -37,6 +36,8 @@ from troth.workflow.definition import (
     effect_rules,
 )
 from troth.workflow.failures import restore_answer
+from troth.workflow.run import TimedOut
+from troth.workflow.signatures import EffectDecorator, StepDecorator, TransactionDecorator
 
 if TYPE_CHECKING:
     from troth.journal.model import EndedRun
@@ -163,7 +164,7 @@ class Troth:
     @overload
     def step(
         self, /, *, name: str | None = None, fails_on: Errors = (), retry: Retry = NO_RETRY
-    ) -> _StepDecorator: ...
+    ) -> StepDecorator: ...
     def step(
         self,
         function: Any = None,
@@ -199,7 +200,7 @@ class Troth:
         fails_on: Errors = (),
         retry: Retry = NO_RETRY,
         isolation: Isolation = "read committed",
-    ) -> _TransactionDecorator: ...
+    ) -> TransactionDecorator: ...
     def transaction(
         self,
         function: Any = None,
@@ -239,7 +240,7 @@ class Troth:
         name: str | None = None,
         fails_on: Errors = (),
         retry: Retry = _EFFECT_RETRY,
-    ) -> _EffectDecorator:
+    ) -> EffectDecorator:
         """Make a function a step with consequences outside the database. It gets a `Call` first.
 
         Its intent is durable before it runs. Whatever is not known to be harmless leaves it *unknown*: then it is sent
@@ -264,7 +265,7 @@ class Troth:
                 )
             )
 
-        return cast("_EffectDecorator", decorate)
+        return cast("EffectDecorator", decorate)
 
     def _add(self, made: StepDefinition[Any, Any]) -> StepDefinition[Any, Any]:
         if made.name in self.steps:
@@ -386,6 +387,7 @@ class Troth:
         context.check_topic(topic)
         run_id = run.id if isinstance(run, Run) else run if isinstance(run, UUID) else None
         key = run if isinstance(run, str) else None
+        check_key(key)
         payload = codec.encode(value)
         if tx is None:
             await self.node.requests.send(run_id, key, topic, payload)
@@ -402,46 +404,34 @@ class Troth:
     uuid = staticmethod(context.uuid)
     random = staticmethod(context.random)
     sleep = staticmethod(context.sleep)
-    receive = staticmethod(context.receive)
+
+    # Spelled out, since `staticmethod(f)` has only the first overload of f for a type checker.
+    @overload
+    @staticmethod
+    def receive(
+        topic: str, kind: type[R], *, timeout: timedelta | float
+    ) -> Coroutine[Any, Any, R | TimedOut]: ...
+    @overload
+    @staticmethod
+    def receive(topic: str, kind: type[R], *, timeout: None = None) -> Coroutine[Any, Any, R]: ...
+    @overload
+    @staticmethod
+    def receive(
+        topic: str, *, timeout: timedelta | float | None = None
+    ) -> Coroutine[Any, Any, Any]: ...
+    @staticmethod
+    def receive(
+        topic: str, kind: Any = Any, *, timeout: timedelta | float | None = None
+    ) -> Coroutine[Any, Any, Any]:
+        """The next message of *topic* for this run, as a *kind*; `TimedOut` if none comes in time."""
+        return context.receive(topic, kind, timeout=timeout)
 
 
 def check_key(key: str | None) -> None:
     """Raise `UsageError` for a start key that cannot be stored."""
-    if key is not None and (not key or len(key) > 500 or "\0" in key):
-        msg = f"a key has 1 to 500 characters and no NUL, not {key!r}"
+    if key is None:
+        return
+    surrogates = any("\ud800" <= character <= "\udfff" for character in key)
+    if not key or len(key) > 500 or "\0" in key or surrogates:
+        msg = f"a key has 1 to 500 characters, no NUL and no lone surrogate, not {key!r}"
         raise UsageError(msg)
-
-
-class _StepDecorator(Protocol):
-    """The type of `@troth.step(...)`: takes an `async def` or a `def`."""
-
-    @overload
-    def __call__(
-        self, function: Callable[P, Coroutine[Any, Any, R]], /
-    ) -> StepDefinition[P, R]: ...
-    @overload
-    def __call__(self, function: Callable[P, R], /) -> StepDefinition[P, R]: ...
-
-
-class _TransactionDecorator(Protocol):
-    """The type of `@troth.transaction(...)`."""
-
-    @overload
-    def __call__(
-        self, function: Callable[Concatenate[Tx, P], Coroutine[Any, Any, R]], /
-    ) -> StepDefinition[P, R]: ...
-    @overload
-    def __call__(
-        self, function: Callable[Concatenate[BlockingTx, P], R], /
-    ) -> StepDefinition[P, R]: ...
-
-
-class _EffectDecorator(Protocol):
-    """The type of `@troth.effect(...)`."""
-
-    @overload
-    def __call__(
-        self, function: Callable[Concatenate[Call, P], Coroutine[Any, Any, R]], /
-    ) -> StepDefinition[P, R]: ...
-    @overload
-    def __call__(self, function: Callable[Concatenate[Call, P], R], /) -> StepDefinition[P, R]: ...

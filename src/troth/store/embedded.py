@@ -17,7 +17,6 @@ import time
 from pathlib import Path
 from typing import Self
 
-import troth
 from troth.store.embedded_cluster import (
     ROOT_STATE,
     START_TIMEOUT,
@@ -34,7 +33,7 @@ POLL = 0.01  # seconds between looks at a lock or at the server's state
 DEADLINE = START_TIMEOUT + 10.0  # seconds for the whole of acquire()
 
 README = """\
-This directory belongs to troth (https://pypi.org/project/troth/). It holds the data of the
+This directory belongs to troth (durable backend operations for Python). It holds the data of the
 embedded PostgreSQL that runs while a program of this project uses it, and is stopped after the
 last one has ended. Deleting it, while nothing runs, deletes that data and nothing else.
 
@@ -173,7 +172,7 @@ def _make_home(home: Path) -> None:
 
 def _python_path() -> str:
     """Lets the guard find this very troth, also where a program put it on its own `sys.path`."""
-    here = str(Path(troth.__path__[0]).parent)
+    here = str(Path(__file__).parents[2])
     return os.pathsep.join(filter(None, [os.environ.get("PYTHONPATH"), here]))
 
 

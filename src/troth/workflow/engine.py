@@ -103,7 +103,8 @@ class Engine:
 
     def forget_all(self) -> None:
         """This worker was declared dead: nothing in memory counts any more."""
-        runs, self.runs = list(self.runs.values()), {}
+        runs = list(self.runs.values())
+        self.runs.clear()  # the same dict: others ask it whether a run is here
         self._dirty.clear()
         for run in runs:
             run.dispose()

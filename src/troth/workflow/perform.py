@@ -109,7 +109,9 @@ class StepPerformer:
             self._engine.when_durable(run, begin)
 
     def spawn(self, call: PendingCall, body: Callable[..., Any], *args: Any) -> None:
-        """Run a body as a task of the real loop."""
+        """Run a body as a task of the real loop, unless the call was given up while its intent was being written."""
+        if call.state is not CallState.BUSY:
+            return
         call.task = asyncio.Task(body(*args), loop=self._loop)
 
     async def _step(

@@ -131,7 +131,10 @@ BEGIN
 END $$;
 
 CREATE FUNCTION troth_schema.drop_partitions(before timestamptz) RETURNS text[]
-LANGUAGE plpgsql AS $$
+LANGUAGE plpgsql
+-- A DROP queues behind an open reader, and every flush behind the DROP: rather fail, and be called again.
+SET lock_timeout = '1s'
+AS $$
 -- Forget whole weeks that ended before the given moment. A week in which a run is still alive stays: its journal is
 -- needed to go on. Keys are forgotten with their runs, so they may be used anew.
 DECLARE

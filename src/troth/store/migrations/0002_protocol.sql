@@ -20,7 +20,10 @@ END $$;
 
 CREATE FUNCTION troth_schema.register(p_name text, p_executes boolean, p_lease_s real) RETURNS bigint
 LANGUAGE sql AS $$
-    INSERT INTO troth_schema.worker (name, executes, lease_s) VALUES (p_name, p_executes, p_lease_s) RETURNING id
+    -- Mark 0: so that flush 1 has a predecessor like all others, and cannot be executed again when its own mark is gone.
+    WITH joined AS (
+        INSERT INTO troth_schema.worker (name, executes, lease_s) VALUES (p_name, p_executes, p_lease_s) RETURNING id)
+    INSERT INTO troth_schema.mark (worker, n) SELECT id, 0 FROM joined RETURNING worker
 $$;
 
 CREATE FUNCTION troth_schema.beat(p_worker bigint) RETURNS jsonb
@@ -257,15 +260,13 @@ BEGIN
         RETURNING m.reply INTO answer;
         RETURN answer;
     END IF;
-    IF p_n > 1 THEN
-        PERFORM 1 FROM troth_schema.mark m WHERE m.worker = p_worker AND m.n = p_n - 1;
-        IF NOT FOUND THEN
-            RAISE EXCEPTION 'flush % of worker % was acknowledged and is not in the database', p_n - 1, p_worker
-                USING ERRCODE = 'TR002';
-        END IF;
-        -- By equality: a range would walk over every dead mark while an old snapshot is open.
-        DELETE FROM troth_schema.mark m WHERE m.worker = p_worker AND m.n = p_n - 2;
+    PERFORM 1 FROM troth_schema.mark m WHERE m.worker = p_worker AND m.n = p_n - 1;
+    IF NOT FOUND THEN
+        RAISE EXCEPTION 'flush % of worker % was acknowledged and is not in the database', p_n - 1, p_worker
+            USING ERRCODE = 'TR002';
     END IF;
+    -- By equality: a range would walk over every dead mark while an old snapshot is open.
+    DELETE FROM troth_schema.mark m WHERE m.worker = p_worker AND m.n = p_n - 2;
 
     -- From here on a flush waits for no row and no key: what an open transaction holds goes to a later flush.
     IF g_id IS NOT NULL THEN

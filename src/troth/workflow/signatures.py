@@ -1,0 +1,48 @@
+"""The types of the decorators with arguments: what they take and what they make, for `async def` and `def` alike."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Coroutine
+from typing import Any, Concatenate, ParamSpec, Protocol, TypeVar, overload
+
+from troth.effect.model import Call
+from troth.store.tx import BlockingTx, Tx
+from troth.workflow.definition import StepDefinition
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+
+class StepDecorator(Protocol):
+    """The type of `@troth.step(...)`: takes an `async def` or a `def`."""
+
+    @overload
+    def __call__(
+        self, function: Callable[P, Coroutine[Any, Any, R]], /
+    ) -> StepDefinition[P, R]: ...
+    @overload
+    def __call__(self, function: Callable[P, R], /) -> StepDefinition[P, R]: ...
+
+
+class TransactionDecorator(Protocol):
+    """The type of `@troth.transaction(...)`."""
+
+    @overload
+    def __call__(
+        self, function: Callable[Concatenate[Tx, P], Coroutine[Any, Any, R]], /
+    ) -> StepDefinition[P, R]: ...
+    @overload
+    def __call__(
+        self, function: Callable[Concatenate[BlockingTx, P], R], /
+    ) -> StepDefinition[P, R]: ...
+
+
+class EffectDecorator(Protocol):
+    """The type of `@troth.effect(...)`."""
+
+    @overload
+    def __call__(
+        self, function: Callable[Concatenate[Call, P], Coroutine[Any, Any, R]], /
+    ) -> StepDefinition[P, R]: ...
+    @overload
+    def __call__(self, function: Callable[Concatenate[Call, P], R], /) -> StepDefinition[P, R]: ...
