@@ -231,7 +231,10 @@ def _types_below(info: Any) -> list[Any]:
         found[id(info)] = info
         for attribute in getattr(info, "__struct_fields__", ()):
             value = getattr(info, attribute)
-            for item in value if isinstance(value, tuple) else (value,):
-                if isinstance(item, msgspec.inspect.Type | msgspec.inspect.Field):
-                    waiting.append(item)
+            items = value if isinstance(value, tuple) else (value,)
+            waiting += [
+                item
+                for item in items
+                if isinstance(item, msgspec.inspect.Type | msgspec.inspect.Field)
+            ]
     return list(found.values())

@@ -13,7 +13,7 @@ from uuid import UUID
 if sys.version_info >= (3, 14):
     from uuid import uuid7
 else:
-    from uuid_utils.compat import uuid7
+    from uuid_utils import uuid7  # not a `uuid.UUID`: only its number is used
 
 MAX_CELL = (1 << 14) - 1
 _CELL_SHIFT = 48

@@ -7,6 +7,7 @@ of file says that the parent is gone, however it went, so that no worker is left
 from __future__ import annotations
 
 import asyncio
+import gc
 import logging
 import signal
 import socket
@@ -39,6 +40,16 @@ def read_order(control: socket.socket) -> bytes:
     return bytes(order[:-1])
 
 
+def tune_collector() -> None:
+    """Collect garbage less often: a worker makes many objects that live for a flush, and few cycles.
+
+    The defaults look at the youngest objects every 700 allocations, which costs a tenth of all time here.
+    """
+    gc.collect()
+    gc.freeze()  # what is imported by now is never garbage
+    gc.set_threshold(20_000, 20, 50)
+
+
 async def work(
     program: Program, options: NodeOptions, control: socket.socket, ready: bytes
 ) -> None:
@@ -51,6 +62,7 @@ async def work(
     for kind in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(kind, stop.set)
     control.setblocking(False)
+    tune_collector()
     loop.add_reader(control, stop.set)  # the parent says no second line: this is its end
     try:
         async with program.worker(options):
