@@ -15,6 +15,7 @@ from psycopg import IsolationLevel, sql
 from troth.base import codec, ids
 from troth.journal import store
 from troth.journal.model import Batch, End, Entry, Kind, Release, Reply, Send, Start
+from troth.store import arrays
 from troth.store.connect import AsyncConnection, connect_async
 from troth.worker.node import Node
 
@@ -27,7 +28,9 @@ _PATIENCE_S = 20.0
 class Cell:
     """The journal of one schema, seen from sessions that a test conducts by hand."""
 
-    def __init__(self, url: str, schema: str, stack: AsyncExitStack, watch: AsyncConnection) -> None:
+    def __init__(
+        self, url: str, schema: str, stack: AsyncExitStack, watch: AsyncConnection
+    ) -> None:
         self.url = url
         self.schema = schema
         self.q = store.queries(schema)
@@ -41,13 +44,12 @@ class Cell:
         connection = await connect_async(url or self.url)
         self._stack.push_async_callback(connection.close)
         await connection.set_isolation_level(level)
+        arrays.register(connection)
         return connection
 
     async def member(self, *, executes: bool = True, lease_s: float = 5.0) -> int:
         """A new worker id."""
-        return await store.register(
-            self._watch, self.q, "test", executes=executes, lease_s=lease_s
-        )
+        return await store.register(self._watch, self.q, "test", executes=executes, lease_s=lease_s)
 
     async def beat_of(self, worker: int) -> int:
         """Where the heartbeat of a worker stands."""
@@ -116,6 +118,7 @@ async def open_cell(url: str, schema: str) -> AsyncIterator[Cell]:
     """A cell whose sessions are closed at the end."""
     async with AsyncExitStack() as stack:
         watch = await connect_async(url)
+        arrays.register(watch)
         stack.push_async_callback(watch.close)
         yield Cell(url, schema, stack, watch)
 
@@ -157,7 +160,11 @@ async def crash(node: Node) -> int:
 
 
 def start(
-    *, key: str | None = None, claim: bool = False, payload: bytes = b"[]", run_id: UUID | None = None
+    *,
+    key: str | None = None,
+    claim: bool = False,
+    payload: bytes = b"{}",
+    run_id: UUID | None = None,
 ) -> Start:
     """A start of the workflow `w`."""
     digest = codec.digest(payload)

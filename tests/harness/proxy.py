@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import re
 import socket
 import struct
 from enum import Enum
@@ -60,10 +61,12 @@ class Proxy:
         self._flowing.set()
         self._links: set[_Link] = set()
         self.executed: list[str] = []  # the text of every statement, of all connections
+        self.opened = 0  # connections so far
         self.url = ""
 
     def cut(self, needle: str, cut: Cut) -> Fault:
-        """At the next execution of a statement whose text contains *needle*, on whatever connection."""
+        """At the next execution of a statement whose text has *needle* (to the end of a word), on whatever
+        connection."""
         fault = Fault(needle, cut)
         self._faults.append(fault)
         return fault
@@ -84,7 +87,7 @@ class Proxy:
         """The fault that this execution meets, if any; it is used up."""
         self.executed.append(text)
         for fault in self._faults:
-            if fault.needle in text:
+            if re.search(re.escape(fault.needle) + r"(?!\w)", text):
                 self._faults.remove(fault)
                 return fault
         return None
@@ -107,6 +110,7 @@ class Proxy:
         await asyncio.gather(*(link.ended.wait() for link in list(self._links)))
 
     async def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self.opened += 1
         link = _Link(self, reader, writer)
         self._links.add(link)
         try:

@@ -6,7 +6,17 @@ SELECT troth_schema.register(%s, %s, %s::real)
 
 -- name: resign
 -- A process that leaves takes itself over: what its last flush may have claimed is released with the rest.
+WITH marks AS (DELETE FROM troth_schema.mark WHERE worker = %(worker)s)
 SELECT troth_schema.takeover(%(worker)s, NULL)
+
+-- name: stored_reply
+-- What a flush of a worker that was declared dead answered, if it committed.
+SELECT reply::text FROM troth_schema.mark WHERE worker = %s AND n = %s
+
+-- name: forget_marks
+-- Nobody asks any more for what a dead worker wrote.
+DELETE FROM troth_schema.mark m WHERE m.at < clock_timestamp() - interval '1 day'
+AND NOT EXISTS (SELECT 1 FROM troth_schema.worker w WHERE w.id = m.worker)
 
 -- name: beat
 -- One heartbeat; the answer tells what is due, who else is alive and who is gone.

@@ -64,6 +64,12 @@ async def flush(tx: Tx, q: Queries, worker: int, n: int, batch: Batch) -> Reply:
     return _reply(codec.decode(text.encode()))
 
 
+async def stored_reply(tx: Tx, q: Queries, worker: int, n: int) -> Reply | None:
+    """What flush *n* of a worker that is dead now answered, or None if it did not commit."""
+    row = await (await tx.execute(q.stored_reply, (worker, n))).fetchone()
+    return _reply(codec.decode(row[0].encode())) if row else None
+
+
 async def claimed_runs(tx: Tx, q: Queries, worker: int, ids: Sequence[UUID]) -> list[ClaimedRun]:
     """The runs that *worker* has claimed, with their journals."""
     runs = await (await tx.execute(q.claimed_runs, (list(ids), worker))).fetchall()

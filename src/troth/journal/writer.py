@@ -31,6 +31,7 @@ log = logging.getLogger("troth.journal")
 FLUSH_DEADLINE_S = 30.0
 _RECONNECT_S = (0.05, 0.1, 0.2, 0.5, 1.0)
 _WEEK_S = 7 * 86400.0
+_PARTITION_TRIES = 5
 _FARTHEST_PARTITION_S = 400 * 86400.0
 
 
@@ -62,6 +63,7 @@ class Writer:
         self._n = 0
         self.batch = Batch()
         self.flushes = 0  # durable commits so far
+        self.in_doubt: tuple[int, int, Batch] | None = None  # worker, n and content of a last flush
 
     def open(self, worker: int) -> None:
         """Write as *worker* from now on. Whatever was pending under another id is gone."""
@@ -142,32 +144,14 @@ class Writer:
         """Send a batch until the database has said what became of it. Raises `DatabaseError` if it refuses."""
         n = self._n + 1
         tries = 0
-        partitioned = False
         while True:
             try:
                 connection = await self._connected()
                 async with asyncio.timeout(FLUSH_DEADLINE_S):
                     reply = await store.flush(connection, self._q, self.worker, n, batch)
             except (DatabaseError, StoreError, OSError) as error:
-                match failure_of(error):
-                    case Failure.FENCED:
-                        raise _Dead(error) from error
-                    case Failure.HISTORY_LOST:
-                        raise _Dead(HistoryLostError(str(error))) from error
-                    case Failure.LOST:
-                        await self._disconnect()
-                    case Failure.TOO_LARGE if len(batch.runs()) > 1:
-                        raise  # each half needs fewer locks
-                    case Failure.AGAIN | Failure.CONFLICT | Failure.TOO_LARGE:
-                        pass
-                    case Failure.NO_PARTITION if not partitioned:
-                        # Once: a peer may have made them just now, so that there is nothing left to make.
-                        partitioned = await self._ensured_partitions(batch)
-                        if not partitioned:
-                            raise
-                        continue
-                    case _:
-                        raise
+                self.in_doubt = (self.worker, n, batch)
+                await self._clear_the_way(error, batch, tries)
                 if tries == 0:
                     log.warning("flush %d got no answer and is sent again: %s", n, error)
                 await asyncio.sleep(_RECONNECT_S[min(tries, len(_RECONNECT_S) - 1)])
@@ -175,7 +159,28 @@ class Writer:
             else:
                 self._n = n
                 self.flushes += 1
+                self.in_doubt = None
                 return reply
+
+    async def _clear_the_way(self, error: Exception, batch: Batch, tries: int) -> None:
+        """Do what lets the same flush succeed when it is sent again. Raises if nothing can."""
+        match failure_of(error):
+            case Failure.FENCED:
+                raise _Dead(error) from error
+            case Failure.HISTORY_LOST:
+                raise _Dead(HistoryLostError(str(error))) from error
+            case Failure.LOST:
+                await self._disconnect()
+            case Failure.TOO_LARGE if len(batch.runs()) > 1:
+                raise error  # each half needs fewer locks
+            case Failure.AGAIN | Failure.CONFLICT | Failure.TOO_LARGE:
+                pass
+            case Failure.NO_PARTITION if (
+                tries < _PARTITION_TRIES and await self._ensured_partitions(batch)
+            ):
+                pass
+            case _:
+                raise error
 
     async def _ensured_partitions(self, batch: Batch) -> bool:
         """Make the partitions that the runs of a batch need; False if their ids are from no sensible time."""
@@ -183,9 +188,11 @@ class Writer:
         times = [ids.time_of(run).timestamp() for run in batch.runs()]
         if any(abs(time - now) > _FARTHEST_PARTITION_S for time in times):
             return False
-        await store.ensure_partitions(
-            await self._connected(), self._q, min(times), max(times) + _WEEK_S
-        )
+        # A peer may have made them just now; and if it fails, the flush fails again, and so do we.
+        with contextlib.suppress(DatabaseError, StoreError, OSError):
+            await store.ensure_partitions(
+                await self._connected(), self._q, min(times), max(times) + _WEEK_S
+            )
         return True
 
     async def _connected(self) -> AsyncConnection:

@@ -180,7 +180,9 @@ class Node:
             except (DatabaseError, StoreError, OSError) as error:
                 log.warning("cannot join again yet: %s", error)
                 await asyncio.sleep(_RETRY_S)
-        await self.requests.resubmitting()()
+        pending = self.requests.pending()
+        in_doubt, self.writer.in_doubt = self.writer.in_doubt, None
+        await self.requests.resubmit(pending, in_doubt)
         self.claims.ask()
 
     async def close(self) -> None:
@@ -284,11 +286,12 @@ class Node:
             self._spawn(self._housekeep())
 
     async def _housekeep(self) -> None:
-        """Make the partitions of the coming weeks."""
+        """Make the partitions of the coming weeks; forget what nobody asks for any more."""
         self._housekeeping_due = time.monotonic() + _DAY_S / 4
         now = self.clock.now()
         async with self.pool.connection() as connection:
             await store.ensure_partitions(connection, self.q, now - 7 * _DAY_S, now + 28 * _DAY_S)
+            await connection.execute(self.q.forget_marks)
 
     def _heard(self, channel: str, payload: str) -> None:
         if channel == READY:

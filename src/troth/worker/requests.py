@@ -1,8 +1,8 @@
 """What a program asks of troth: starts and messages, on their way into the journal.
 
 A request waits here until the flush that carries it has returned. When the worker id that sent it is declared dead, the
-request is settled under the next one: what is found in the database was done, the rest is sent again. A start is
-recognised by its id, which was chosen here; a message of a lost flush may be sent twice, under the same id, once stored.
+request is settled under the next one: the mark of the last flush tells whether that was committed and what it answered,
+and what was not done is sent again.
 """
 
 from __future__ import annotations
@@ -193,32 +193,54 @@ class Requests:
 
     # A new identity ---------------------------------------------------------------------------------------------------
 
-    def resubmitting(self) -> Callable[[], Any]:
-        """Call it in the moment in which the writer got its new id; what it returns settles what was pending then."""
-        starts = list(self._starts.values())
-        sends = [send for send, _ in self._sends.values()]
+    def pending(self) -> Pending:
+        """What waits for an answer. Ask in the moment in which the writer got its new id: later ones travel under it."""
+        return list(self._starts.values()), [send for send, _ in self._sends.values()]
 
-        async def resubmit() -> None:
-            known = await self._known([start.id for start, _, _ in starts])
-            for start, _, future in starts:
-                if start.id in known:
-                    self._pop(start)
-                    if not future.done():
-                        future.set_result((start.id, True))
-                else:
-                    self._writer.touch().starts.append(start)
-            if sends:
-                self._writer.touch().sends.extend(sends)
+    async def resubmit(self, pending: Pending, in_doubt: tuple[int, int, Batch] | None) -> None:
+        """Settle what was pending under the id that is dead: what was done is answered, the rest is sent again."""
+        starts, sends = pending
+        reply, known = await self._found(in_doubt, [start.id for start, _, _ in starts])
+        if reply is not None and in_doubt is not None:
+            self._settle(in_doubt[2], reply)
+        for start, _, future in starts:
+            if start.id not in self._starts:
+                continue
+            if start.id in known:
+                self._pop(start)
+                if not future.done():
+                    future.set_result((start.id, True))
+            else:
+                self._writer.touch().starts.append(start)
+        self._writer.touch().sends.extend(send for send in sends if send.id in self._sends)
 
-        return resubmit
-
-    async def _known(self, run_ids: list[UUID]) -> set[UUID]:
-        while run_ids:
+    async def _found(
+        self, in_doubt: tuple[int, int, Batch] | None, run_ids: list[UUID]
+    ) -> tuple[Reply | None, set[UUID]]:
+        """What the flush in doubt answered, if it committed, and which of these runs exist."""
+        while in_doubt is not None or run_ids:
             with contextlib.suppress(DatabaseError, StoreError, OSError):
                 async with self._pool.connection() as connection:
-                    return await store.known_runs(connection, self._q, run_ids)
+                    reply = None
+                    if in_doubt is not None:
+                        reply = await store.stored_reply(connection, self._q, *in_doubt[:2])
+                    return reply, await store.known_runs(connection, self._q, run_ids)
             await asyncio.sleep(_RETRY_S)
-        return set()
+        return None, set()
+
+    def _settle(self, batch: Batch, reply: Reply) -> None:
+        """A flush of the id that is dead did commit. Its runs belong to others by now; its answers are ours."""
+        for start in batch.starts:
+            if start.id in self._starts and start.key not in reply.busy_keys:
+                _, future = self._pop(start)
+                if not future.done():
+                    future.set_result(reply.known.get(start.id, (start.id, True)))
+        for send in batch.sends:
+            status = reply.sent.get(send.id, "busy")
+            if send.id in self._sends and status != "busy":
+                _, sent = self._sends.pop(send.id)
+                if not sent.done():
+                    _answer_send(sent, send, status)
 
     def close(self) -> None:
         """Nobody will answer any more."""
@@ -229,6 +251,7 @@ class Requests:
 
 
 _Starting = tuple[Start, Workflow[Any, Any], "asyncio.Future[tuple[UUID, bool]]"]
+Pending = tuple[list[_Starting], list[Send]]
 
 
 def start_digest(workflow: str, payload: bytes) -> bytes:

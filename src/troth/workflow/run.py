@@ -379,9 +379,7 @@ class ActiveRun:
         return [
             call
             for call in self.calls.values()
-            if isinstance(call, ReceiveCall)
-            and call.topic == topic
-            and call.wants_mail
+            if isinstance(call, ReceiveCall) and call.topic == topic and call.wants_mail
         ]
 
     def listens_to(self) -> str:
@@ -389,7 +387,11 @@ class ActiveRun:
         return ",".join(
             {
                 CANCEL_TOPIC,
-                *(c.topic for c in self.calls.values() if isinstance(c, ReceiveCall) and c.wants_mail),
+                *(
+                    c.topic
+                    for c in self.calls.values()
+                    if isinstance(c, ReceiveCall) and c.wants_mail
+                ),
             }
         )
 

@@ -33,6 +33,7 @@ CREATE TABLE troth_schema.mark (
     n       bigint NOT NULL,
     reply   jsonb,
     asked   integer NOT NULL DEFAULT 1,         -- written again when the flush is sent again, see flush()
+    at      timestamptz NOT NULL DEFAULT clock_timestamp(),
     PRIMARY KEY (worker, n)
 ) WITH (fillfactor = 50, autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 5000);
 

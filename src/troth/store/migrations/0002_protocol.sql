@@ -61,7 +61,7 @@ BEGIN
     WHERE id IN (SELECT r.id FROM troth_schema.run r WHERE r.owner = p_worker FOR NO KEY UPDATE SKIP LOCKED);
     SELECT count(*) INTO held FROM troth_schema.run r WHERE r.owner = p_worker;
     IF held = 0 THEN
-        DELETE FROM troth_schema.mark WHERE worker = p_worker;
+        -- Its marks stay for a day: should it live after all, they tell it what became of its last flush.
         DELETE FROM troth_schema.worker_gone WHERE id = p_worker;
     END IF;
     RETURN held;
