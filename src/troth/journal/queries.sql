@@ -66,6 +66,10 @@ WHERE r.id = ANY (%s) ORDER BY m.id
 SELECT run_id, path, kind, attempt, seq, ok, digest, payload, extract(epoch FROM at)::float8
 FROM troth_schema.journal WHERE run_id = ANY (%s) ORDER BY run_id, seq NULLS LAST, at, kind
 
+-- name: sign_session
+-- Say whose steps run in this session, for as long as it lasts, so that a takeover can end what it leaves open.
+SELECT pg_advisory_lock_shared(troth_schema.session_lock(%s))
+
 -- name: finish_step
 -- The last statement of a transaction step: the fence and the journal entry.
 SELECT troth_schema.finish_step(%s::uuid, %s::int8, %s::int4, %s::text, 0::int2, %s::int4, %s::bool, %s::bytea, %s::bytea, %s::float8)

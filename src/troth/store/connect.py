@@ -131,7 +131,11 @@ async def connect_async(url: str) -> psycopg.AsyncConnection[TupleRow]:
     settings = conninfo(url)
     try:
         connection = await psycopg.AsyncConnection.connect(settings, autocommit=True)
-        await _read_committed(connection)
+        try:
+            await _read_committed(connection)
+        except BaseException:  # whoever asked may have been cancelled
+            await connection.close()
+            raise
     except psycopg.OperationalError as error:
         raise unavailable(url, error) from None
     return connection
@@ -142,7 +146,11 @@ def connect_blocking(url: str) -> psycopg.Connection[TupleRow]:
     settings = conninfo(url)
     try:
         connection = psycopg.Connection.connect(settings, autocommit=True)
-        _read_committed_blocking(connection)
+        try:
+            _read_committed_blocking(connection)
+        except BaseException:
+            connection.close()
+            raise
     except psycopg.OperationalError as error:
         raise unavailable(url, error) from None
     return connection

@@ -14,6 +14,7 @@ import logging
 import random
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
+from weakref import WeakKeyDictionary
 
 from troth.base.clock import Clock
 from troth.base.errors import FencedError
@@ -72,6 +73,7 @@ class Transactor:
         self._threads = threads
         self._clock = clock
         self.worker = 0
+        self._signed: WeakKeyDictionary[object, int] = WeakKeyDictionary()  # sessions: whose
 
     async def transact(
         self, run: ActiveRun, call: PendingCall, definition: StepDefinition[Any, Any]
@@ -129,6 +131,8 @@ class Transactor:
         committing = False
         async with self._pool.connection() as connection:
             try:
+                if self._must_sign(connection):
+                    await connection.execute(self._q.sign_session, (self.worker,))
                 async with transaction_async(connection, definition.isolation):
                     value = await definition.function(connection, *args, **kwargs)
                     payload = definition.result.encode(value)
@@ -150,6 +154,8 @@ class Transactor:
         committing = False
         with self._blocking_pool.connection() as connection:
             try:
+                if self._must_sign(connection):
+                    connection.execute(self._q.sign_session, (self.worker,))
                 with transaction_blocking(connection, definition.isolation):
                     value = definition.function(connection, *args, **kwargs)
                     payload = definition.result.encode(value)
@@ -162,6 +168,12 @@ class Transactor:
                     raise _LostCommitError from error
                 raise
         return value
+
+    def _must_sign(self, session: object) -> bool:
+        """Is this session new under this worker id? Then a takeover would not know what it has open."""
+        known = self._signed.get(session)
+        self._signed[session] = self.worker
+        return known != self.worker
 
     def _entry(
         self, run: ActiveRun, call: PendingCall, place: _Place, payload: bytes

@@ -51,12 +51,30 @@ BEGIN
                  JOIN troth_schema.run r ON r.id = m.run_id WHERE r.owner = p_worker));
 END $$;
 
+CREATE FUNCTION troth_schema.session_lock(p_worker bigint) RETURNS bigint
+LANGUAGE sql IMMUTABLE AS $$ SELECT hashtextextended('troth_schema.worker:' || p_worker, 0) $$;
+
+CREATE FUNCTION troth_schema.end_sessions(p_worker bigint) RETURNS void
+LANGUAGE plpgsql AS $$
+-- End the step transactions that a dead worker has open: if it is frozen, they hold rows of the user's that its
+-- successor needs, and would hold them for ever. A session in which it runs steps holds this advisory lock.
+BEGIN
+    PERFORM pg_terminate_backend(l.pid) FROM pg_locks l JOIN pg_stat_activity a ON a.pid = l.pid
+    WHERE l.locktype = 'advisory' AND l.objsubid = 1 AND a.xact_start IS NOT NULL AND l.pid <> pg_backend_pid()
+      AND l.database = (SELECT d.oid FROM pg_database d WHERE d.datname = current_database())
+      AND (l.classid::bigint << 32 | l.objid::bigint) = troth_schema.session_lock(p_worker);
+EXCEPTION WHEN insufficient_privilege THEN
+    -- It works under another role than we do. The takeover itself must not fail over that.
+    RAISE WARNING 'the sessions of worker % cannot be ended: %', p_worker, SQLERRM;
+END $$;
+
 CREATE FUNCTION troth_schema.release_gone(p_worker bigint) RETURNS integer
 LANGUAGE plpgsql AS $$
 -- Hand the runs of a dead worker to whoever claims them. Returns how many are still locked by its open transactions.
 DECLARE
     held integer;
 BEGIN
+    PERFORM troth_schema.end_sessions(p_worker);
     UPDATE troth_schema.run SET owner = NULL, state = 'ready', wake_at = clock_timestamp()
     WHERE id IN (SELECT r.id FROM troth_schema.run r WHERE r.owner = p_worker FOR NO KEY UPDATE SKIP LOCKED);
     SELECT count(*) INTO held FROM troth_schema.run r WHERE r.owner = p_worker;

@@ -1,0 +1,120 @@
+"""What users write, and what type checkers must accept as it is."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any, assert_type
+from uuid import UUID
+
+from troth import BlockingTx, Call, Provider, Retry, Run, TimedOut, Troth, Tx, Workflow
+from troth.workflow.definition import StepDefinition
+
+troth = Troth()
+billing = Provider("billing", key_lifetime=timedelta(hours=24))
+
+
+@dataclass(frozen=True)
+class Account:
+    id: int
+
+
+# Decorators with and without parentheses, on `async def` and `def`: calls are coroutines of the result.
+
+
+@troth.step
+async def look_up(number: int, *, strict: bool = False) -> Account:
+    return Account(number)
+
+
+@troth.step
+def look_up_blocking(number: int) -> Account:
+    return Account(number)
+
+
+@troth.step(name="named", retry=Retry(attempts=3))
+async def look_up_named(number: int) -> Account:
+    return Account(number)
+
+
+@troth.step(fails_on=(KeyError, ValueError))
+def look_up_named_blocking(number: int) -> Account:
+    return Account(number)
+
+
+@troth.transaction
+async def insert(tx: Tx, email: str) -> Account:
+    rows = await tx.execute("INSERT INTO account (email) VALUES (%s) RETURNING id", (email,))
+    row = await rows.fetchone()
+    return Account(row[0] if row else 0)
+
+
+@troth.transaction
+def insert_blocking(tx: BlockingTx, email: str) -> Account:
+    row = tx.execute("INSERT INTO account (email) VALUES (%s) RETURNING id", (email,)).fetchone()
+    return Account(row[0] if row else 0)
+
+
+@troth.transaction(isolation="serializable", fails_on=KeyError)
+async def insert_serializable(tx: Tx, email: str) -> Account:
+    return Account(0)
+
+
+@troth.transaction(name="other")
+def insert_named_blocking(tx: BlockingTx, email: str) -> Account:
+    return Account(0)
+
+
+@troth.effect(provider=billing, timeout=10)
+async def charge(call: Call, account: Account, cents: int) -> str:
+    return call.key
+
+
+@troth.effect(delivery="at_most_once", timeout=timedelta(seconds=30))
+def send_mail(call: Call, to: str) -> None: ...
+
+
+@troth.workflow
+async def signup(email: str, plan: str) -> Account:
+    assert_type(await look_up(1), Account)
+    assert_type(await look_up(number=1, strict=True), Account)
+    assert_type(await look_up_blocking(1), Account)
+    assert_type(await look_up_named(1), Account)
+    assert_type(await look_up_named_blocking(number=1), Account)
+    account = await insert(email)
+    assert_type(account, Account)
+    assert_type(await insert_blocking(email), Account)
+    assert_type(await insert_serializable(email=email), Account)
+    assert_type(await insert_named_blocking(email), Account)
+    assert_type(await charge(account, cents=5), str)
+    await send_mail(email)
+    assert_type(await troth.receive("go", int), int)
+    assert_type(await troth.receive("go", Account, timeout=5), Account | TimedOut)
+    assert_type(await troth.receive("go", Account, timeout=timedelta(days=1)), Account | TimedOut)
+    assert_type(await troth.receive("go"), Any)
+    await troth.sleep(timedelta(days=1))
+    await troth.sleep(0.5)
+    assert_type(troth.uuid(), UUID)
+    return account
+
+
+@troth.workflow(name="nothing.at.all", fails_on=KeyError)
+async def nothing() -> None: ...
+
+
+by_position: Workflow[[str, str], Account] = signup
+a_step: StepDefinition[[str], None] = send_mail
+
+
+async def program(tx: Tx, some_id: UUID) -> None:
+    async with troth.client() as opened:
+        assert_type(opened, Troth)
+        run = await troth.start(signup, "ada@example.com", "pro", key="signup:ada", tx=tx)
+        assert_type(run, Run[Account])
+        assert_type(await run.result(timeout=30), Account)
+        assert_type(await run.result(timedelta(minutes=1)), Account)
+        assert_type(await (await troth.start(nothing)).result(), None)
+        for target in (run, run.id, "signup:ada"):
+            await troth.send(target, "go", {"any": "value"})
+        assert_type(troth.run(some_id), Run[Any])
+        await run.cancel()

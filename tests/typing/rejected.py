@@ -1,0 +1,89 @@
+"""What type checkers must reject. The markers say with which of mypy's codes."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import assert_type
+
+from troth import Call, Provider, Run, Troth, Tx
+
+troth = Troth()
+billing = Provider("billing", key_lifetime=timedelta(hours=24))
+
+
+@troth.step
+async def double(number: int) -> int:
+    return number * 2
+
+
+@troth.transaction
+async def insert(tx: Tx, email: str) -> int:
+    return 1
+
+
+@troth.effect(provider=billing, timeout=10)
+def charge(call: Call, cents: int) -> str:
+    return "id"
+
+
+@troth.workflow
+async def signup(email: str, plan: int) -> str:
+    await double("two")  # E: [arg-type]
+    await double()  # E: [call-arg]
+    await double(1, 2)  # E: [call-arg]
+    await double(nummer=1)  # E: [call-arg]
+    await insert(1)  # E: [arg-type]
+    await insert(None, "ada@example.com")  # E: [call-arg]
+    await charge("5")  # E: [arg-type]
+    await charge(5, call=None)  # E: [call-arg]
+    text: str = await double(1)  # E: [assignment]
+    number: int = await charge(1)  # E: [assignment]
+    message: int = await troth.receive("go", int, timeout=5)  # E: [assignment]
+    other: str = await troth.receive("go", int)  # E: [arg-type]
+    await troth.sleep("a while")  # E: [arg-type]
+    return text + str(number + message) + other
+
+
+@troth.workflow  # E: [arg-type]
+def not_async() -> int:
+    return 1
+
+
+@troth.transaction  # E: [arg-type]
+async def no_tx(email: str) -> int:
+    return 1
+
+
+@troth.transaction(isolation="snapshot")  # E: [call-overload]
+async def unknown_level(tx: Tx) -> int:
+    return 1
+
+
+@troth.effect(provider=billing, timeout=10)  # E: [arg-type]
+async def no_call(cents: int) -> str:
+    return "id"
+
+
+@troth.effect(provider=billing)  # E: [call-arg]
+async def no_timeout(call: Call) -> str:
+    return "id"
+
+
+@troth.effect(delivery="exactly_once", timeout=1)  # E: [arg-type]
+async def not_on_offer(call: Call) -> str:
+    return "id"
+
+
+async def program(other_troth: Troth) -> None:
+    await troth.start(signup, "ada@example.com")  # E: [arg-type]
+    await troth.start(signup, "ada@example.com", "pro")  # E: [arg-type]
+    await troth.start(signup, 1, 1)  # E: [arg-type]
+    await troth.start(signup, "ada@example.com", 1, key=1)  # E: [arg-type]
+    await troth.start(signup, "ada@example.com", 1, at="tomorrow")  # E: [arg-type]
+    await troth.start(lambda: 1)  # E: [arg-type]
+    run = await troth.start(signup, "ada@example.com", 1)
+    assert_type(run, Run[int])  # E: [assert-type]
+    number: int = await run.result()  # E: [assignment]
+    await run.result("soon")  # E: [arg-type]
+    await troth.send(5, "go")  # E: [arg-type]
+    assert number
