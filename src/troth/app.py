@@ -33,10 +33,12 @@ from troth.workflow.definition import (
     StepDefinition,
     StepKind,
     Workflow,
+    check_handle,
     effect_rules,
 )
 from troth.workflow.failures import restore_answer
 from troth.workflow.run import TimedOut
+from troth.workflow.runloop import current_branch
 from troth.workflow.signatures import EffectDecorator, StepDecorator, TransactionDecorator
 
 if TYPE_CHECKING:
@@ -218,6 +220,7 @@ class Troth:
         """
 
         def decorate(function: Callable[..., Any]) -> StepDefinition[Any, Any]:
+            check_handle(function)
             return self._add(
                 StepDefinition(
                     function,
@@ -336,6 +339,9 @@ class Troth:
     @property
     def node(self) -> Node:
         """The open client or worker of the running event loop. Raises `UsageError` if there is none."""
+        if current_branch.get() is not None:
+            msg = "workflow code cannot start runs or send messages itself: do it in a step"
+            raise UsageError(msg)
         node = self._nodes.get(asyncio.get_running_loop())
         if node is None:
             msg = "nothing is open in this event loop: use `async with troth.client():` (or worker, or lifespan)"

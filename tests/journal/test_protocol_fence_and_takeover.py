@@ -26,7 +26,7 @@ async def finish(
 
 
 async def beat(cell: Cell, tx: AsyncConnection, worker: int) -> None:
-    await tx.execute(cell.q.beat, (worker,))
+    await tx.execute(cell.q.beat, (worker, 0))
 
 
 async def impatient(cell: Cell) -> AsyncConnection:

@@ -21,6 +21,7 @@ from troth.journal.model import Batch, Heard, Reply
 from troth.journal.writer import Writer
 from troth.store.failure import DatabaseError, Failure, failure_of
 from troth.store.migrate import migrate
+from troth.worker.node import NodeOptions
 
 YEAR_MS = 365 * 86_400_000
 
@@ -306,12 +307,12 @@ async def test_a_workflow_with_a_poison_result_is_parked_and_its_neighbours_end(
 
     async with troth.worker() as opened:
         engine = opened.node.engine
-        record = engine._record
+        record = engine.record
 
         def spoil(run: Any, entry: Any) -> None:
             record(run, entry._replace(path="\0") if run.id in bad else entry)
 
-        monkeypatch.setattr(engine, "_record", spoil)
+        monkeypatch.setattr(engine, "record", spoil)
         runs = [await troth.start(w, n) for n in range(5)]
         bad.append(runs[2].id)
         together.set()
@@ -380,11 +381,38 @@ async def test_a_node_that_lost_its_history_begins_anew(cell):
 
     async with troth.worker() as opened:
         old = opened.node.writer.worker
+        await opened.node.bell.listening.wait()  # its first claim is on its way, not under the next lines
         assert await (await troth.start(w, 1)).result(timeout=10) == 1
         await cell.rows("DELETE FROM {}.mark WHERE worker = %s", old)
         assert await (await troth.start(w, 2)).result(timeout=10) == 2
         assert opened.node.writer.worker != old
     assert await cell.value("SELECT count(*) FROM {}.run_history") == 2
+
+
+async def test_an_idle_node_notices_that_its_history_was_lost(cell):
+    """A failover that loses the last flush of a worker that has nothing more to write: its heart notices, and begins anew.
+
+    Otherwise the run that the database gave back to it would be nobody's for ever."""
+    troth = Troth(cell.url, schema=cell.schema)
+
+    @troth.workflow
+    async def w(n: int) -> int:
+        await troth.sleep(86400)
+        return n
+
+    async with troth.worker(NodeOptions(lease_s=0.5)) as opened:
+        old = opened.node.writer.worker
+        run = await troth.start(w, 1)
+
+        async def waits() -> bool:
+            return await cell.run(run.id) == ("waiting", None)
+
+        await until(waits, "it was let go of")
+        # The commit that let go of it was lost: the run is owned again, and so are the marks of before.
+        await cell.rows("UPDATE {}.run SET owner = %s, state = 'running' RETURNING id", old)
+        await cell.rows("DELETE FROM {}.mark WHERE worker = %s AND n > 0", old)
+        await until(waits, "somebody took it up and let go of it again")
+        assert opened.node.writer.worker != old
 
 
 async def test_more_keyed_starts_than_the_server_has_locks(server):

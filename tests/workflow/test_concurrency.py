@@ -273,7 +273,6 @@ async def test_the_first_of_several_wins_and_the_rest_is_cancelled(
         assert await soon(run.result()) == "in time"
 
 
-@pytest.mark.xfail(strict=True, reason="the message is recorded for the receive that is given up")
 async def test_a_message_that_meets_a_receiver_just_given_up_is_not_lost(
     place: Place, troth: Troth
 ) -> None:

@@ -40,7 +40,10 @@ class Beat(NamedTuple):
 
 
 class Heart(threading.Thread):
-    """Beats until it is stopped or this worker is declared dead. Callbacks run in the event loop."""
+    """Beats until it is stopped, or this worker is declared dead, or history is lost. Callbacks run in the event loop.
+
+    *acknowledged()* is the number of the last flush that was; it is called in this thread.
+    """
 
     def __init__(
         self,
@@ -50,6 +53,7 @@ class Heart(threading.Thread):
         worker: int,
         interval_s: float,
         block_limit_s: float,
+        acknowledged: Callable[[], int],
         clock: Clock,
         on_beat: Callable[[Beat], None],
         on_fenced: Callable[[BaseException], None],
@@ -60,6 +64,7 @@ class Heart(threading.Thread):
         self._worker = worker
         self._interval_s = interval_s
         self._block_limit_s = block_limit_s
+        self._acknowledged = acknowledged
         self._clock = clock
         self._on_beat = on_beat
         self._on_fenced = on_fenced
@@ -86,7 +91,7 @@ class Heart(threading.Thread):
                     connection = connect_blocking(self._url)
                 beat = self._beat(connection)
             except (DatabaseError, StoreError, OSError) as error:
-                if failure_of(error) is Failure.FENCED:
+                if failure_of(error) in (Failure.FENCED, Failure.HISTORY_LOST):
                     self._post(self._took_end, error)
                     break
                 log.warning("worker %d: no heartbeat: %s", self._worker, error)
@@ -102,7 +107,7 @@ class Heart(threading.Thread):
 
     def _beat(self, connection: BlockingConnection) -> Beat:
         asked_at = time.monotonic()
-        answer: dict[str, Any] = store.beat(connection, self._q, self._worker)
+        answer: dict[str, Any] = store.beat(connection, self._q, self._worker, self._acknowledged())
         answered_at = time.monotonic()
         self.beats += 1
         self._clock.observe(answer["now"], asked_at=asked_at, answered_at=answered_at)

@@ -26,7 +26,7 @@ ENDED = frozenset({RunState.SUCCEEDED, RunState.FAILED, RunState.CANCELLED})
 
 # Every legal change of state, with what causes it. `undoing` is entered by sagas.
 TRANSITIONS: dict[RunState, dict[RunState, str]] = {
-    RunState.READY: {RunState.RUNNING: "claimed", RunState.CANCELLED: "cancelled before it began"},
+    RunState.READY: {RunState.RUNNING: "claimed"},
     RunState.RUNNING: {
         RunState.READY: "handed over, or its worker died",
         RunState.WAITING: "sleeps, or waits for a message",
@@ -43,7 +43,10 @@ TRANSITIONS: dict[RunState, dict[RunState, str]] = {
         RunState.FAILED: "undone",
         RunState.CANCELLED: "undone",
     },
-    RunState.ATTENTION: {RunState.READY: "resumed by a person"},
+    RunState.ATTENTION: {
+        RunState.READY: "resumed by a person",
+        RunState.RUNNING: "claimed to hear a cancellation",
+    },
     RunState.SUCCEEDED: {},
     RunState.FAILED: {},
     RunState.CANCELLED: {},

@@ -20,7 +20,7 @@ AND NOT EXISTS (SELECT 1 FROM troth_schema.worker w WHERE w.id = m.worker)
 
 -- name: beat
 -- One heartbeat; the answer tells what is due, who else is alive and who is gone.
-SELECT troth_schema.beat(%s)::text
+SELECT troth_schema.beat(%s::int8, %s::int8)::text
 
 -- name: takeover
 -- Declare a silent peer dead, unless it has beaten since; how many of its runs are still locked.

@@ -39,9 +39,9 @@ async def resign(tx: Tx, q: Queries, worker: int) -> None:
     await tx.execute(q.resign, {"worker": worker})
 
 
-def beat(tx: BlockingTx, q: Queries, worker: int) -> dict[str, Any]:
-    """One heartbeat; what it carries home is listed at `beat` in the migration."""
-    row = tx.execute(q.beat, (worker,)).fetchone()
+def beat(tx: BlockingTx, q: Queries, worker: int, n: int) -> dict[str, Any]:
+    """One heartbeat of a worker whose flush *n* was acknowledged; what it carries home is listed at `beat` in the migration."""
+    row = tx.execute(q.beat, (worker, n)).fetchone()
     assert row is not None
     answer: dict[str, Any] = codec.decode(row[0].encode())
     return answer

@@ -73,6 +73,11 @@ class Writer:
         self._closing = False
         self._task = asyncio.create_task(self._run(), name="troth journal writer")
 
+    @property
+    def acknowledged(self) -> int:
+        """The number of the last flush that the database has acknowledged. Safe from any thread."""
+        return self._n
+
     def touch(self) -> Batch:
         """The open batch, which will be flushed as soon as the one under way has returned."""
         self._wake.set()

@@ -154,6 +154,7 @@ class Node:
             worker=worker,
             interval_s=lease_s / _BEATS_PER_LEASE,
             block_limit_s=self.options.block_limit_s,
+            acknowledged=lambda: self.writer.acknowledged,
             clock=self.clock,
             on_beat=self._on_beat,
             on_fenced=self.fenced,

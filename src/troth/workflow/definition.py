@@ -17,6 +17,7 @@ from troth.base.backoff import NO_RETRY, Retry
 from troth.base.codec import Arguments, Codec, hints_of
 from troth.base.errors import NotInRunError, UsageError
 from troth.effect.model import Delivery, EffectRules, Provider
+from troth.store.tx import BlockingTx, Tx
 from troth.workflow.runloop import current_branch
 
 P = ParamSpec("P")
@@ -114,6 +115,17 @@ class Workflow(Definition[P, R]):
     def __call__(self, *args: P.args, **kwargs: P.kwargs) -> Coroutine[Any, Any, R]:  # noqa: ARG002
         """Not yet possible: a workflow is started with `troth.start`. Raises `UsageError`."""
         msg = f"{self.name} is a workflow: start it with troth.start({self.name}, …)"
+        raise UsageError(msg)
+
+
+def check_handle(function: Callable[..., Any]) -> None:
+    """Raise `UsageError` if a transaction is an `async def` that asks for a `BlockingTx`, or a `def` for a `Tx`."""
+    first = next(iter(inspect.signature(function).parameters), None)
+    asked = hints_of(function).get(first) if first else None
+    wrong = BlockingTx if inspect.iscoroutinefunction(function) else Tx
+    if first is None or asked is wrong:
+        right = Tx if wrong is BlockingTx else BlockingTx
+        msg = f"transaction {function.__name__}: its first parameter must be a {right.__name__}"
         raise UsageError(msg)
 
 

@@ -28,9 +28,7 @@ from troth.journal.model import (
     End,
     EndedRun,
     Entry,
-    Heard,
     Kind,
-    Message,
     Reason,
     Release,
     Reply,
@@ -40,7 +38,8 @@ from troth.journal.model import (
 from troth.journal.writer import Writer
 from troth.workflow.definition import Workflow
 from troth.workflow.failures import describe, encode_answer, is_answer
-from troth.workflow.run import ActiveRun, CallState, Parked, PendingCall, ReceiveCall
+from troth.workflow.mail import Mail
+from troth.workflow.run import ActiveRun, CallState, Parked, PendingCall
 
 log = logging.getLogger("troth.workflow")
 
@@ -73,6 +72,7 @@ class Engine:
         self.clock = clock
         self._host = host
         self.performer: Performer | None = None
+        self.mail = Mail(self)
         self.runs: dict[UUID, ActiveRun] = {}
         self.draining = False
         self._dirty: deque[ActiveRun] = deque()
@@ -89,7 +89,7 @@ class Engine:
             run.begin()
         except PayloadError as error:
             self.park(run, Reason.POISON, {"at": "the input", "message": str(error)})
-        self._hear(run, claimed.mail)
+        self.mail.hear(run, claimed.mail)
         self.schedule(run)
 
     def activate_started(self, start: Start, workflow: Workflow[Any, Any]) -> None:
@@ -167,6 +167,7 @@ class Engine:
         for call in calls:
             call.state = CallState.BUSY
             self.performer.perform(run, call)
+        self.mail.pass_on(run)
         if run.resting and run.main is not None and not run.main.done():
             self._rest(run)
         if not run.releasing and run.unread():
@@ -203,9 +204,9 @@ class Engine:
         if run.disposed:
             return
         entry = Entry(
-            run.id, call.path, kind, attempt, None, None, call.digest, payload, self._now()
+            run.id, call.path, kind, attempt, None, None, call.digest, payload, self.now()
         )
-        self._record(run, entry)
+        self.record(run, entry)
         run.recorded.setdefault(call.path, []).append(entry)
 
     def answer(
@@ -216,13 +217,13 @@ class Engine:
         value: Any,
         error: BaseException | None = None,
         *,
-        ok: bool = True,
+        ok: bool | None = True,
     ) -> None:
-        """Record the answer to a call, and deliver it."""
+        """Record the answer to a call, and deliver it. *ok*: False is a refusal or a time-out; None, see `Mail.pass_on`."""
         if run.disposed:  # it belongs to another worker, or to another life of this one
             return
-        seq, at = run.take_seq(), self._now()
-        self._record(
+        seq, at = run.take_seq(), self.now()
+        self.record(
             run, Entry(run.id, call.path, Kind.RESULT, 0, seq, ok, call.digest, payload, at)
         )
         run.settle(seq, call, value, error, at)
@@ -258,15 +259,14 @@ class Engine:
             run.parked = Parked(reason, detail)
         self.schedule(run)
 
-    def _record(self, run: ActiveRun, entry: Entry) -> None:
+    def record(self, run: ActiveRun, entry: Entry) -> None:
         batch = self.writer.touch()
         batch.entries.append(entry)
         run.last_batch = batch
 
-    def _now(self) -> float:
-        return round(
-            self.clock.now(), 6
-        )  # as the database stores it, so that a replay reads the same
+    def now(self) -> float:
+        """The time to record: as the database stores it, so that a replay reads the same."""
+        return round(self.clock.now(), 6)
 
     # Messages ---------------------------------------------------------------------------------------------------------
 
@@ -275,46 +275,6 @@ class Engine:
         batch = self.writer.touch()
         batch.looks.extend(run_id for run_id in ids if run_id in self.runs)
         return batch
-
-    def _hear(self, run: ActiveRun, messages: list[Message]) -> None:
-        """Give messages to who waits for them; the rest stays in the database."""
-        for message in messages:
-            if message.topic == CANCEL_TOPIC:
-                self._heard(run, message)
-                if not run.cancelled:
-                    seq = run.cancel(at := self._now())
-                    self._record(
-                        run,
-                        Entry(
-                            run.id,
-                            CANCEL_TOPIC,
-                            Kind.RESULT,
-                            0,
-                            seq,
-                            True,
-                            None,
-                            message.payload,
-                            at,
-                        ),
-                    )
-                continue
-            receivers = run.receivers(message.topic)
-            if receivers:
-                self._receive(run, receivers[0], message)
-
-    def _receive(self, run: ActiveRun, call: ReceiveCall, message: Message) -> None:
-        try:
-            value = call.kind.decode(message.payload)
-        except PayloadError as error:
-            self.park(run, Reason.POISON, {"at": call.path, "message": str(error)})
-            return
-        self._heard(run, message)
-        self.answer(run, call, message.payload, value)
-
-    def _heard(self, run: ActiveRun, message: Message) -> None:
-        batch = self.writer.touch()
-        batch.heard.append(Heard(run.id, message.id))
-        run.last_batch = batch
 
     # Runs go ----------------------------------------------------------------------------------------------------------
 
@@ -360,9 +320,16 @@ class Engine:
                 wake_at,
                 parked.reason.value if parked else None,
                 codec.encode(parked.detail) if parked else None,
-                run.listens_to() if state is RunState.WAITING else None,
+                self._topics(run, state),
             )
         )
+
+    @staticmethod
+    def _topics(run: ActiveRun, state: RunState) -> str | None:
+        """Which mail would make letting go wrong."""
+        if state is RunState.WAITING:
+            return run.listens_to()
+        return CANCEL_TOPIC if state is RunState.ATTENTION else None
 
     # What the journal says --------------------------------------------------------------------------------------------
 
@@ -376,7 +343,7 @@ class Engine:
             run = self.runs.get(run_id)
             # A run that a later flush lets go of is not to be answered any more: that flush looks again itself.
             if run is not None and not run.releasing:
-                self._hear(run, reply.mail.get(run_id, []))
+                self.mail.hear(run, reply.mail.get(run_id, []))
 
     def _after_ends(self, batch: Batch, reply: Reply) -> None:
         ended: list[EndedRun] = []
@@ -406,7 +373,11 @@ class Engine:
                 continue
             if release.run_id in reply.kept:
                 run.releasing = False
-                self.schedule(run)
+                if run.parked is None:
+                    self.schedule(run)
+                else:  # a cancellation came before the trouble was told: it is heard by who claims the run next
+                    run.parked = None
+                    self._release(run, RunState.READY, self.clock.now())
             elif release.run_id in reply.busy_runs:
                 self._loop.call_later(_BUSY_AGAIN_S, self._again, self.writer.worker, release)
             else:

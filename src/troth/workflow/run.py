@@ -118,7 +118,7 @@ class SleepCall(PendingCall):
 class ReceiveCall(PendingCall):
     """`troth.receive`."""
 
-    __slots__ = ("kind", "looked", "timeout_s", "topic")
+    __slots__ = ("kind", "looked", "message", "timeout_s", "topic")
 
     def __init__(
         self, path: str, topic: str, kind: codec.Codec, timeout_s: float | None, loop: RunLoop
@@ -128,6 +128,7 @@ class ReceiveCall(PendingCall):
         self.kind = kind
         self.timeout_s = timeout_s
         self.looked = False  # a look for messages that came before it was asked for
+        self.message: bytes | None = None  # what it was answered with
 
     @property
     def wants_mail(self) -> bool:
@@ -136,7 +137,7 @@ class ReceiveCall(PendingCall):
 
     def restore(self, entry: Entry) -> Any:
         """The message, or `TimedOut`."""
-        return self.kind.decode(entry.payload or b"null") if entry.ok else TimedOut()
+        return TimedOut() if entry.ok is False else self.kind.decode(entry.payload or b"null")
 
 
 _Answer = tuple[PendingCall, Any, BaseException | None, float]
@@ -186,6 +187,9 @@ class ActiveRun:
         # By place in the order: the answer to a call, a cancellation (its time), or nothing after all.
         self._settled: dict[int, _Answer | float | None] = {}
 
+        # By topic: messages whose receiver was given up before it was told. The next one gets them.
+        self.returned: dict[str, deque[bytes]] = {}
+
         self.calls: dict[str, PendingCall] = {}  # made and not delivered yet
         self.new: list[PendingCall] = []  # made and not dispatched yet
         self.last_batch: Batch | None = None  # the flush that carries the latest entry
@@ -202,9 +206,7 @@ class ActiveRun:
         args, kwargs = self.workflow.arguments.decode(self.input)
         context = contextvars.copy_context()
         context.run(current_branch.set, Branch(self))
-        self.main = self.loop.track(
-            asyncio.Task(self.workflow.function(*args, **kwargs), loop=self.loop, context=context)
-        )
+        self.main = self.loop.task(self.workflow.function(*args, **kwargs), context)
 
     def call(
         self,
@@ -264,6 +266,10 @@ class ActiveRun:
         call = self.calls.get(entry.path)
         if call is None or call.digest != entry.digest:
             raise Parked(Reason.CODE_CHANGED, self._difference(entry, call))
+        if isinstance(call, ReceiveCall) and entry.ok is not False:
+            call.message = entry.payload
+            if entry.ok is None:  # one that was returned, see `Engine.pass_on`
+                self.returned[call.topic].popleft()
         try:
             value, error = call.restore(entry), None
         except PayloadError as changed:
@@ -291,6 +297,8 @@ class ActiveRun:
         self.calls.pop(call.path, None)
         call.state = CallState.SETTLED
         if call.future.done():  # its task was cancelled
+            if isinstance(call, ReceiveCall) and call.message is not None:
+                self.returned.setdefault(call.topic, deque()).append(call.message)
             return
         if error is not None:
             call.future.set_exception(error)
@@ -359,7 +367,7 @@ class ActiveRun:
         """Nothing will happen but by time or by a message."""
         if self._settled or self.new:
             return False
-        for call in self.calls.values():  # a loop, since this is asked at every turn
+        for call in self.calls.values():  # noqa: SIM110  (asked at every turn: a generator costs more)
             if call.state is not CallState.WAITING:
                 return False
         return True

@@ -11,6 +11,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import contextvars
+import itertools
 import logging
 import traceback
 from collections import deque
@@ -79,6 +80,23 @@ class RunLeftMemoryError(BaseException):
     """Workflow code goes on in a `finally` while its run leaves memory. Not an `Exception`: nobody is to handle it."""
 
 
+class RunTask(asyncio.Task[Any]):
+    """A task that sets iterate over in a repeatable order: `TaskGroup` keeps its tasks in a set, and cancels them."""
+
+    def __init__(
+        self,
+        number: int,
+        coro: Coroutine[Any, Any, Any],
+        loop: RunLoop,
+        context: contextvars.Context,
+    ) -> None:
+        self._number = number  # first, since a task is hashed while it is made
+        super().__init__(coro, loop=loop, context=context)
+
+    def __hash__(self) -> int:
+        return self._number
+
+
 class RunLoop(asyncio.AbstractEventLoop):
     """Runs the tasks of one run, when told to."""
 
@@ -88,6 +106,7 @@ class RunLoop(asyncio.AbstractEventLoop):
         ]
         self._ready = deque()
         self._tasks: set[asyncio.Task[Any]] = set()
+        self._numbers = itertools.count()
 
     def dispose(self) -> None:
         """The run leaves memory: close what its tasks were doing. It is not the end of the run."""
@@ -147,10 +166,16 @@ class RunLoop(asyncio.AbstractEventLoop):
         parent = current_branch.get()
         if parent is not None:
             context.run(current_branch.set, parent.child())
-        return self.track(asyncio.Task(coro, loop=self, name=name, context=context))
+        task = self.task(coro, context)
+        if name is not None:
+            task.set_name(name)
+        return task
 
-    def track(self, task: asyncio.Task[Any]) -> asyncio.Task[Any]:
-        """Remember a task until it is done."""
+    def task(
+        self, coro: Coroutine[Any, Any, Any], context: contextvars.Context
+    ) -> asyncio.Task[Any]:
+        """A task in this very context, remembered until it is done."""
+        task = RunTask(next(self._numbers), coro, self, context)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
         return task

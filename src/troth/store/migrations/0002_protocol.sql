@@ -26,9 +26,9 @@ LANGUAGE sql AS $$
     INSERT INTO troth_schema.mark (worker, n) SELECT id, 0 FROM joined RETURNING worker
 $$;
 
-CREATE FUNCTION troth_schema.beat(p_worker bigint) RETURNS jsonb
+CREATE FUNCTION troth_schema.beat(p_worker bigint, p_n bigint) RETURNS jsonb
 LANGUAGE plpgsql AS $$
--- One heartbeat, which also carries home all that an idle worker wants to know, so that nothing else polls.
+-- One heartbeat of a worker whose flush p_n was acknowledged, which also carries home all that an idle worker wants to know, so that nothing else polls.
 DECLARE
     executing boolean;
 BEGIN
@@ -36,6 +36,13 @@ BEGIN
     WHERE id = p_worker RETURNING executes INTO executing;
     IF NOT FOUND THEN
         RAISE EXCEPTION 'worker % was taken over', p_worker USING ERRCODE = 'TR001';
+    END IF;
+    -- A failover that lost the last flush must not go unnoticed because this worker is idle: its runs would be nobody's.
+    -- Not by equality, since flushes go on beside the heart.
+    PERFORM 1 FROM troth_schema.mark m WHERE m.worker = p_worker AND m.n >= p_n;
+    IF NOT FOUND THEN
+        RAISE EXCEPTION 'flush % of worker % was acknowledged and is not in the database', p_n, p_worker
+            USING ERRCODE = 'TR002';
     END IF;
     IF NOT executing THEN
         RETURN jsonb_build_object('now', extract(epoch FROM clock_timestamp()));

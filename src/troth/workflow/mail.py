@@ -1,0 +1,72 @@
+"""Messages on their way to who waits for them, inside one run. A message goes in the commit that records its answer.
+
+A receiver may be given up (its task is cancelled) between the answer and its delivery. Then the message comes back, and
+the next receiver of its topic gets it: none is lost, and a replay takes the same way.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from troth.base.errors import PayloadError
+from troth.journal.model import CANCEL_TOPIC, Entry, Heard, Kind, Message, Reason
+from troth.workflow.run import ActiveRun, ReceiveCall
+
+if TYPE_CHECKING:
+    from troth.workflow.engine import Engine
+
+
+class Mail:
+    """Hears the messages of one engine's runs."""
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+
+    def hear(self, run: ActiveRun, messages: list[Message]) -> None:
+        """Give messages to who waits for them; the rest stays in the database."""
+        for message in messages:
+            if message.topic == CANCEL_TOPIC:
+                self._heard(run, message)
+                if not run.cancelled:
+                    self._cancel(run, message)
+                continue
+            receivers = run.receivers(message.topic)
+            if receivers:
+                self._receive(run, receivers[0], message)
+
+    def _cancel(self, run: ActiveRun, message: Message) -> None:
+        at = self._engine.now()
+        seq = run.cancel(at)
+        self._engine.record(
+            run,
+            Entry(run.id, CANCEL_TOPIC, Kind.RESULT, 0, seq, True, None, message.payload, at),
+        )
+
+    def _receive(self, run: ActiveRun, call: ReceiveCall, message: Message) -> None:
+        if self._answer_receive(run, call, message.payload, ok=True):
+            self._heard(run, message)
+
+    def pass_on(self, run: ActiveRun) -> None:
+        """Messages that came back go to who receives next. Their answers are recorded as such, with neither ok nor not:
+        a replay takes them from where they came back to.
+        """
+        for topic, messages in run.returned.items():
+            while messages and (receivers := run.receivers(topic)):
+                self._answer_receive(run, receivers[0], messages.popleft(), ok=None)
+
+    def _answer_receive(
+        self, run: ActiveRun, call: ReceiveCall, payload: bytes, *, ok: bool | None
+    ) -> bool:
+        try:
+            value = call.kind.decode(payload)
+        except PayloadError as error:
+            self._engine.park(run, Reason.POISON, {"at": call.path, "message": str(error)})
+            return False
+        call.message = payload
+        self._engine.answer(run, call, payload, value, ok=ok)
+        return True
+
+    def _heard(self, run: ActiveRun, message: Message) -> None:
+        batch = self._engine.writer.touch()
+        batch.heard.append(Heard(run.id, message.id))
+        run.last_batch = batch
