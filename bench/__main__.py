@@ -59,7 +59,9 @@ def one_round(url: str, module: str, size: list[str]) -> dict[str, float]:
         connection.execute("DROP DATABASE IF EXISTS bench WITH (FORCE)")
         connection.execute("CREATE DATABASE bench")
     database = psycopg.conninfo.conninfo_to_dict(url)
-    target = f"postgresql://{database['user']}@/bench?host={database['host']}&port={database['port']}"
+    target = (
+        f"postgresql://{database['user']}@/bench?host={database['host']}&port={database['port']}"
+    )
     done = subprocess.run(
         [sys.executable, "-m", module, target, *size],
         check=True,
@@ -97,7 +99,9 @@ def render(medians: dict[str, dict[str, float]], rounds: int, settings: str) -> 
         theirs = medians["dbos"][figure]
         lower = figure.endswith(LOWER_IS_BETTER)
         ratio = theirs / ours if lower else ours / theirs
-        cells = " | ".join(f"{m[figure]:,.2f}" if lower else f"{m[figure]:,.0f}" for m in medians.values())
+        cells = " | ".join(
+            f"{m[figure]:,.2f}" if lower else f"{m[figure]:,.0f}" for m in medians.values()
+        )
         word = "quicker" if lower else "as much"
         lines.append(f"| {figure} | {cells} | {ratio:,.1f} times {word} |")
     return "\n".join(lines) + "\n"

@@ -1,30 +1,62 @@
 """troth: durable, honest backend operations on PostgreSQL.
 
-Everything that programs need is here; packages below are the implementation.
+Everything that programs need is here; packages below are the implementation. Names are loaded when they are used, so that
+a command's help, the embedded server's guard and the pytest plugin do not pay for what they do not need.
 """
 
-from troth.app import Run, Troth
-from troth.base.backoff import Retry
-from troth.base.errors import (
-    FencedError,
-    ForeignTransactionError,
-    KeyConflictError,
-    NotInRunError,
-    PayloadError,
-    Refused,
-    RunCancelledError,
-    RunEndedError,
-    RunFailedError,
-    RunNotFoundError,
-    TrothError,
-    UnknownWorkflowError,
-    UsageError,
-    WorkflowCodeError,
-)
-from troth.effect.model import Call, Provider
-from troth.store.tx import BlockingTx, Tx
-from troth.workflow.definition import Workflow
-from troth.workflow.run import TimedOut
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from troth.app import Run as Run
+    from troth.app import Troth as Troth
+    from troth.base.backoff import Retry as Retry
+    from troth.base.errors import FencedError as FencedError
+    from troth.base.errors import ForeignTransactionError as ForeignTransactionError
+    from troth.base.errors import KeyConflictError as KeyConflictError
+    from troth.base.errors import NotInRunError as NotInRunError
+    from troth.base.errors import PayloadError as PayloadError
+    from troth.base.errors import Refused as Refused
+    from troth.base.errors import RunCancelledError as RunCancelledError
+    from troth.base.errors import RunEndedError as RunEndedError
+    from troth.base.errors import RunFailedError as RunFailedError
+    from troth.base.errors import RunNotFoundError as RunNotFoundError
+    from troth.base.errors import TrothError as TrothError
+    from troth.base.errors import UnknownWorkflowError as UnknownWorkflowError
+    from troth.base.errors import UsageError as UsageError
+    from troth.base.errors import WorkflowCodeError as WorkflowCodeError
+    from troth.effect.model import Call as Call
+    from troth.effect.model import Provider as Provider
+    from troth.store.tx import BlockingTx as BlockingTx
+    from troth.store.tx import Tx as Tx
+    from troth.workflow.definition import Workflow as Workflow
+    from troth.workflow.run import TimedOut as TimedOut
+
+_HOMES = {
+    "BlockingTx": "troth.store.tx",
+    "Call": "troth.effect.model",
+    "FencedError": "troth.base.errors",
+    "ForeignTransactionError": "troth.base.errors",
+    "KeyConflictError": "troth.base.errors",
+    "NotInRunError": "troth.base.errors",
+    "PayloadError": "troth.base.errors",
+    "Provider": "troth.effect.model",
+    "Refused": "troth.base.errors",
+    "Retry": "troth.base.backoff",
+    "Run": "troth.app",
+    "RunCancelledError": "troth.base.errors",
+    "RunEndedError": "troth.base.errors",
+    "RunFailedError": "troth.base.errors",
+    "RunNotFoundError": "troth.base.errors",
+    "TimedOut": "troth.workflow.run",
+    "Troth": "troth.app",
+    "TrothError": "troth.base.errors",
+    "Tx": "troth.store.tx",
+    "UnknownWorkflowError": "troth.base.errors",
+    "UsageError": "troth.base.errors",
+    "Workflow": "troth.workflow.definition",
+    "WorkflowCodeError": "troth.base.errors",
+}
 
 __all__ = [
     "BlockingTx",
@@ -51,3 +83,19 @@ __all__ = [
     "Workflow",
     "WorkflowCodeError",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    """Load a public name at its first use (PEP 562)."""
+    home = _HOMES.get(name)
+    if home is None:
+        msg = f"module {__name__!r} has no attribute {name!r}"
+        raise AttributeError(msg)
+    value = getattr(import_module(home), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    """What can be had."""
+    return sorted({*globals(), *_HOMES})

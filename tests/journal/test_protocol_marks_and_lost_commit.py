@@ -381,7 +381,9 @@ async def test_a_node_that_lost_its_history_begins_anew(cell):
 
     async with troth.worker() as opened:
         old = opened.node.writer.worker
-        await opened.node.bell.listening.wait()  # its first claim is on its way, not under the next lines
+        await (
+            opened.node.bell.listening.wait()
+        )  # its first claim is on its way, not under the next lines
         assert await (await troth.start(w, 1)).result(timeout=10) == 1
         await cell.rows("DELETE FROM {}.mark WHERE worker = %s", old)
         assert await (await troth.start(w, 2)).result(timeout=10) == 2

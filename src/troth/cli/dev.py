@@ -71,9 +71,12 @@ async def _keep_database(url: str | None) -> int:
             )
             raise UsageError(msg)
         await asyncio.to_thread(migrate, database.url, "troth")
-        _say(f"database  {database.url}", "running   the embedded PostgreSQL alone; Ctrl-C ends it")
         stop = asyncio.Event()
         with on_stop_signals(stop.set):
+            _say(
+                f"database  {database.url}",
+                "running   the embedded PostgreSQL alone; Ctrl-C ends it",
+            )
             await stop.wait()
     return 0
 

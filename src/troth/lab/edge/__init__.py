@@ -1,0 +1,41 @@
+"""The boundary: where the application's calls are caught in this process, one file per library.
+
+Every catcher does the same: it turns the call into an `Op`, asks the current attempt, and turns the `Observation` into what the
+library would have returned or raised. None of them does I/O. Outside an attempt the original function runs; what an
+attempt does that no catcher knows (a socket, a process, a file, a thread) is an escape and refuses the verdict.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+
+from troth.lab.database import Database
+
+
+@contextmanager
+def installed(
+    databases: tuple[Database, ...],
+    hosts: dict[str, str],
+    mail: str | None,
+    allowed: tuple[str, ...],
+) -> Iterator[None]:
+    """Catch calls while the context lasts.
+
+    Args:
+        databases: to which connections of sqlite3 go.
+        hosts: the provider's name per host, for HTTP.
+        mail: the name of the mailbox, if there is one.
+        allowed: patterns of paths that the application may write.
+    """
+    from troth.lab.edge import cache, clock, escape, http, smtp, sqlite, tasks
+
+    with ExitStack() as stack:
+        stack.enter_context(sqlite.caught(databases))
+        stack.enter_context(http.caught(hosts))
+        stack.enter_context(smtp.caught(mail))
+        stack.enter_context(clock.caught())
+        stack.enter_context(cache.caught())
+        stack.enter_context(tasks.caught())
+        stack.enter_context(escape.caught(allowed))
+        yield

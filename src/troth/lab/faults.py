@@ -1,0 +1,120 @@
+"""The outcome algebra: {not done, done} × {told the answer, told an error, told nothing}, per kind of operation.
+
+Pure tables. A process can also die before any operation; that is an action of the search, not an outcome, because a dead
+process observes nothing. Dying after an effect is dying before the next operation.
+
+| operation                  | outcomes besides the world's own answer                                            |
+|----------------------------|------------------------------------------------------------------------------------|
+| read from a provider       | timed out; answered 500                                                            |
+| effect at a provider       | timed out and done; timed out and not done; 500 and done; 500 and not; unreachable |
+| mail                       | connection lost and sent; connection lost and not sent                             |
+| SQL that takes a lock      | busy                                                                               |
+| COMMIT of a write          | busy: not committed, the transaction stays open                                    |
+| the answer to the caller   | lost on its way                                                                    |
+| clock                      | a later tick; the same tick as the latest one that the world remembers             |
+"""
+
+from __future__ import annotations
+
+import re
+
+from troth.lab.model import Observation, Op, Outcome
+
+ANSWERED = Outcome("answered", happens=True, told="answer")
+RECEIVED = Outcome("received", happens=True, told="answer")
+LOST = Outcome("answer lost", happens=True, told="nothing", cost=1, word="lost response")
+LATER = Outcome("later", happens=True, told="answer")
+SAME_TICK = Outcome("same tick", happens=True, told="answer")
+
+_TIMEOUT = Observation(("the read operation timed out",), "timeout")
+_UNREACHABLE = Observation(("connection refused",), "unreachable")
+_SERVER_ERROR = Observation(
+    (500, (("content-type", "application/json"),), b'{"error": "internal server error"}')
+)
+_DISCONNECTED = Observation(("connection unexpectedly closed",), "disconnected")
+_BUSY = Observation(("database is locked", 5, "SQLITE_BUSY"), "OperationalError")
+
+
+def _fault(name: str, observation: Observation, word: str, *, happens: bool) -> Outcome:
+    return Outcome(name, happens, "error", observation, cost=1, survived=True, word=word)
+
+
+TIMEOUT_DONE = _fault("timed out after it was done", _TIMEOUT, "lost answer", happens=True)
+TIMEOUT_NOT = _fault("timed out, not done", _TIMEOUT, "timeout", happens=False)
+ERROR_DONE = _fault("answered 500 after it was done", _SERVER_ERROR, "lost answer", happens=True)
+ERROR_NOT = _fault("answered 500, not done", _SERVER_ERROR, "error 500", happens=False)
+UNREACHABLE = _fault("unreachable, not done", _UNREACHABLE, "refused connection", happens=False)
+READ_TIMEOUT = _fault("timed out", _TIMEOUT, "timeout", happens=False)
+READ_ERROR = _fault("answered 500", _SERVER_ERROR, "error 500", happens=False)
+MAIL_DONE = _fault("connection lost after it was sent", _DISCONNECTED, "lost answer", happens=True)
+MAIL_NOT = _fault("connection lost, not sent", _DISCONNECTED, "lost connection", happens=False)
+BUSY = _fault("busy, not done", _BUSY, "busy database", happens=False)
+
+PROVIDER_EFFECT = (ANSWERED, TIMEOUT_DONE, TIMEOUT_NOT, ERROR_DONE, ERROR_NOT, UNREACHABLE)
+PROVIDER_READ = (ANSWERED, READ_TIMEOUT, READ_ERROR)
+MAIL = (ANSWERED, MAIL_DONE, MAIL_NOT)
+LOCKING = (ANSWERED, BUSY)
+PLAIN = (ANSWERED,)
+ANSWER = (RECEIVED, LOST)
+CLOCK = (LATER, SAME_TICK)
+
+_QUERY = re.compile(r"\s*(select|values|explain|pragma)\b", re.IGNORECASE)
+_WITH = re.compile(r"\s*with\b(?!.*\b(insert|update|delete|replace)\b)", re.IGNORECASE | re.DOTALL)
+_DEFERRED = re.compile(
+    r"\s*(begin(\s+deferred)?(\s+transaction)?|savepoint\b.*|release\b.*|rollback\b.*)\s*;?\s*$",
+    re.IGNORECASE,
+)
+_END = re.compile(r"\s*(commit|end)\b", re.IGNORECASE)
+_PRAGMA = re.compile(r"\s*pragma\b", re.IGNORECASE)
+
+
+def is_query(text: str) -> bool:
+    """Whether the statement only reads."""
+    return bool(_QUERY.match(text) or _WITH.match(text))
+
+
+def is_pragma(text: str) -> bool:
+    """Whether the statement sets or asks something about the connection."""
+    return bool(_PRAGMA.match(text))
+
+
+def writes(op: Op) -> bool:
+    """Whether a database operation can leave something to commit."""
+    return (
+        op.kind == "sql"
+        and not is_query(op.text)
+        and not _DEFERRED.match(op.text)
+        and not _END.match(op.text)
+    )
+
+
+def takes_lock(op: Op, opened: tuple[Op, ...]) -> bool:
+    """Whether SQLite must take a lock for this operation, which is where it can answer that the database is busy.
+
+    `opened` are the operations of the attempt's open transactions. The first read of a transaction takes a shared lock,
+    its first write the reserved one, and COMMIT of a write the exclusive one. Everything between has what it needs.
+    """
+    mine = [other for other in opened if other.handle == op.handle and other.kind == "sql"]
+    wrote = any(writes(other) for other in mine)
+    if op.kind == "commit" or (op.kind == "sql" and _END.match(op.text)):
+        return wrote
+    if op.kind != "sql" or _DEFERRED.match(op.text) or is_pragma(op.text):
+        return False
+    if is_query(op.text):
+        return not any(
+            not _DEFERRED.match(other.text) and not is_pragma(other.text) for other in mine
+        )
+    return not wrote
+
+
+def outcomes(op: Op, opened: tuple[Op, ...], *, reads_only: bool) -> tuple[Outcome, ...]:
+    """Every way in which the operation can end. `reads_only` is what the provider declares of this call."""
+    if op.kind == "http":
+        return PROVIDER_READ if reads_only else PROVIDER_EFFECT
+    if op.kind == "mail":
+        return MAIL
+    if op.kind == "answer":
+        return ANSWER
+    if op.kind == "clock":
+        return CLOCK
+    return LOCKING if takes_lock(op, opened) else PLAIN

@@ -1,0 +1,245 @@
+"""From a scenario to a verdict: make the first world, search, look again at what was found, and say what it is worth."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+
+import msgspec
+
+from troth.lab.edge import escape, installed
+from troth.lab.edge.attempt import escaped
+from troth.lab.effects import Issued
+from troth.lab.mailbox import Mailbox
+from troth.lab.memory import Memory
+from troth.lab.model import ASKING, Refused, State, Step
+from troth.lab.narrate import Narrator
+from troth.lab.prelude import beginning
+from troth.lab.promise import Judge
+from troth.lab.request import Stage
+from troth.lab.scenario import Scenario
+from troth.lab.search import Graph, Limits, explore
+from troth.lab.tables import Habits, Relearn, Tables
+from troth.lab.verdict import Counterexample, Counts, Verdict
+
+UNEXPLORED = (
+    "overlap: attempts run one after the other; a caller's timeout with the first attempt still running is not explored",
+    "late landing: an effect whose caller gave up has either happened by then or never happens",
+    "expiry: idempotency keys, tokens and leases never expire by themselves",
+    "hash order: a second execution compares within this process, not under another PYTHONHASHSEED",
+    "real processes: crashes are deduced from durability, not yet confirmed by killing processes",
+)
+"""What this version does not search. Printed with every verdict, so that a closed graph is not taken for more than it is."""
+
+Progress = Callable[[str], None]
+
+
+def verdict(scenario: Scenario, limits: Limits, progress: Progress | None = None) -> Verdict:
+    """Explore a scenario. What is learned about the code on the way may start the search again.
+
+    Raises:
+        LabError: the test is wrong, or one of its promises failed.
+    """
+    started = time.monotonic()
+    habits = Habits()
+    while True:
+        try:
+            return _Proof(scenario, limits, habits, started, progress).run()
+        except Relearn as learned:
+            habits = learned.habits
+
+
+@dataclass(frozen=True)
+class Finding:
+    """A broken promise and the way to it."""
+
+    promise: int
+    steps: list[Step]
+    world: int
+
+
+class _Proof:
+    def __init__(
+        self,
+        scenario: Scenario,
+        limits: Limits,
+        habits: Habits,
+        started: float,
+        progress: Progress | None,
+    ) -> None:
+        self._scenario = scenario
+        self._limits = limits
+        self._habits = habits
+        self._started = started
+        self._progress = progress
+        self._tables: Tables | None = None
+        self._graph: Graph | None = None
+        self._compared_after = 0
+
+    def run(self) -> Verdict:
+        scenario = self._scenario
+        escaped.clear()
+        for database in scenario.databases:
+            database.ignored = scenario.ignoring("column")
+        try:
+            return self._explored()
+        except Refused as refused:
+            return Verdict("REFUSED", scenario.name, reason=str(refused), counts=self._counts())
+        finally:
+            for database in scenario.databases:
+                database.close()
+
+    def _explored(self) -> Verdict:
+        scenario = self._scenario
+        if reason := escape.opened_before([database.path for database in scenario.databases]):
+            raise Refused(reason)
+        components = (*scenario.components(), *((Issued(),) if self._habits.derives else ()))
+        boundary = installed(
+            tuple(scenario.databases),
+            {provider.host: provider.name for provider in scenario.providers},
+            scenario.mailbox.name if scenario.mailbox else None,
+            tuple(scenario.ignoring("path")),
+        )
+        with (
+            boundary,
+            Stage() as stage,
+            beginning(components, scenario.migrations, scenario.apps(), stage) as parts,
+        ):
+            roots: dict[str, object] = {"os.environ": getattr(os.environ, "_data", {})}
+            for number, actor in enumerate(scenario.actors, start=1):
+                roots |= {f"{k} (user {number})": v for k, v in actor.call.roots().items()}
+            tables = self._tables = Tables(
+                components,
+                scenario.bounds,
+                tuple(scenario.actors),
+                stage,
+                Memory(roots, scenario.ignoring("memory")),
+                scenario.hears,
+                self._habits,
+            )
+            judge = Judge(tuple(scenario.promises), tables.worlds)
+            first = tables.rest(tables.worlds.add(parts), memory=0)
+            clients = (ASKING,) * len(scenario.actors)
+            start = State(first, None, 0, clients, frozenset(), judge.folds(first))
+            graph = self._graph = explore(tables, judge, start, self._limits, progress=self._tell)
+            findings = [
+                self._shortest(tables, judge, graph, one) for one in sorted(graph.violations)
+            ]
+            self._compared_after = tables.runs
+            suspects = [step.history for finding in findings for step in finding.steps]
+            tables.confirm(suspects if findings else None)
+            return self._judged(tables, graph, findings)
+
+    def _shortest(self, tables: Tables, judge: Judge, graph: Graph, promise: int) -> Finding:
+        """The violation with the fewest faults, reached in the fewest steps. The tables are full, so this is cheap."""
+        if judge.promises[promise].kind != "eventually":
+            limits = replace(self._limits, seconds=min(self._limits.seconds, 10))
+            wanted = frozenset({promise})
+            again = explore(tables, judge, graph.initial, limits, wanted=wanted, shortest=True)
+            graph = again if promise in again.violations else graph
+        state = graph.violations[promise]
+        return Finding(promise, graph.path(state), state.world)
+
+    def _tell(self, graph: Graph) -> None:
+        if self._progress is not None:
+            self._progress(
+                f"{self._scenario.name}: {graph.states:,} states, {graph.steps:,} steps, "
+                f"up to {graph.cost} faults"
+            )
+
+    # ── what it is worth ────────────────────────────────────────────────────────────────────────
+
+    def _judged(self, tables: Tables, graph: Graph, findings: list[Finding]) -> Verdict:
+        scenario = self._scenario
+        broken = {finding.promise for finding in findings}
+        open_because = tuple(self._open(tables, graph))
+        found = Verdict(
+            "BOUNDED",
+            scenario.name,
+            model=tuple(self._model(tables)),
+            unexplored=UNEXPLORED,
+            closed=graph.closed and not open_because,
+            open_because=open_because,
+            counterexamples=tuple(self._told(tables, graph, finding) for finding in findings),
+            kept=tuple(one for n, one in enumerate(scenario.promises) if n not in broken),
+            accepted=tuple(f"{name}, because {why}" for name, _, why in scenario.accepted),
+            warnings=tuple(self._stale(tables)) if graph.closed else (),
+            counts=self._counts(),
+        )
+        return msgspec.structs.replace(found, word="VIOLATED") if found.failing else found
+
+    def _told(self, tables: Tables, graph: Graph, finding: Finding) -> Counterexample:
+        promise = self._scenario.promises[finding.promise]
+        narrator = Narrator(tables)
+        faults = [step for step in finding.steps if step.cost]
+        return Counterexample(
+            promise,
+            tuple(step.outcome.word if step.outcome else step.action for step in faults),
+            narrator.lines(finding.steps),
+            tuple(narrator.changes(graph.initial.world, finding.world)),
+            stuck=promise.kind == "eventually",
+        )
+
+    def _open(self, tables: Tables, graph: Graph) -> Iterator[str]:
+        """Why the graph is not closed."""
+        if graph.grown:
+            places = ", ".join(sorted(graph.grown))
+            yield f"grows without end: {places}; paths are cut after {self._limits.growth} more each"
+        if graph.excluded:
+            for column, most in self._scenario.bounds.items():
+                yield f"bounded by the test: {column} <= {most}"
+        for one in sorted(tables.derived):
+            yield f"a time or random value reaches the world in a form that cannot be recognised: {one}"
+        if graph.closed or graph.grown or graph.excluded:
+            return
+        if graph.violations:
+            yield "the search ended early, because a promise is broken"
+        else:
+            yield (
+                f"the budget of {self._limits.seconds:g} s ended; "
+                f"everything with fewer than {graph.cost} faults was explored"
+            )
+
+    def _model(self, tables: Tables) -> Iterator[str]:
+        """What the verdict assumes."""
+        limits, memories = self._limits, len(tables.memory)
+        yield "any number of crashes, lost responses and sequential retries"
+        yield f"errors that one attempt survives <= {limits.survived}, each for at most {limits.persists} tries"
+        for part in self._scenario.components():
+            if not isinstance(part, Mailbox):
+                yield part.describe()
+        yield "start-up code runs once, before the first fault"
+        if memories == 1:
+            yield "memory: none carried from attempt to attempt"
+        else:
+            yield f"memory: {memories - 1} states of one warm process, and a fresh one"
+        for kind, which, because in self._scenario.ignored:
+            yield f"ignored {kind}: {which}, because {because}"
+
+    def _stale(self, tables: Tables) -> Iterator[str]:
+        """What was accepted but never happened."""
+        names = [part.name for part in self._scenario.components()]
+        for name, sink, _ in self._scenario.accepted:
+            place = names.index(sink.name)
+            if not any(sink.repeats(world[place]) for world in tables.worlds):
+                yield f"accepted, but it never happened: {name}"
+
+    def _counts(self) -> Counts:
+        tables, graph = self._tables, self._graph
+        seconds = time.monotonic() - self._started
+        if tables is None:
+            return Counts(seconds=seconds)
+        runs = self._compared_after or tables.runs
+        return Counts(
+            states=graph.states if graph else 0,
+            steps=graph.steps if graph else 0,
+            histories=len(tables.nodes),
+            worlds=len(tables.worlds),
+            runs=runs,
+            repeated=tables.runs - runs,
+            effects=tables.performed,
+            first=graph.first if graph else None,
+            seconds=seconds,
+        )

@@ -1,0 +1,69 @@
+"""What a test has described, as data: a world, actors, promises, and what it said about its limits."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+from troth.lab.database import Database
+from troth.lab.mailbox import Mailbox
+from troth.lab.model import Answer, LabError
+from troth.lab.promise import Promise
+from troth.lab.provider import Provider
+from troth.lab.request import HttpCall
+from troth.lab.tables import Actor
+
+
+@dataclass
+class Scenario:
+    """Filled by `Lab`, read by `proof`."""
+
+    name: str
+    databases: list[Database] = field(default_factory=list)
+    migrations: list[Callable[[], object]] = field(default_factory=list)
+    providers: list[Provider] = field(default_factory=list)
+    mailbox: Mailbox | None = None
+    actors: list[Actor] = field(default_factory=list)
+    promises: list[Promise] = field(default_factory=list)
+    accepted: list[tuple[str, Mailbox, str]] = field(default_factory=list)
+    """(what, in which sink, because)."""
+    bounds: dict[str, int] = field(default_factory=dict)
+    ignored: list[tuple[str, str, str]] = field(default_factory=list)
+    """(column, memory or path; which; because)."""
+
+    def components(self) -> tuple[Database | Provider | Mailbox, ...]:
+        """The parts of the world, in a fixed order."""
+        mailbox = () if self.mailbox is None else (self.mailbox,)
+        return (*self.databases, *self.providers, *mailbox)
+
+    def apps(self) -> list[Any]:
+        """Each ASGI application once."""
+        calls = [actor.call for actor in self.actors if isinstance(actor.call, HttpCall)]
+        return list({id(call.app): call.app for call in calls}.values())
+
+    def ignoring(self, kind: str) -> set[str]:
+        """What is left out of the state."""
+        return {which for of, which, _ in self.ignored if of == kind}
+
+    def hears(self, answer: Answer) -> frozenset[int]:
+        """Which promises speak of an answer."""
+        return frozenset(
+            number
+            for number, promise in enumerate(self.promises)
+            if promise.kind == "told" and promise.hears(answer)
+        )
+
+    def check(self) -> None:
+        """Whether it can be explored at all.
+
+        Raises:
+            LabError: something is missing or named twice.
+        """
+        if not self.actors:
+            raise LabError("nobody does anything: add lab.user(request)")
+        if not self.promises:
+            raise LabError("nothing is promised: add lab.always(), told(), at_rest(), …")
+        names = [part.name for part in self.components()]
+        if len(set(names)) < len(names):
+            raise LabError(f"two things of the world have one name: {', '.join(sorted(names))}")

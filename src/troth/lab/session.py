@@ -1,0 +1,275 @@
+"""`lab`: what a test writes. A world, actors, promises, honesty, and `prove()`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, NoReturn, cast
+
+from troth.lab.database import Database
+from troth.lab.mailbox import Mailbox
+from troth.lab.model import LabError
+from troth.lab.promise import Promise, Severity
+from troth.lab.proof import verdict
+from troth.lab.provider import Provider
+from troth.lab.request import Again, Call, FunctionCall, HttpApp, HttpCall, lost_or_5xx
+from troth.lab.scenario import Scenario
+from troth.lab.search import Limits
+from troth.lab.tables import Actor
+from troth.lab.verdict import Refusal, Verdict, Violation
+
+
+class Lab:
+    """A scenario: describe it, then `prove()` it.
+
+    Args:
+        name: what reports call it; the pytest fixture gives the test's id.
+        progress: called with a line of text while the search runs.
+    """
+
+    def __init__(self, name: str = "lab", progress: Callable[[str], None] | None = None) -> None:
+        self.name = name
+        self.verdict: Verdict | None = None
+        self._progress = progress
+        self._scenario = Scenario(name)
+
+    # ── the world ───────────────────────────────────────────────────────────────────────────────
+
+    def database(
+        self,
+        path: str | None = None,
+        *,
+        seed: str = "",
+        migrate: Callable[[], object] | None = None,
+        name: str = "db",
+    ) -> Database:
+        """A SQLite database. The application's file is never opened: its connections are the lab's.
+
+        Args:
+            path: which file; by default every file that the application opens with `sqlite3.connect`.
+            seed: SQL that makes the tables and rows of the beginning.
+            migrate: the application's own function that makes them, run once, without faults.
+            name: what promises call it: `w.db.users`.
+
+        Raises:
+            LabError: the path is that of another database system.
+        """
+        if path is not None and "://" in path:
+            raise LabError(f"{path}: only SQLite is explored yet")
+        made = Database(name, path, seed, set())
+        self._scenario.databases.append(made)
+        if migrate is not None:
+            self._scenario.migrations.append(migrate)
+        return made
+
+    def provider(self, kind: type[Provider] | Provider) -> Provider:
+        """A third party, as a model: a subclass of `Provider`."""
+        made = kind() if isinstance(kind, type) else kind
+        self._scenario.providers.append(made)
+        return made
+
+    def stripe(self) -> Provider:
+        """The model of Stripe that comes with the lab."""
+        from troth.lab.stripe import Stripe
+
+        return self.provider(Stripe)
+
+    def mailbox(self) -> Mailbox:
+        """Where `smtplib` delivers to."""
+        self._scenario.mailbox = self._scenario.mailbox or Mailbox()
+        return self._scenario.mailbox
+
+    # ── actors ──────────────────────────────────────────────────────────────────────────────────
+
+    def http(self, app: Callable[..., Any]) -> HttpApp:
+        """An ASGI application, whose requests are values: `lab.http(app).post("/signup", json={...})`."""
+        return HttpApp(app)
+
+    def user(
+        self, request: Call | Callable[[], object], *, again: Again = lost_or_5xx, overlap: int = 1
+    ) -> None:
+        """Somebody who sends the request, and sends it again as long as `again(answer)` says so.
+
+        Args:
+            request: a request of `lab.http(app)`, or a plain function (or coroutine function) without arguments.
+            again: gets the answer, or None when none came. Retries are unlimited, served by the same or by a fresh process.
+            overlap: how many attempts may be alive at once; only 1 yet.
+        """
+        if overlap != 1:
+            self._later(f"lab.user(overlap={overlap}): attempts that overlap")
+        call = (
+            request
+            if isinstance(request, HttpCall | FunctionCall)
+            else FunctionCall(cast("Callable[[], object]", request))
+        )
+        self._scenario.actors.append(Actor(call, again))
+
+    def workers(self, *_: object, **__: object) -> NoReturn:
+        """Not explored yet."""
+        self._later("lab.workers(): workers")
+
+    def delivers(self, *_: object, **__: object) -> NoReturn:
+        """Not explored yet."""
+        self._later("lab.delivers(): deliveries of events")
+
+    def timer(self, *_: object, **__: object) -> NoReturn:
+        """Not explored yet."""
+        self._later("lab.timer(): timers")
+
+    def queue(self, *_: object, **__: object) -> NoReturn:
+        """Not explored yet."""
+        self._later("lab.queue(): queues")
+
+    # ── promises ────────────────────────────────────────────────────────────────────────────────
+
+    def always(
+        self,
+        name: str,
+        holds: Callable[[Any], object],
+        *,
+        costs: str = "",
+        severity: Severity | None = None,
+    ) -> None:
+        """True in every state of every history."""
+        self._scenario.promises.append(
+            Promise("always", name, holds, severity or ("money" if costs else "lost"), costs)
+        )
+
+    def at_rest(
+        self,
+        name: str,
+        holds: Callable[[Any], object],
+        *,
+        costs: str = "",
+        severity: Severity | None = None,
+    ) -> None:
+        """True whenever every caller has a final answer."""
+        self._scenario.promises.append(
+            Promise("at_rest", name, holds, severity or ("money" if costs else "lost"), costs)
+        )
+
+    def told(
+        self,
+        status: int,
+        name: str,
+        holds: Callable[[Any], object],
+        *,
+        costs: str = "",
+        severity: Severity | None = None,
+    ) -> None:
+        """True from when a caller was told this status (2 stands for 2xx), whenever no attempt is running."""
+        self._scenario.promises.append(
+            Promise("told", name, holds, severity or "lie", costs, status)
+        )
+
+    def eventually(
+        self,
+        name: str,
+        holds: Callable[[Any], object],
+        *,
+        costs: str = "",
+        severity: Severity | None = None,
+    ) -> None:
+        """Whatever has happened: once nothing fails any more, it can still become true at rest."""
+        self._scenario.promises.append(
+            Promise("eventually", name, holds, severity or "stuck", costs)
+        )
+
+    def monitor(
+        self,
+        name: str,
+        *,
+        init: object,
+        step: Callable[[Any, Any], object],
+        holds: Callable[[Any], object],
+        costs: str = "",
+        severity: Severity | None = None,
+    ) -> None:
+        """A promise about a history: `value = step(value, w)` after every change of the world, and `holds(value)` stays true.
+
+        The values must be hashable, and finitely many, or the graph does not close.
+        """
+        self._scenario.promises.append(
+            Promise(
+                "monitor",
+                name,
+                holds,
+                severity or ("money" if costs else "lost"),
+                costs,
+                initial=init,
+                step=step,
+            )
+        )
+
+    # ── honesty ─────────────────────────────────────────────────────────────────────────────────
+
+    def accept(self, name: str, *, sink: Mailbox, because: str) -> None:
+        """A repetition in a sink that nobody minds. It is counted, and if it never happens the report says so."""
+        self._scenario.accepted.append((name, sink, because))
+
+    def bound(self, column: str, most: int) -> None:
+        """Do not explore worlds in which a value of "table.column" is larger. The verdict is then open, and says so."""
+        if column.count(".") != 1:
+            raise LabError(f"a column is 'table.column', not {column!r}")
+        self._scenario.bounds[column] = most
+
+    def ignore(
+        self,
+        *,
+        column: str | None = None,
+        memory: str | None = None,
+        path: str | None = None,
+        because: str,
+    ) -> None:
+        """Leave something out of the state: a column, a variable ("module.name"), or files that the code writes."""
+        given = [
+            (kind, value)
+            for kind, value in (("column", column), ("memory", memory), ("path", path))
+            if value
+        ]
+        if len(given) != 1:
+            raise LabError("lab.ignore() takes one of column=, memory=, path=, and because=")
+        self._scenario.ignored.append((*given[0], because))
+
+    # ── the search ──────────────────────────────────────────────────────────────────────────────
+
+    def prove(
+        self, *, budget: float = 60.0, survived: int = 2, overlap: int = 1, in_flight: int = 0
+    ) -> Verdict:
+        """Explore, and fail the test if a promise is broken.
+
+        Args:
+            budget: seconds of wall clock for the search. It can only turn a closed graph into an open one.
+            survived: how many errors one attempt may survive.
+            overlap: attempts alive at once; only 1 yet.
+            in_flight: effects that may land late; only 0 yet.
+
+        Raises:
+            Violation: a promise about money, truth, liveness or loss is broken.
+            Refusal: the lab cannot speak about this code, or was asked for what it cannot explore yet.
+            LabError: the test is wrong.
+        """
+        __tracebackhide__ = True  # pytest shows the test and the report, not the way through here
+        found = self.explore(budget=budget, survived=survived, overlap=overlap, in_flight=in_flight)
+        if found.failing:
+            raise Violation(found)
+        if found.word == "REFUSED":
+            raise Refusal(found)
+        return found
+
+    def explore(
+        self, *, budget: float = 60.0, survived: int = 2, overlap: int = 1, in_flight: int = 0
+    ) -> Verdict:
+        """Like `prove`, but the verdict is returned, whatever it is."""
+        self._scenario.check()
+        for asked, possible, what in ((overlap, 1, "overlap"), (in_flight, 0, "in_flight")):
+            if asked != possible:
+                reason = f"{what}={asked} is not explored yet; only {possible}"
+                self.verdict = Verdict("REFUSED", self.name, reason=reason)
+                return self.verdict
+        limits = Limits(survived=survived, seconds=budget)
+        self.verdict = verdict(self._scenario, limits, self._progress)
+        return self.verdict
+
+    def _later(self, what: str) -> NoReturn:
+        self.verdict = Verdict("REFUSED", self.name, reason=f"{what} are not explored yet")
+        raise Refusal(self.verdict)

@@ -1,0 +1,328 @@
+"""The table H: what the code does after a local history, filled by running the real code.
+
+A run of the real handler is fed the recorded observations of a history, without I/O, until it asks something new; it then
+goes on along the likely outcomes, so that one run fills a whole path. Every later run must ask the same again, or the code
+depends on something that the lab does not see, and the verdict is refused.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+
+from troth.lab import moments
+from troth.lab.describe import described
+from troth.lab.edge import clock
+from troth.lab.edge.attempt import Attempt, escaped
+from troth.lab.effects import Effects, Part
+from troth.lab.memory import Carried, Memory
+from troth.lab.model import Answer, Next, Observation, Op, Refused
+from troth.lab.request import Again, Call, Stage
+from troth.lab.world import decode, encode
+
+
+@dataclass(frozen=True)
+class Habits:
+    """What was learned about the code, and must be known from the start.
+
+    `uses_random`: it draws from the `random` module, which is seeded per attempt. `derives`: a time or a random value reaches the world
+    in a form that cannot be recognised there, so that none may ever be given out again.
+    """
+
+    uses_random: bool = False
+    derives: bool = False
+
+
+class Relearn(Exception):
+    """A habit was learned too late: begin again with it."""
+
+    def __init__(self, habits: Habits) -> None:
+        self.habits = habits
+
+
+@dataclass(slots=True)
+class Node:
+    """A local history: its last observation, and what the code does next."""
+
+    root: tuple[int, int]
+    parent: int
+    observation: int
+    op: int | None = None
+    site: str = ""
+    ends: bool = False
+    memory: int = 0
+    children: dict[int, int] = field(default_factory=dict)
+
+    @property
+    def known(self) -> bool:
+        """Whether the code was seen to go on from here."""
+        return self.ends or self.op is not None
+
+
+@dataclass(frozen=True)
+class Actor:
+    """A user: what it asks, and when it asks again."""
+
+    call: Call
+    again: Again
+
+
+class Tables(Effects):
+    """Implements `search.Program` on real code: E is inherited, H is here.
+
+    Args:
+        components: what the world consists of.
+        bounds: per "table.column", the largest value that is explored.
+        actors: who asks what.
+        stage: where attempts run.
+        memory: of the process in which they run.
+        hears: which promises an answer speaks of.
+        habits: what is known about the code.
+    """
+
+    def __init__(
+        self,
+        components: tuple[Part, ...],
+        bounds: dict[str, int],
+        actors: tuple[Actor, ...],
+        stage: Stage,
+        memory: Memory,
+        hears: Callable[[Answer], frozenset[int]],
+        habits: Habits,
+    ) -> None:
+        super().__init__(components, bounds, reuses=not habits.derives)
+        self.actors = actors
+        self.memory = memory
+        self.nodes: list[Node] = []
+        self.runs = 0
+        self.derived: set[str] = set()
+        self._stage = stage
+        self._hears = hears
+        self._habits = habits
+        self._roots: dict[tuple[int, int], int] = {}
+        self._calls: dict[tuple[str, str, str], int] = {}
+
+    def begin(self, actor: int, memory: int) -> int:
+        root = (actor, memory)
+        if root not in self._roots:
+            self._roots[root] = len(self.nodes)
+            self.nodes.append(Node(root, -1, -1))
+        return self._roots[root]
+
+    def extend(self, history: int, observation: int) -> int:
+        children = self.nodes[history].children
+        if observation not in children:
+            children[observation] = len(self.nodes)
+            self.nodes.append(Node(self.nodes[history].root, history, observation))
+        return children[observation]
+
+    def following(self, history: int, world: int, opened: int) -> Next:
+        node = self.nodes[history]
+        if not node.known:
+            self._run(history, world, opened)
+        return Next(node.op, node.memory)
+
+    def rest(self, world: int, memory: int) -> int:
+        """Worlds are renumbered at rest, unless the process remembers a time that it could compare."""
+        remembered = self.memory.text(memory)
+        return world if moments.ticks(remembered, self.worlds.issued) else self.worlds.rest(world)
+
+    def fresh_seed(self, world: int) -> int:
+        remembered = tuple(self.memory.text(n).encode() for n in range(len(self.memory)))
+        return clock.names.fresh((*self.worlds[world], *remembered))
+
+    def call(self, op: int) -> int:
+        asked = self.ops[op]
+        return self._calls.setdefault((asked.kind, asked.target, asked.text), len(self._calls))
+
+    def final(self, actor: int, told: int) -> bool:
+        return not self.actors[actor].again(self.answers[told - 1] if told else None)
+
+    def hears(self, told: int) -> frozenset[int]:
+        return self._hears(self.answers[told - 1])
+
+    def history(self, node: int) -> list[int]:
+        """The nodes from the beginning of an attempt to this one."""
+        path: list[int] = []
+        while node >= 0:
+            path.append(node)
+            node = self.nodes[node].parent
+        return path[::-1]
+
+    def _run(self, history: int, world: int, opened: int) -> None:
+        """Run the code along a history and then on along the likely outcomes, and write down what it does."""
+        path = self.history(history)
+        actor, memory = self.nodes[history].root
+        at, place = path[0], (world, opened)
+
+        def respond(op: Op, site: str) -> Observation:
+            nonlocal at, place
+            node = self.nodes[at]
+            number = self.ops.add(op)
+            if node.known and node.op != number:
+                raise Refused(
+                    _nondeterminism(self.ops[node.op] if node.op is not None else None, op, site)
+                )
+            node.op, node.site = number, site
+            depth = path.index(at) + 1 if at in path else len(path)
+            if depth < len(path):
+                at = path[depth]
+            else:
+                branch = self.branches(*place, number)[0]
+                place = (branch.world, branch.opened)
+                at = self.extend(at, branch.observation)
+            return self.observations[self.nodes[at].observation]
+
+        after = self._execute(actor, memory, respond)
+        if self.nodes[at].op is not None:
+            raise Refused(
+                _nondeterminism(self.ops[self.nodes[at].op or 0], None, self.nodes[at].site)
+            )
+        self.nodes[at].ends, self.nodes[at].memory = True, after
+
+    def _execute(self, actor: int, memory: int, respond: Callable[[Op, str], Observation]) -> int:
+        """One real run. Returns the memory after it."""
+        self.memory.restore(memory)
+        attempt = Attempt(respond)
+        before = random.getstate()
+        random.seed(0)
+        unused = random.getstate()
+
+        async def call(attempt: Attempt) -> None:
+            if self._habits.uses_random:
+                random.seed(clock.seed(attempt))
+            await self.actors[actor].call.invoke(attempt)
+
+        try:
+            self._stage.run(attempt, call)
+        finally:
+            used = random.getstate() != unused
+            random.setstate(before)
+        self.runs += 1
+        reason = attempt.refused or next(iter(escaped), None)
+        if reason:
+            raise Refused(reason)
+        if used and not self._habits.uses_random:
+            raise Relearn(replace(self._habits, uses_random=True))
+        try:
+            return self.memory.capture()
+        except Carried as carried:
+            raise Refused(
+                f"memory is carried from one attempt to the next and cannot be put back: {carried}. "
+                "If it does not matter: lab.ignore(memory=…, because=…)"
+            ) from carried
+
+    def confirm(self, suspects: list[int] | None = None) -> None:
+        """Run histories a second time, with other ticks and seeds, and compare: all complete ones, or those through `suspects`.
+
+        Raises:
+            Refused: the code did something else, so it depends on what the lab does not see.
+            Relearn: a tick or a seed was not copied into an operation, but transformed.
+        """
+        if suspects is None:
+            leaves = {number for number, node in enumerate(self.nodes) if node.ends}
+        else:
+            leaves = {self._leaf(node) for node in suspects}
+        for leaf in sorted(leaves):
+            self._again(leaf)
+        if self.derived and not self._habits.derives:
+            raise Relearn(replace(self._habits, derives=True))
+
+    def _leaf(self, node: int) -> int:
+        """A complete history through this one. There is one, because every run goes on to the end."""
+        while not self.nodes[node].ends:
+            node = next(
+                child for child in self.nodes[node].children.values() if self.nodes[child].known
+            )
+        return node
+
+    def _again(self, leaf: int) -> None:
+        path = self.history(leaf)
+        position = 0
+        seeds: list[int] = []
+        ticks: list[int] = []
+
+        def respond(op: Op, site: str) -> Observation:
+            nonlocal position
+            node = self.nodes[path[position]]
+            expected = None if node.op is None else self.ops[node.op]
+            if (
+                expected is None
+                or position + 1 == len(path)
+                or (op.kind, op.text) != (expected.kind, expected.text)
+            ):
+                raise Refused(_nondeterminism(expected, op, site))
+            if not _same(expected, op, seeds, ticks) and self._drew(path, position, op):
+                self.derived.add(f"{site}: {op.kind} {op.text}")
+            if (leak := clock.real_date_in(encode(op.params))) is not None:
+                raise Refused(
+                    f"today's date, {leak}, reaches {described(op)!r} (at {site}): a clock was read that was taken "
+                    "before the lab came (as default_factory=time.ctime would)"
+                )
+            position += 1
+            seen = self.observations[self.nodes[path[position]].observation]
+            if op.kind == "clock":
+                ticks.append(int(seen.value))
+                return Observation(ticks[-1] + moments.WHOLE_DAYS)
+            if op.kind == "draw":
+                seeds.append(int(seen.value))
+                return Observation(seeds[-1] + _OTHER)
+            return seen
+
+        actor, memory = self.nodes[leaf].root
+        self._execute(actor, memory, respond)
+        if position + 1 != len(path):
+            raise Refused(_nondeterminism(self.ops[self.nodes[path[position]].op or 0], None, ""))
+
+    def _drew(self, path: list[int], position: int, op: Op) -> bool:
+        """A difference without a clock or a random value before it has no explanation that the lab can see.
+
+        Raises:
+            Refused: nothing was drawn.
+        """
+        asked = [
+            self.ops[number]
+            for node in path[:position]
+            if (number := self.nodes[node].op) is not None
+        ]
+        if any(one.kind in {"clock", "draw"} for one in asked):
+            return True
+        node = self.nodes[path[position]]
+        raise Refused(
+            _nondeterminism(None if node.op is None else self.ops[node.op], op, node.site)
+        )
+
+
+_OTHER = 10_000
+"""How far the seeds of the second execution are from those of the first."""
+
+
+def _same(expected: Op, op: Op, seeds: list[int], ticks: list[int]) -> bool:
+    """Whether two operations are the same, but for the ticks and random values that were copied into them."""
+    theirs, mine = (
+        encode([expected.target, expected.params, expected.handle]),
+        encode([op.target, op.params, op.handle]),
+    )
+    for seed in seeds:
+        mine = clock.names.renamed(mine, seed + _OTHER, seed)
+    if mine == theirs:
+        return True
+    first = {tick: tick for tick in ticks}
+    second = {tick + moments.WHOLE_DAYS: tick for tick in ticks}
+    return moments.marked(decode(mine), second) == moments.marked(decode(theirs), first)
+
+
+def _nondeterminism(expected: Op | None, op: Op | None, site: str) -> str:
+    if expected and op and (expected.kind, expected.text) == (op.kind, op.text):
+        difference = f"asked {described(op)!r} with other parameters"
+    else:
+        difference = f"{_asked(expected)} in one run, and {_asked(op)} in another"
+    return (
+        f"the same observations did not lead to the same operations: the code {difference}{f' (at {site})' if site else ''}. "
+        "It depends on something that the lab does not see: a global, the order of a set, a clock, randomness in C"
+    )
+
+
+def _asked(op: Op | None) -> str:
+    return "ended" if op is None else f"asked {described(op)!r}"

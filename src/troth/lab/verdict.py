@@ -1,0 +1,104 @@
+"""What the lab says in the end: one word, the model under which it is said, and the smallest failing histories."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import msgspec
+
+from troth.base.errors import TrothError
+from troth.lab.promise import FAILING, Promise
+
+Word = Literal["BOUNDED", "VIOLATED", "REFUSED"]
+"""HOLDS is not among them yet: it needs every class of edges confirmed in real processes that really die."""
+
+
+class Line(msgspec.Struct, frozen=True):
+    """One line of a counterexample: what really happened beside what the one who asked was told."""
+
+    actor: str
+    happened: str
+    told: str = ""
+    site: str = ""
+    fault: bool = False
+    irreversible: bool = False
+    """The first step of the history that cannot be taken back."""
+    attempt: int = 0
+
+
+class Counterexample(msgspec.Struct, frozen=True):
+    """The smallest history that breaks a promise."""
+
+    promise: Promise
+    faults: tuple[str, ...]
+    lines: tuple[Line, ...]
+    world: tuple[str, ...]
+    """What the world looks like then, where it differs from the beginning."""
+    stuck: bool = False
+
+
+class Counts(msgspec.Struct, frozen=True):
+    """What the search did. `runs`: real executions of the code; `repeated`: second executions that compare."""
+
+    states: int = 0
+    steps: int = 0
+    histories: int = 0
+    worlds: int = 0
+    runs: int = 0
+    repeated: int = 0
+    effects: int = 0
+    seconds: float = 0.0
+    first: float | None = None
+    """Seconds of search until the first violation."""
+
+
+class Verdict(msgspec.Struct, frozen=True):
+    """The result of a search.
+
+    `closed`: the graph of states was exhausted under `model`, each local history was executed twice, and nothing in it is
+    uncertain. It is not the word HOLDS: `unexplored` names the dimensions that this version does not search.
+    """
+
+    word: Word
+    title: str
+    model: tuple[str, ...] = ()
+    unexplored: tuple[str, ...] = ()
+    closed: bool = False
+    open_because: tuple[str, ...] = ()
+    counterexamples: tuple[Counterexample, ...] = ()
+    kept: tuple[Promise, ...] = ()
+    reason: str = ""
+    warnings: tuple[str, ...] = ()
+    accepted: tuple[str, ...] = ()
+    counts: Counts = Counts()
+
+    @property
+    def failing(self) -> tuple[Counterexample, ...]:
+        """The counterexamples that fail a test: money, lies, stuck, lost."""
+        return tuple(one for one in self.counterexamples if one.promise.severity in FAILING)
+
+    @property
+    def exit_status(self) -> int:
+        """1 VIOLATED, 2 BOUNDED, 3 REFUSED."""
+        return {"VIOLATED": 1, "BOUNDED": 2, "REFUSED": 3}[self.word]
+
+    def __str__(self) -> str:
+        from troth.lab.report import render
+
+        return render(self)
+
+
+class Violation(AssertionError):
+    """A promise is broken. The message is the report; `verdict` is the result as data."""
+
+    def __init__(self, verdict: Verdict) -> None:
+        super().__init__(str(verdict))
+        self.verdict = verdict
+
+
+class Refusal(TrothError):
+    """The lab cannot speak about this code, and says why. `verdict` is the result as data."""
+
+    def __init__(self, verdict: Verdict) -> None:
+        super().__init__(str(verdict))
+        self.verdict = verdict
