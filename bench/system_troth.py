@@ -9,7 +9,7 @@ import sys
 from bench.workloads import Size, measure
 from troth import Troth
 from troth.store.migrate import migrate
-from troth.worker.process import tune_collector
+from troth.worker.process import spare_collector
 
 troth = Troth(sys.argv[1] if len(sys.argv) > 1 else None, schema="bench_troth")
 
@@ -53,7 +53,7 @@ class TrothSystem:
 async def main() -> None:
     size = Size(*map(int, sys.argv[2:]))
     migrate(troth.url or "", troth.schema)
-    tune_collector()  # as `troth worker` does
+    spare_collector()  # as `troth worker` does
     async with troth.worker():
         print(json.dumps(await measure(TrothSystem(), size)))
 

@@ -232,6 +232,9 @@ class ActiveRun:
         for call in self.calls.values():
             call.drop()
         self.loop.dispose()
+        # The task knows its context, that its branch, and that this run: cut here, all of it is freed at once, and
+        # nothing is left for the garbage collector.
+        self.main = None
 
     # Moving on -------------------------------------------------------------------------------------------------------
 
