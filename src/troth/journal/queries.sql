@@ -11,7 +11,7 @@ SELECT troth_schema.takeover(%(worker)s, NULL)
 
 -- name: stored_reply
 -- What a flush of a worker that was declared dead answered, if it committed.
-SELECT reply::text FROM troth_schema.mark WHERE worker = %s AND n = %s
+SELECT coalesce(reply, '{}')::text FROM troth_schema.mark WHERE worker = %s AND n = %s
 
 -- name: forget_marks
 -- Nobody asks any more for what a dead worker wrote.

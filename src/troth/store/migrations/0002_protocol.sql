@@ -259,12 +259,13 @@ SET enable_seqscan = off SET enable_hashjoin = off SET enable_mergejoin = off SE
 AS $$
 DECLARE
     answer jsonb;
-    keyed boolean[];
     busy text[] := '{}';
     fresh uuid[];
     known jsonb := '[]';
     sent jsonb := '[]';
     locked uuid[];
+    all_locked boolean;
+    some_mail boolean;
     cancelled uuid[] := '{}';
     heard uuid[] := '{}';
     mail jsonb := '[]';
@@ -282,7 +283,7 @@ BEGIN
     IF NOT FOUND THEN
         -- Written, not only read: the commit of this answer must wait for a synchronous standby, too.
         UPDATE troth_schema.mark m SET asked = asked + 1 WHERE m.worker = p_worker AND m.n = p_n
-        RETURNING m.reply INTO answer;
+        RETURNING coalesce(m.reply, '{}') INTO answer;
         RETURN answer;
     END IF;
     PERFORM 1 FROM troth_schema.mark m WHERE m.worker = p_worker AND m.n = p_n - 1;
@@ -344,33 +345,41 @@ BEGIN
         -- A sender holds KEY SHARE until it commits: skip its run now and end it in a later flush.
         locked := ARRAY(SELECT r.id FROM troth_schema.run r
                         WHERE r.id = ANY (f_run) AND r.owner = p_worker FOR UPDATE SKIP LOCKED);
-        -- A new statement, so that it sees what was sent before the lock was granted.
-        SELECT coalesce(array_agg(DISTINCT m.run_id), '{}') INTO cancelled FROM troth_schema.message m
-        WHERE m.run_id = ANY (locked) AND m.topic = '!cancel';
-        cancelled := cancelled || ARRAY(
-            SELECT r.id FROM troth_schema.run r JOIN troth_schema.message m ON m.key = r.key
-            WHERE r.id = ANY (locked) AND r.key IS NOT NULL AND m.topic = '!cancel');
+        all_locked := cardinality(locked) = cardinality(f_run);
+        -- A new statement, so that it sees what was sent before the lock was granted. Mostly there is no mail at all.
+        some_mail := EXISTS (SELECT 1 FROM troth_schema.message m ORDER BY m.id LIMIT 1);
+        IF some_mail THEN
+            SELECT coalesce(array_agg(DISTINCT m.run_id), '{}') INTO cancelled FROM troth_schema.message m
+            WHERE m.run_id = ANY (locked) AND m.topic = '!cancel';
+            cancelled := cancelled || ARRAY(
+                SELECT r.id FROM troth_schema.run r JOIN troth_schema.message m ON m.key = r.key
+                WHERE r.id = ANY (locked) AND r.key IS NOT NULL AND m.topic = '!cancel');
+        END IF;
         WITH ended AS (
             SELECT f.run, f.state, f.outcome FROM unnest(f_run, f_state, f_outcome, f_final)
                 AS f (run, state, outcome, final)
-            WHERE f.run = ANY (locked) AND (f.final OR f.run <> ALL (cancelled))
+            WHERE (all_locked OR f.run = ANY (locked)) AND (f.final OR f.run <> ALL (cancelled))
         ), gone AS (
             DELETE FROM troth_schema.run r USING ended WHERE r.id = ended.run
             RETURNING r.id, r.workflow, r.key, r.input, ended.state, r.claim, r.starts_at, ended.outcome
         ), unheard AS (
-            DELETE FROM troth_schema.message m USING gone WHERE m.key = gone.key
+            DELETE FROM troth_schema.message m USING gone WHERE some_mail AND m.key = gone.key
         )
         INSERT INTO troth_schema.run_history (id, workflow, key, input, state, claim, starts_at, outcome)
         SELECT g.id, g.workflow, g.key, g.input, g.state::troth_schema.run_state, g.claim, g.starts_at, g.outcome
         FROM gone g;
-        -- Nobody will hear what was still addressed to them.
-        DELETE FROM troth_schema.message m
-        WHERE m.run_id = ANY (locked) AND (m.run_id <> ALL (cancelled) OR m.run_id = ANY (
-            SELECT f.run FROM unnest(f_run, f_final) AS f (run, final) WHERE f.final));
-        heard := ARRAY(SELECT f.run FROM unnest(f_run) AS f (run) WHERE f.run <> ALL (locked));
-        cancelled := ARRAY(
-            SELECT f.run FROM unnest(f_run, f_final) AS f (run, final)
-            WHERE f.run = ANY (cancelled) AND NOT f.final);
+        IF some_mail THEN
+            -- Nobody will hear what was still addressed to them.
+            DELETE FROM troth_schema.message m
+            WHERE m.run_id = ANY (locked) AND (m.run_id <> ALL (cancelled) OR m.run_id = ANY (
+                SELECT f.run FROM unnest(f_run, f_final) AS f (run, final) WHERE f.final));
+            cancelled := ARRAY(
+                SELECT f.run FROM unnest(f_run, f_final) AS f (run, final)
+                WHERE f.run = ANY (cancelled) AND NOT f.final);
+        END IF;
+        IF NOT all_locked THEN
+            heard := ARRAY(SELECT f.run FROM unnest(f_run) AS f (run) WHERE f.run <> ALL (locked));
+        END IF;
     END IF;
 
     IF r_run IS NOT NULL THEN
@@ -408,6 +417,10 @@ BEGIN
         SELECT coalesce(jsonb_agg(mine.id), '[]') INTO claimed FROM mine;
     END IF;
 
+    IF sent = '[]' AND busy = '{}' AND known = '[]' AND cancelled = '{}' AND heard = '{}' AND mail = '[]'
+       AND claimed = '[]' AND coalesce(l_run, '{}') = '{}' THEN
+        RETURN '{}';  -- nothing to say, and so nothing to store with the mark
+    END IF;
     answer := jsonb_strip_nulls(jsonb_build_object(
         'sent', nullif(sent, '[]'), 'busy_keys', nullif(to_jsonb(busy), '[]'), 'known', nullif(known, '[]'),
         'cancelled', nullif(to_jsonb(cancelled), '[]'), 'busy_runs', nullif(to_jsonb(heard), '[]'),
