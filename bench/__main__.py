@@ -19,6 +19,7 @@ from troth.store.embedded import Embedded
 
 HERE = Path(__file__).parent
 LOWER_IS_BETTER = " ms"
+BEGIN, END = "<!-- written by python -m bench --write -->", "<!-- end -->"
 
 # one-step runs, ten-step runs, single runs, queued runs, concurrency: peers do less in the same time.
 SYSTEMS = {
@@ -50,14 +51,18 @@ def main() -> None:
     table = render(medians, options.rounds, settings)
     print(json.dumps(medians) if options.json else table)
     if options.write:
-        (HERE / "RESULTS.md").write_text(table, encoding="utf-8")
+        page = HERE / "RESULTS.md"
+        before, _, rest = page.read_text(encoding="utf-8").partition(BEGIN)
+        after = rest.partition(END)[2]
+        page.write_text(f"{before}{BEGIN}\n{table}{END}{after}", encoding="utf-8")
 
 
-def one_round(url: str, module: str, size: list[str]) -> dict[str, float]:
+def one_round(url: str, module: str, size: list[str], *, fresh: bool = True) -> dict[str, float]:
     """One system in a process of its own; its last line of output is its figures."""
-    with psycopg.connect(url, autocommit=True) as connection:
-        connection.execute("DROP DATABASE IF EXISTS bench WITH (FORCE)")
-        connection.execute("CREATE DATABASE bench")
+    if fresh:
+        with psycopg.connect(url, autocommit=True) as connection:
+            connection.execute("DROP DATABASE IF EXISTS bench WITH (FORCE)")
+            connection.execute("CREATE DATABASE bench")
     database = psycopg.conninfo.conninfo_to_dict(url)
     target = (
         f"postgresql://{database['user']}@/bench?host={database['host']}&port={database['port']}"
@@ -86,8 +91,6 @@ def server_settings(url: str) -> str:
 
 def render(medians: dict[str, dict[str, float]], rounds: int, settings: str) -> str:
     lines = [
-        "# Benchmark results",
-        "",
         f"Made by `make bench` on {dt.datetime.now(dt.UTC):%Y-%m-%d}: medians of {rounds} interleaved rounds, client and",
         f"server together on {os.cpu_count()} cores, Python {platform.python_version()}, {settings}. Each system runs in one process,",
         "at the concurrency at which it is fastest here (troth 200, dbos 50). Absolute figures do not travel; ratios do.",
