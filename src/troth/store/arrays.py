@@ -1,7 +1,7 @@
 """Arrays for hot statements, encoded in PostgreSQL's binary format by type instead of by looking at every element.
 
 psycopg finds out what a list holds element by element. Here the caller knows, and a flush carries thousands of
-elements: this is four times as fast, and arrays are most of what a flush costs in Python. The format is that of
+elements (docs/decisions/0008 has what it saves). The format is that of
 `array_recv`: dimensions, flags, element type, then length and lower bound, then the elements with their lengths.
 """
 
