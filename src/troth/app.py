@@ -10,36 +10,24 @@ from pathlib import Path
 from typing import (
     TYPE_CHECKING,
     Any,
-    Concatenate,
     Generic,
     ParamSpec,
     TypeVar,
     TypeVarTuple,
-    cast,
     overload,
 )
 from uuid import UUID
 
 from troth.base import codec, ids
-from troth.base.backoff import NO_RETRY, Retry
 from troth.base.errors import RunCancelledError, RunFailedError, UnknownWorkflowError, UsageError
-from troth.effect.model import Delivery, Provider
 from troth.journal.model import CANCEL_TOPIC, RunState
-from troth.store.tx import BlockingTx, Tx
+from troth.store.tx import Tx
 from troth.workflow import context
-from troth.workflow.definition import (
-    Errors,
-    Isolation,
-    StepDefinition,
-    StepKind,
-    Workflow,
-    check_handle,
-    effect_rules,
-)
+from troth.workflow.decorators import Definitions
+from troth.workflow.definition import Workflow
 from troth.workflow.failures import restore_answer
 from troth.workflow.run import TimedOut
 from troth.workflow.runloop import current_branch
-from troth.workflow.signatures import EffectDecorator, StepDecorator, TransactionDecorator
 
 if TYPE_CHECKING:
     from troth.journal.model import EndedRun
@@ -50,7 +38,6 @@ R = TypeVar("R")
 Ts = TypeVarTuple("Ts")
 
 DEFAULT_SCHEMA = "troth"
-_EFFECT_RETRY = Retry(attempts=8, first=timedelta(seconds=1), longest=timedelta(minutes=1))
 
 
 class Run(Generic[R]):
@@ -102,7 +89,7 @@ class Run(Generic[R]):
         return value
 
 
-class Troth:
+class Troth(Definitions):
     """The workflows and steps of a program, and the way to run them.
 
     *url*: the PostgreSQL to use; without it `TROTH_DATABASE_URL`, then libpq's `PG*` variables, then an embedded server
@@ -121,167 +108,12 @@ class Troth:
         if not 0 <= cell <= ids.MAX_CELL:
             msg = f"a cell is a number from 0 to {ids.MAX_CELL}, not {cell}"
             raise UsageError(msg)
+        super().__init__()
         self.url = url
         self.schema = schema
         self.cell = cell
         self.directory = Path(directory)
-        self.workflows: dict[str, Workflow[Any, Any]] = {}
-        self.steps: dict[str, StepDefinition[Any, Any]] = {}
         self._nodes: dict[asyncio.AbstractEventLoop, Node] = {}
-
-    # Definitions ------------------------------------------------------------------------------------------------------
-
-    @overload
-    def workflow(self, function: Callable[P, Coroutine[Any, Any, R]], /) -> Workflow[P, R]: ...
-    @overload
-    def workflow(
-        self, /, *, name: str | None = None, fails_on: Errors = ()
-    ) -> Callable[[Callable[P, Coroutine[Any, Any, R]]], Workflow[P, R]]: ...
-    def workflow(
-        self, function: Any = None, /, *, name: str | None = None, fails_on: Errors = ()
-    ) -> Any:
-        """Make an `async def` function a workflow: its steps are recorded, and it goes on where it stopped.
-
-        *fails_on*: exceptions of its own that are business answers. Raises `UsageError` for a signature that cannot be
-        stored and for a name that is taken.
-        """
-
-        def decorate(function: Callable[..., Any]) -> Workflow[Any, Any]:
-            if not asyncio.iscoroutinefunction(function):
-                msg = f"workflow {function.__name__}: must be `async def`"
-                raise UsageError(msg)
-            made: Workflow[Any, Any] = Workflow(function, name=name, fails_on=fails_on, injected=0)
-            if made.name in self.workflows:
-                msg = f"there are two workflows named {made.name}; give one of them name="
-                raise UsageError(msg)
-            self.workflows[made.name] = made
-            return made
-
-        return decorate if function is None else decorate(function)
-
-    @overload
-    def step(self, function: Callable[P, Coroutine[Any, Any, R]], /) -> StepDefinition[P, R]: ...
-    @overload
-    def step(self, function: Callable[P, R], /) -> StepDefinition[P, R]: ...
-    @overload
-    def step(
-        self, /, *, name: str | None = None, fails_on: Errors = (), retry: Retry = NO_RETRY
-    ) -> StepDecorator: ...
-    def step(
-        self,
-        function: Any = None,
-        /,
-        *,
-        name: str | None = None,
-        fails_on: Errors = (),
-        retry: Retry = NO_RETRY,
-    ) -> Any:
-        """Make a function a recorded step that is pure or only reads: after a crash it may run again."""
-
-        def decorate(function: Callable[..., Any]) -> StepDefinition[Any, Any]:
-            return self._add(
-                StepDefinition(function, StepKind.STEP, name=name, fails_on=fails_on, retry=retry)
-            )
-
-        return decorate if function is None else decorate(function)
-
-    @overload
-    def transaction(
-        self, function: Callable[Concatenate[Tx, P], Coroutine[Any, Any, R]], /
-    ) -> StepDefinition[P, R]: ...
-    @overload
-    def transaction(
-        self, function: Callable[Concatenate[BlockingTx, P], R], /
-    ) -> StepDefinition[P, R]: ...
-    @overload
-    def transaction(
-        self,
-        /,
-        *,
-        name: str | None = None,
-        fails_on: Errors = (),
-        retry: Retry = NO_RETRY,
-        isolation: Isolation = "read committed",
-    ) -> TransactionDecorator: ...
-    def transaction(
-        self,
-        function: Any = None,
-        /,
-        *,
-        name: str | None = None,
-        fails_on: Errors = (),
-        retry: Retry = NO_RETRY,
-        isolation: Isolation = "read committed",
-    ) -> Any:
-        """Make a function a step whose database work and journal entry commit together: exactly once.
-
-        It gets an open transaction first (`Tx` in an `async def`, `BlockingTx` in a `def`). Serialization failures and
-        deadlocks run it again; *fails_on* exceptions roll it back and are its answer.
-        """
-
-        def decorate(function: Callable[..., Any]) -> StepDefinition[Any, Any]:
-            check_handle(function)
-            return self._add(
-                StepDefinition(
-                    function,
-                    StepKind.TRANSACTION,
-                    name=name,
-                    fails_on=fails_on,
-                    retry=retry,
-                    isolation=isolation,
-                )
-            )
-
-        return decorate if function is None else decorate(function)
-
-    def effect(
-        self,
-        *,
-        timeout: float | timedelta,
-        provider: Provider | None = None,
-        delivery: Delivery | None = None,
-        name: str | None = None,
-        fails_on: Errors = (),
-        retry: Retry = _EFFECT_RETRY,
-    ) -> EffectDecorator:
-        """Make a function a step with consequences outside the database. It gets a `Call` first.
-
-        Its intent is durable before it runs. Whatever is not known to be harmless leaves it *unknown*: then it is sent
-        again only if the *provider* dedupes by key, or with `delivery="at_least_once"`; otherwise the run stands in
-        attention, in doubt. Raises `UsageError` if neither a key lifetime nor a delivery is given.
-        """
-
-        def decorate(function: Callable[..., Any]) -> Any:
-            return self._add(
-                StepDefinition(
-                    function,
-                    StepKind.EFFECT,
-                    name=name,
-                    fails_on=fails_on,
-                    retry=retry,
-                    effect=effect_rules(
-                        name or function.__name__,
-                        provider=provider,
-                        delivery=delivery,
-                        timeout=timeout,
-                    ),
-                )
-            )
-
-        return cast("EffectDecorator", decorate)
-
-    def _add(self, made: StepDefinition[Any, Any]) -> StepDefinition[Any, Any]:
-        if made.name in self.steps:
-            msg = f"there are two steps named {made.name}; give one of them name="
-            raise UsageError(msg)
-        self.steps[made.name] = made
-        return made
-
-    @property
-    def answers(self) -> set[type[Exception]]:
-        """Every exception type that some definition declares as a business answer."""
-        definitions = [*self.steps.values(), *self.workflows.values()]
-        return {kind for definition in definitions for kind in definition.fails_on}
 
     # Running ----------------------------------------------------------------------------------------------------------
 

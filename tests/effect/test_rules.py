@@ -41,7 +41,7 @@ REPEATABLE = {
     "at least once": True,
     "forgets, at least once": True,
 }
-OUTCOMES = (None, Outcome.NOT_SENT, Outcome.UNKNOWN)
+OUTCOMES = (None, Outcome.NOT_DONE, Outcome.UNKNOWN)
 DUES = {"none": None, "past": NOW - 1, "now": NOW, "later": NOW + 1}
 
 
@@ -99,7 +99,7 @@ def test_a_key_is_used_until_a_repeat_could_meet_its_end(age_s: float, move: Mov
 
 
 def test_what_provably_did_not_happen_is_sent_again_even_with_an_old_key() -> None:
-    history = History(2, NOW - LIFETIME_S * 10, Outcome.NOT_SENT)
+    history = History(2, NOW - LIFETIME_S * 10, Outcome.NOT_DONE)
     assert next_move(RULES["dedupes"], history, NOW) is Move.SEND
 
 
@@ -191,10 +191,10 @@ def raised(error: BaseException, *, cause: BaseException | None = None) -> BaseE
 @pytest.mark.parametrize(
     ("error", "outcome"),
     [
-        (ConnectionRefusedError(), Outcome.NOT_SENT),
-        (socket.gaierror(), Outcome.NOT_SENT),
-        (raised(RuntimeError(), cause=ConnectionRefusedError()), Outcome.NOT_SENT),
-        (raised(OSError(), cause=raised(ValueError(), cause=socket.gaierror())), Outcome.NOT_SENT),
+        (ConnectionRefusedError(), Outcome.NOT_DONE),
+        (socket.gaierror(), Outcome.NOT_DONE),
+        (raised(RuntimeError(), cause=ConnectionRefusedError()), Outcome.NOT_DONE),
+        (raised(OSError(), cause=raised(ValueError(), cause=socket.gaierror())), Outcome.NOT_DONE),
         (TimeoutError(), Outcome.UNKNOWN),
         (ConnectionResetError(), Outcome.UNKNOWN),
         (BrokenPipeError(), Outcome.UNKNOWN),
@@ -234,7 +234,7 @@ def test_the_chain_of_requests_is_read_from_its_arguments() -> None:
     """requests raises its ConnectionError inside a handler, with urllib3's error as its argument."""
     reason = raised(OSError("new connection"), cause=ConnectionRefusedError())
     of_urllib3 = raised(RuntimeError("max retries"), cause=reason)
-    assert outcome_of(OSError(of_urllib3)) is Outcome.NOT_SENT
+    assert outcome_of(OSError(of_urllib3)) is Outcome.NOT_DONE
 
 
 # ── declarations ────────────────────────────────────────────────────────────────────────────────

@@ -78,7 +78,7 @@ def outcome_of(error: BaseException) -> Outcome:
     cause: BaseException | None = error
     while cause is not None and id(cause) not in seen:
         if isinstance(cause, _NEVER_SENT):
-            return Outcome.NOT_SENT
+            return Outcome.NOT_DONE
         seen.add(id(cause))
         wrapped = (arg for arg in cause.args if isinstance(arg, BaseException))
         cause = cause.__cause__ or next(wrapped, None)

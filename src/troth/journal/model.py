@@ -72,6 +72,7 @@ class Kind(IntEnum):
     WAIT = 3  # a sleep or a receive began; the payload holds its deadline
     ATTEMPT = 4  # an attempt ended without an answer
     DECISION = 5  # a person decided
+    EVIDENCE = 6  # what was found out about an effect: a probe's answer, or one that came after the timeout
 
 
 class Entry(NamedTuple):

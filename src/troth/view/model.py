@@ -157,6 +157,8 @@ def _what(entry: JournalEntry) -> str:
             return "no answer" if "outcome" in _said(entry) else "attempt failed"
         case Kind.DECISION:
             return "decision"
+        case Kind.EVIDENCE:
+            return "evidence"
 
 
 def _note(entry: JournalEntry) -> str | None:

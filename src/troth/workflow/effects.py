@@ -86,6 +86,7 @@ class Effects:
             attempt=attempt,
             fence=run.claim,
             deadline=self._engine.clock.now() + rules.timeout_s,
+            first_sent=min(entry.at for entry in run.entries(call.path, Kind.INTENT)),
         )
         departure = _Departure(send_by)
         try:
@@ -93,7 +94,7 @@ class Effects:
                 value = await self._bodies.invoke(run, call, definition, info, departure.begin)
         except Exception as error:  # noqa: BLE001  (decided by the table of outcomes)
             if departure.withdrawn():
-                self._no_answer(run, call, definition, attempt, Outcome.NOT_SENT, "held up")
+                self._no_answer(run, call, definition, attempt, Outcome.NOT_DONE, "held up")
             elif is_answer(error, definition.fails_on):
                 self._bodies.answered_no(run, call, definition, error)
             else:

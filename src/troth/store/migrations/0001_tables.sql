@@ -75,7 +75,7 @@ CREATE TABLE troth_schema.run_history (
 CREATE TABLE troth_schema.journal (
     run_id   uuid NOT NULL,
     path     text NOT NULL,                     -- structural: branch, name, occurrence
-    kind     smallint NOT NULL,                 -- 1 intent, 2 result, 3 wait, 4 failed attempt, 5 decision of a person
+    kind     smallint NOT NULL,                 -- 1 intent, 2 result, 3 wait, 4 failed attempt, 5 decision of a person, 6 evidence
     attempt  smallint NOT NULL,
     seq      integer,                           -- the order in which results were delivered to the workflow
     ok       boolean,                           -- of a result: false is a business error
