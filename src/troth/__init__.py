@@ -25,22 +25,39 @@ if TYPE_CHECKING:
     from troth.base.errors import UnknownWorkflowError as UnknownWorkflowError
     from troth.base.errors import UsageError as UsageError
     from troth.base.errors import WorkflowCodeError as WorkflowCodeError
+    from troth.effect.model import Breaker as Breaker
     from troth.effect.model import Call as Call
+    from troth.effect.model import Done as Done
+    from troth.effect.model import Found as Found
+    from troth.effect.model import Judgement as Judgement
+    from troth.effect.model import Missing as Missing
+    from troth.effect.model import Outcome as Outcome
     from troth.effect.model import Provider as Provider
+    from troth.effect.model import Rate as Rate
+    from troth.effect.model import Unknown as Unknown
     from troth.store.tx import BlockingTx as BlockingTx
     from troth.store.tx import Tx as Tx
+    from troth.workflow.calls import TimedOut as TimedOut
     from troth.workflow.definition import Workflow as Workflow
-    from troth.workflow.run import TimedOut as TimedOut
+    from troth.workflow.queue import Queue as Queue
 
 _HOMES = {
     "BlockingTx": "troth.store.tx",
+    "Breaker": "troth.effect.model",
     "Call": "troth.effect.model",
+    "Done": "troth.effect.model",
     "FencedError": "troth.base.errors",
     "ForeignTransactionError": "troth.base.errors",
+    "Found": "troth.effect.model",
+    "Judgement": "troth.effect.model",
     "KeyConflictError": "troth.base.errors",
+    "Missing": "troth.effect.model",
     "NotInRunError": "troth.base.errors",
+    "Outcome": "troth.effect.model",
     "PayloadError": "troth.base.errors",
     "Provider": "troth.effect.model",
+    "Queue": "troth.workflow.queue",
+    "Rate": "troth.effect.model",
     "Refused": "troth.base.errors",
     "Retry": "troth.base.backoff",
     "Run": "troth.app",
@@ -48,10 +65,11 @@ _HOMES = {
     "RunEndedError": "troth.base.errors",
     "RunFailedError": "troth.base.errors",
     "RunNotFoundError": "troth.base.errors",
-    "TimedOut": "troth.workflow.run",
+    "TimedOut": "troth.workflow.calls",
     "Troth": "troth.app",
     "TrothError": "troth.base.errors",
     "Tx": "troth.store.tx",
+    "Unknown": "troth.effect.model",
     "UnknownWorkflowError": "troth.base.errors",
     "UsageError": "troth.base.errors",
     "Workflow": "troth.workflow.definition",
@@ -60,13 +78,21 @@ _HOMES = {
 
 __all__ = [
     "BlockingTx",
+    "Breaker",
     "Call",
+    "Done",
     "FencedError",
     "ForeignTransactionError",
+    "Found",
+    "Judgement",
     "KeyConflictError",
+    "Missing",
     "NotInRunError",
+    "Outcome",
     "PayloadError",
     "Provider",
+    "Queue",
+    "Rate",
     "Refused",
     "Retry",
     "Run",
@@ -78,6 +104,7 @@ __all__ = [
     "Troth",
     "TrothError",
     "Tx",
+    "Unknown",
     "UnknownWorkflowError",
     "UsageError",
     "Workflow",

@@ -20,13 +20,14 @@ from uuid import UUID
 
 from troth.base import codec, ids
 from troth.base.errors import RunCancelledError, RunFailedError, UnknownWorkflowError, UsageError
-from troth.journal.model import CANCEL_TOPIC, RunState
+from troth.journal.model import CANCEL_TOPIC, Place, RunState
 from troth.store.tx import Tx
 from troth.workflow import context
+from troth.workflow.calls import TimedOut
 from troth.workflow.decorators import Definitions
 from troth.workflow.definition import Workflow
 from troth.workflow.failures import restore_answer
-from troth.workflow.run import TimedOut
+from troth.workflow.queue import check_place
 from troth.workflow.runloop import current_branch
 
 if TYPE_CHECKING:
@@ -142,6 +143,7 @@ class Troth(Definitions):
         from troth.store.migrate import migrate
         from troth.worker.node import Node, NodeOptions
 
+        self.require_rules()
         loop = asyncio.get_running_loop()
         if loop in self._nodes:
             msg = "this Troth is open already in this event loop"
@@ -186,14 +188,17 @@ class Troth(Definitions):
         *args: *Ts,
         key: str | None = None,
         at: datetime | None = None,
+        priority: int = 0,
+        partition: str | None = None,
         tx: Tx | None = None,
     ) -> Run[R]:
         """Start a run of *workflow* with *args*; when this returns, it is durable and will be executed.
 
         *key*: the same key gives the same run, however often and from wherever it is started; with another input it
-        raises `KeyConflictError`. *at*: not before this time (with its zone). *tx*: start it inside this transaction, so
-        that it exists if and only if that commits; raises `ForeignTransactionError` if that is in another database.
-        Raises `UsageError` or `PayloadError` for wrong arguments.
+        raises `KeyConflictError`. *at*: not before this time (with its zone). *priority* (-100 is first, 100 is last) and
+        *partition* (whose run it is, for fairness): its place in the workflow's queue. *tx*: start it inside this
+        transaction, so that it exists if and only if that commits; raises `ForeignTransactionError` if that is in another
+        database. Raises `UsageError` or `PayloadError` for wrong arguments.
         """
         if not isinstance(workflow, Workflow):
             msg = f"{workflow!r} is not a workflow: decorate it with @troth.workflow"
@@ -205,14 +210,17 @@ class Troth(Definitions):
             msg = f"at={at} has no time zone"
             raise UsageError(msg)
         check_key(key)
+        check_place(workflow.name, workflow.queue, priority, partition)
+        queue = workflow.queue
+        place = Place(queue.name, partition or "", priority) if queue else None
         payload = workflow.arguments.encode(args, {})
         if not workflow.arguments.are_plain(args, {}):
             workflow.arguments.decode(payload)  # a wrong type is told to the caller, not to the run
         at_s = at.astimezone(UTC).timestamp() if at else None
         if tx is None:
-            run_id = await self.node.requests.start(workflow, payload, key, at_s)
+            run_id = await self.node.requests.start(workflow, payload, key, at_s, place)
         else:
-            run_id = await self.node.requests.start_in(tx, workflow, payload, key, at_s)
+            run_id = await self.node.requests.start_in(tx, workflow, payload, key, at_s, place)
         return Run(self, run_id, workflow)
 
     async def send(
@@ -242,6 +250,7 @@ class Troth(Definitions):
     uuid = staticmethod(context.uuid)
     random = staticmethod(context.random)
     sleep = staticmethod(context.sleep)
+    saga = staticmethod(context.saga)
 
     # Spelled out, since `staticmethod(f)` has only the first overload of f for a type checker.
     @overload

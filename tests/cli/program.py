@@ -5,8 +5,9 @@ Steps that a test wants to hold meet it at a stage, a socket of the test's: they
 
 import asyncio
 import os
+from datetime import timedelta
 
-from troth import Call, Refused, Troth
+from troth import Call, Found, Missing, Provider, Refused, Retry, Troth
 
 troth = Troth(schema=os.environ.get("TEST_SCHEMA", "troth"))
 
@@ -38,6 +39,47 @@ async def divide() -> float:
 @troth.effect(delivery="at_most_once", timeout=5)
 async def refund(call: Call, amount: int) -> str:
     raise ConnectionResetError("reset by peer")
+
+
+ledger: dict[str, str] = {}  # what the other side knows of transfers: "error", or the id of one
+
+
+@troth.effect(
+    provider=Provider("bank", lands_within=timedelta(seconds=1)),
+    timeout=0.1,
+    settled_by=2,
+    stake="EUR {}".format,
+)
+async def transfer(call: Call, amount: int) -> str:
+    raise ConnectionResetError("reset by peer")
+
+
+@transfer.probe(timeout=5, retry=Retry(attempts=1))
+async def find_transfer(call: Call, amount: int) -> Found[str] | Missing:
+    if ledger["transfer"] == "error":
+        raise ConnectionRefusedError("503")
+    return Found(ledger["transfer"])
+
+
+@troth.effect(delivery="at_most_once", timeout=5)
+async def reserve(call: Call, item: str) -> str:
+    return f"r_{item}"
+
+
+@reserve.undo(delivery="at_most_once")
+async def release(call: Call, reservation: str, item: str) -> None:
+    raise Refused("it has been shipped")
+
+
+@troth.workflow
+async def sale(item: str) -> str:
+    await reserve(item)
+    return await decline()
+
+
+@troth.workflow
+async def transferring(amount: int) -> str:
+    return await transfer(amount)
 
 
 @troth.workflow

@@ -48,6 +48,7 @@ def test_every_noun_has_help_with_an_example_or_commands(noun, capsys):
     "command",
     [
         *(["run", verb] for verb in ("list", "show", "cancel", "resume", "tail")),
+        *(["effect", verb] for verb in ("list", "show", "probe", "settle")),
         *(["db", verb] for verb in ("migrate", "status", "sql", "check", "retain")),
         ["worker"],
         ["dev"],

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import json
+from uuid import UUID
 
 import psycopg
 import pytest
 
 from tests.cli.conftest import executed, states
+from tests.cli.parked import Journal, happen, park
+from troth.journal.model import Kind
 
 
 def listed(troth, *filters: str) -> list[str]:
@@ -102,7 +105,7 @@ def test_show_says_why_a_run_needs_attention_and_what_to_do(troth, runs):
     assert f"troth run resume {runs['broken']}" in out
     _, out, _ = troth("run", "show", runs["doubtful"])
     assert "reset by peer" in out
-    assert "--done RESULT, or --not-done" in out
+    assert f"troth effect settle {runs['doubtful']} refund --done RESULT, or --not-done" in out
     _, out, _ = troth("run", "show", runs["refuse"])
     assert "troth.base.errors.Refused: no stock" in out
 
@@ -168,7 +171,7 @@ def test_a_run_in_doubt_is_cancelled_when_the_doubt_is_settled(troth, runs, cell
     assert (code, "owed an answer" in out) == (0, True)
     executed(lambda: unheard(cell, doubtful) == 0, "the cancellation is heard")
     assert states(cell)[doubtful] == "attention", "what may have happened is not forgotten"
-    assert troth("run", "resume", doubtful, "--done", '"re_1"')[0] == 0
+    assert troth("effect", "settle", doubtful, "--done", '"re_1"')[0] == 0
     executed(lambda: states(cell)[doubtful] == "cancelled", "the run is cancelled")
 
 
@@ -181,44 +184,6 @@ def unheard(cell, run_id) -> int:
         return row[0]
 
 
-def test_done_gives_the_result_to_the_workflow(troth, runs, cell):
-    doubtful = runs["doubtful"]
-    code, out, _ = troth(
-        "run", "resume", doubtful, "--done", '"re_42"', "--by", "ada", "--note", "seen"
-    )
-    assert code == 0
-    assert "in_doubt" in out
-    executed(lambda: states(cell)[doubtful] == "succeeded", "the run goes on")
-    _, out, _ = troth("run", "show", doubtful, "-o", "json", "--payloads")
-    record = json.loads(out)
-    assert record["outcome"] == "re_42"
-    decision = next(step for step in record["timeline"] if step["what"] == "decision")
-    assert decision["payload"] == {
-        "at": "refund", "by": "ada", "done": True, "note": "seen", "reason": "in_doubt",
-    }  # fmt: skip
-    assert [step["what"] for step in record["timeline"]].count("intent") == 1, (
-        "it was not sent again"
-    )
-
-
-def test_not_done_lets_it_be_sent_again(troth, runs, cell):
-    doubtful = runs["doubtful"]
-    assert troth("run", "resume", doubtful, "--not-done")[0] == 0
-    executed(
-        lambda: attempts(cell, doubtful) == 2 and states(cell)[doubtful] == "attention",
-        "it is sent again, and is in doubt again",
-    )
-
-
-def attempts(cell, run_id) -> int:
-    url, schema = cell
-    with psycopg.connect(url) as connection:
-        row = connection.execute(
-            f"SELECT count(*) FROM {schema}.journal WHERE run_id = %s AND kind = 1", (run_id,)
-        ).fetchone()
-        return row[0]
-
-
 def test_a_bug_is_resumed_and_found_again(troth, runs, cell):
     code, _, _ = troth("run", "resume", runs["broken"])
     assert code == 0
@@ -227,22 +192,13 @@ def test_a_bug_is_resumed_and_found_again(troth, runs, cell):
     assert troth("run", "resume", runs["broken"])[0] == 0, "and may be decided about once more"
 
 
-def test_a_result_is_checked_against_the_program(troth, runs):
-    checked = ["--program", "tests.cli.program:troth"]
-    code, _, error = troth("run", "resume", runs["doubtful"], "--done", "7", *checked)
-    assert code == 2
-    assert "the result of refund" in error
-    assert troth("run", "resume", runs["doubtful"], "--done", '"re_1"', *checked)[0] == 0
-
-
 @pytest.mark.parametrize(
     ("workflow", "options", "code", "says"),
     [
-        ("doubtful", [], 2, "is in doubt"),
-        ("doubtful", ["--done", "re_1"], 2, "--done '\"re_1\"'"),
-        ("doubtful", ["--done", "1", "--not-done"], 2, "one or the other"),
-        ("broken", ["--not-done"], 2, "not in doubt (bug)"),
-        ("broken", ["--done", "1"], 2, "not in doubt (bug)"),
+        ("doubtful", [], 2, "troth effect settle"),
+        ("broken", ["--redo-transactions"], 2, "goes with --from"),
+        ("broken", ["--from", "divide"], 2, "no step divide with an answer"),
+        ("listener", ["--from", "hello"], 1, "it is waiting now"),
         ("listener", [], 1, "it is waiting now"),
         ("greet", [], 1, "has ended: it is succeeded"),
     ],
@@ -260,6 +216,114 @@ def test_two_people_resume_one_run(troth, runs):
     code, _, error = troth("run", "resume", runs["broken"])
     assert code == 1
     assert "it is ready now" in error
+
+
+# Going back -------------------------------------------------------------------------------------------------------
+
+
+def stopped(cell) -> str:
+    journal = Journal().done("hello", 1).sent("charge")
+    journal.add("charge", Kind.RESULT, "ch_1", seq=2, ok=True).done("book", 3)
+    return str(park(cell, journal, "bug", {"at": "book", "message": "'x'"}))
+
+
+def test_going_back_shows_first_what_that_means(troth, cell):
+    run = stopped(cell)
+    code, out, error = troth("run", "resume", run, "--from", "charge")
+    assert code == 2
+    assert out.splitlines() == [
+        "back to before charge:",
+        "  kept: hello",
+        "  settled anew, not blindly repeated: charge",
+        "  run again: book",
+    ]
+    assert "--redo-transactions" in error
+    code, out, error = troth("run", "resume", run, "--from", "charge", "--redo-transactions")
+    assert code == 2, "there is nobody to ask"
+    assert "kept: hello" in out
+    assert "nothing was done" in error
+    assert states(cell)[run] == "attention"
+
+    back = ["--from", "charge", "--redo-transactions", "--yes", "--by", "ada"]
+    code, out, _ = troth("run", "resume", run, *back)
+    assert code == 0
+    assert "goes on from before charge" in out
+    assert states(cell)[run] == "ready"
+    _, out, _ = troth("run", "show", run)
+    assert "done (superseded)" in out
+    assert "by ada, back to before charge" in out
+    _, out, _ = troth("run", "show", run, "-o", "json")
+    marked = [(s["path"], s["superseded"]) for s in json.loads(out)["timeline"] if s["ok"]]
+    assert marked == [("hello", False), ("charge", True), ("book", True)]
+
+
+def test_what_was_shown_is_what_is_done(troth, cell, monkeypatch):
+    """Somebody else lets it go back, further, while this one looks at what it means."""
+    run = stopped(cell)
+    monkeypatch.setattr("troth.cli.run.agreed", lambda _question: bool(happen_meanwhile()))
+
+    def happen_meanwhile() -> str:
+        happen(cell, UUID(run), "hello#2", Kind.RESULT, 1, attempt=0, seq=4, ok=True)
+        return run
+
+    code, _, error = troth("run", "resume", run, "--from", "charge", "--redo-transactions")
+    assert code == 2
+    assert "has moved on since this was shown" in error
+    assert states(cell)[run] == "attention"
+
+
+def test_a_person_who_says_no_is_heard(troth, cell, monkeypatch):
+    run = stopped(cell)
+    monkeypatch.setattr("troth.cli.run.agreed", lambda _question: False)
+    code, _, error = troth("run", "resume", run, "--from", "charge", "--redo-transactions")
+    assert (code, "nothing was done" in error) == (2, True)
+    assert states(cell)[run] == "attention"
+
+
+# What is undone ---------------------------------------------------------------------------------------------------
+
+
+def test_show_says_how_far_a_run_is_undone(troth, cell):
+    journal = Journal().sent("customer").add("customer", Kind.RESULT, "cus_1", seq=1, ok=True)
+    journal.sent("charge").add("charge", Kind.RESULT, "ch_1", seq=2, ok=True).done("!settled", 3)
+    journal.sent("!undo/charge").add("!undo/charge", Kind.RESULT, None, seq=4, ok=True)
+    detail = {
+        "at": "!undo/customer",
+        "message": "nobody has said how it is undone",
+        "because": "shop.OutOfStock: none left",
+        "stands": [{"path": "customer", "value": "cus_1"}],
+        "undone": ["charge"],
+    }
+    run = str(park(cell, journal, "undo_failed", detail))
+    _, out, _ = troth("run", "show", run)
+    assert "undoes for shop.OutOfStock: none left" in out
+    assert "stands     customer\n" in out
+    assert "undone     charge\n" in out
+    assert f"troth effect settle {run} '!undo/customer' --done null" in out
+    assert "cus_1" not in out
+    _, out, _ = troth("run", "show", run, "-o", "json")
+    record = json.loads(out)
+    assert record["undo"] == {"undone": ["charge"], "open": [], "stands": ["customer"]}
+    assert record["attention"]["stands"] == [{"path": "customer"}]
+    _, out, _ = troth("run", "show", run, "--payloads")
+    assert 'customer = "cus_1"' in out
+
+
+def test_show_says_how_far_a_run_that_needs_nobody_is_undone(troth, cell):
+    journal = Journal().sent("customer").add("customer", Kind.RESULT, "cus_1", seq=1, ok=True)
+    journal.done("!settled", 2).sent("!undo/customer")
+    run = str(park(cell, journal, "bug", {"at": "hello", "message": "oh"}))
+    with psycopg.connect(cell[0]) as connection:
+        connection.execute(
+            f"UPDATE {cell[1]}.run SET state = 'undoing', reason = NULL, detail = NULL WHERE id = %s",
+            (run,),
+        )
+    _, out, _ = troth("run", "show", run)
+    assert "state      undoing" in out
+    assert "undone     nothing\n" in out
+    assert "not known  !undo/customer\n" in out
+    assert "stands     customer\n" in out
+    assert run in troth("run", "list", "--state", "undoing")[1]
 
 
 # Following --------------------------------------------------------------------------------------------------------

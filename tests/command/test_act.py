@@ -3,29 +3,22 @@
 from __future__ import annotations
 
 import asyncio
-from contextlib import asynccontextmanager
 from uuid import UUID
 
 import psycopg
 import pytest
 
-from tests.cli import program
 from tests.cli.conftest import states
-from tests.harness.postgres import wait_until
+from tests.cli.parked import Journal, in_doubt, park, recorded
+from tests.command.conftest import transaction
 from troth.base import ids
 from troth.base.errors import RunEndedError, RunNotFoundError, UsageError
 from troth.command import act
-from troth.command.act import Author, DidNotHappen, Happened, NotInAttentionError
-from troth.journal.model import Reason
+from troth.command.model import Author, Happened, NotInAttentionError
+from troth.command.settle import settle
+from troth.journal.model import Kind, Reason
 
 ADA = Author("ada", "because")
-
-
-@asynccontextmanager
-async def transaction(cell):
-    connection = await psycopg.AsyncConnection.connect(cell[0], autocommit=True)
-    async with connection, connection.transaction():
-        yield connection
 
 
 async def journal(cell, run_id: str) -> int:
@@ -36,17 +29,23 @@ async def journal(cell, run_id: str) -> int:
         return (await rows.fetchone())[0]
 
 
-def test_a_finding_is_needed_exactly_in_doubt():
-    run = ids.new_id()
-    for finding in (Happened(b"1"), DidNotHappen()):
-        act.check_finding(run, Reason.IN_DOUBT, finding)
-        for reason in set(Reason) - {Reason.IN_DOUBT}:
-            with pytest.raises(UsageError, match=f"not in doubt \\({reason}\\)"):
-                act.check_finding(run, reason, finding)
-    with pytest.raises(UsageError, match="Find out"):
-        act.check_finding(run, Reason.IN_DOUBT, None)
-    for reason in set(Reason) - {Reason.IN_DOUBT}:
-        act.check_finding(run, reason, None)
+async def test_a_run_in_doubt_is_not_just_resumed(migrated):
+    """What made it stop must not be tried again before somebody knows whether it happened."""
+    run = park(migrated, Journal().sent("refund").lost("refund"), "in_doubt", in_doubt())
+    async with transaction(migrated) as tx:
+        with pytest.raises(UsageError, match=f"Find out.* troth effect settle {run}"):
+            await act.resume(tx, migrated[1], run, ADA)
+    assert recorded(migrated, run, Kind.DECISION) == []
+
+
+@pytest.mark.parametrize("reason", sorted(set(Reason) - {Reason.IN_DOUBT}))
+async def test_for_every_other_reason_what_made_it_stop_is_tried_again(migrated, reason):
+    run = park(migrated, Journal().done("hello", 1), reason, {"at": "hello", "message": "no"})
+    async with transaction(migrated) as tx:
+        assert await act.resume(tx, migrated[1], run, ADA) is reason
+    assert states(migrated)[str(run)] == "ready"
+    decision = {"by": "ada", "note": "because", "reason": reason}
+    assert recorded(migrated, run, Kind.DECISION) == [("!resume", 5, 1, None, None, None, decision)]
 
 
 def test_what_is_rolled_back_has_not_happened(cell, runs):
@@ -55,7 +54,7 @@ def test_what_is_rolled_back_has_not_happened(cell, runs):
 
     async def act_and_regret() -> None:
         async with transaction(cell) as tx:
-            await act.resume(tx, cell[1], UUID(runs["doubtful"]), ADA, Happened(b'"re_1"'))
+            await settle(tx, cell[1], UUID(runs["doubtful"]), None, ADA, Happened(b'"re_1"'))
             await act.cancel(tx, cell[1], UUID(runs["broken"]), ADA)
             raise Rollback
 
@@ -67,44 +66,6 @@ def test_what_is_rolled_back_has_not_happened(cell, runs):
 
     asyncio.run(check())
     assert states(cell)[runs["doubtful"]] == "attention"
-
-
-def test_two_people_at_the_same_time_make_one_decision(cell, runs):
-    async def race() -> list[object]:
-        async def resume(author: str) -> Reason:
-            async with transaction(cell) as tx:
-                finding = Happened(b'"re_1"')
-                return await act.resume(
-                    tx, cell[1], UUID(runs["doubtful"]), Author(author), finding
-                )
-
-        return await asyncio.gather(*map(resume, "abcd"), return_exceptions=True)
-
-    outcomes = asyncio.run(race())
-    assert outcomes.count(Reason.IN_DOUBT) == 1
-    assert sum(isinstance(each, NotInAttentionError) for each in outcomes) == 3
-
-
-def test_a_result_takes_the_next_place_in_the_order(cell, migrated):
-    """The workflow is told of it after everything that it was told before."""
-
-    async def play() -> list[tuple[str, int | None]]:
-        async with program.troth.worker():
-            run = await program.troth.start(program.greet_then_doubt)
-            await asyncio.to_thread(
-                wait_until, lambda: states(cell)[str(run.id)] == "attention", "it is in doubt"
-            )
-            async with transaction(cell) as tx:
-                await act.resume(tx, cell[1], run.id, ADA, Happened(b'"re_1"'))
-            assert await run.result(20) == "re_1"
-        async with transaction(cell) as tx:
-            rows = await tx.execute(
-                f"SELECT path, seq FROM {cell[1]}.journal WHERE run_id = %s AND kind = 2 ORDER BY seq",
-                (run.id,),
-            )
-            return await rows.fetchall()
-
-    assert asyncio.run(play()) == [("hello", 1), ("refund", 2)]
 
 
 def test_who_does_not_exist_or_has_ended(cell, runs):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import socket
 from datetime import timedelta
 
 import pytest
@@ -11,16 +10,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from troth import Provider, UsageError
-from troth.effect.model import MARGIN_S, EffectRules, Outcome
-from troth.effect.rules import History, Move, may_repeat, next_move, outcome_of
-from troth.workflow.definition import effect_rules
+from troth.effect.model import MARGIN_S, SEND_WITHIN_S, EffectRules, Outcome
+from troth.effect.rules import History, Move, key_is_known, next_move, settles_at
+from troth.workflow.consequences import effect_rules
 
 NOW = 1_000_000.0
 TIMEOUT_S = 10.0
 HOUR = timedelta(hours=1)
 LIFETIME_S = 3600.0
 KEY_MARGIN_S = 60.0
-LAST_USE_S = LIFETIME_S - KEY_MARGIN_S - TIMEOUT_S - MARGIN_S  # after the first intent
+LAST_USE_S = LIFETIME_S - KEY_MARGIN_S - SEND_WITHIN_S - TIMEOUT_S - MARGIN_S  # after the first intent
 
 DEDUPES = Provider("dedupes", key_lifetime=HOUR)
 FORGETS = Provider("forgets")
@@ -105,8 +104,69 @@ def test_what_provably_did_not_happen_is_sent_again_even_with_an_old_key() -> No
 
 def test_a_short_lifetime_keeps_a_quarter_as_margin() -> None:
     rules = EffectRules(Provider("p", key_lifetime=timedelta(seconds=100)), None, TIMEOUT_S)
-    assert may_repeat(rules, first_sent_s=0.0, now_s=63.9)
-    assert not may_repeat(rules, first_sent_s=0.0, now_s=64.0)
+    assert key_is_known(rules, first_sent_s=0.0, now_s=61.9)
+    assert not key_is_known(rules, first_sent_s=0.0, now_s=62.0)
+
+
+def test_what_lands_late_must_land_while_the_key_is_known() -> None:
+    slow = Provider("p", key_lifetime=HOUR, lands_within=timedelta(minutes=10))
+    rules = EffectRules(slow, None, TIMEOUT_S)
+    assert key_is_known(rules, first_sent_s=0.0, now_s=LAST_USE_S - 600.1)
+    assert not key_is_known(rules, first_sent_s=0.0, now_s=LAST_USE_S - 600)
+
+
+def test_who_looks_and_finds_nothing_must_look_when_nothing_can_land_any_more() -> None:
+    rules = EffectRules(Provider("p", lands_within=HOUR), None, TIMEOUT_S)
+    flight_s = SEND_WITHIN_S + TIMEOUT_S + MARGIN_S
+    assert settles_at(rules, last_sent_s=NOW, gave_up_s=NOW + 1) == NOW + flight_s + 3600
+    assert settles_at(rules, last_sent_s=NOW, gave_up_s=NOW + 99) == NOW + 99 + MARGIN_S + 3600
+
+
+# ── probes, and what nobody wants ───────────────────────────────────────────────────────────────
+
+ASKED = EffectRules(FORGETS, None, TIMEOUT_S, probed=True)
+ASKED_WITH_KEY = EffectRules(DEDUPES, None, TIMEOUT_S, probed=True)
+ASKED_TWICE_IS_FINE = EffectRules(None, "at_least_once", TIMEOUT_S, probed=True)
+STANDS = EffectRules(None, "at_most_once", TIMEOUT_S, stands=True)
+
+
+def unknown(**more: object) -> History:
+    return History(1, NOW - 5, Outcome.UNKNOWN, unknown=True, **more)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("rules", "history", "wanted", "move"),
+    [
+        (ASKED, unknown(), True, Move.PROBE),
+        (ASKED, unknown(probe_due_s=NOW + 1), True, Move.WAIT_TO_PROBE),
+        (ASKED, unknown(probes_exhausted=True), True, Move.DOUBT),
+        (ASKED, unknown(probes_exhausted=True, asked=True), True, Move.PROBE),
+        (ASKED, unknown(found=True), True, Move.ACCEPT),
+        (ASKED, unknown(), False, Move.PROBE),
+        (ASKED_WITH_KEY, unknown(), True, Move.SEND),
+        (ASKED_WITH_KEY, unknown(due_s=NOW + 1), True, Move.WAIT),
+        (ASKED_WITH_KEY, unknown(exhausted=True), True, Move.PROBE),
+        (ASKED_WITH_KEY, unknown(asked=True), True, Move.PROBE),
+        (ASKED_WITH_KEY, unknown(), False, Move.PROBE),
+        (ASKED_WITH_KEY, unknown(probes_exhausted=True), False, Move.SEND),
+        (ASKED_TWICE_IS_FINE, unknown(), True, Move.PROBE),
+        (ASKED_TWICE_IS_FINE, unknown(probes_exhausted=True), True, Move.SEND),
+        (ASKED_TWICE_IS_FINE, unknown(probes_exhausted=True), False, Move.DOUBT),
+        (RULES["at most once"], unknown(asked=True), True, Move.DOUBT),
+        (RULES["at most once"], unknown(), False, Move.DOUBT),
+        (RULES["at least once"], unknown(refused=True), True, Move.DOUBT),
+        (STANDS, unknown(), True, Move.DOUBT),
+        (STANDS, unknown(), False, Move.DROP),
+        (ASKED, History(1, NOW - 5, Outcome.NOT_DONE), False, Move.DROP),
+        (ASKED, History(1, NOW - 5, Outcome.REFUSED, refused=True), True, Move.REFUSE),
+        (ASKED, History(1, NOW - 5, None), False, Move.WAIT_OUT),
+        (ASKED, History(), False, Move.DROP),
+    ],
+)
+def test_who_is_asked_and_what_is_sent(
+    rules: EffectRules, history: History, wanted: bool, move: Move
+) -> None:
+    assert next_move(rules, history, NOW, wanted=wanted) is move
 
 
 # ── properties ──────────────────────────────────────────────────────────────────────────────────
@@ -140,7 +200,8 @@ def test_unknown_is_never_sent_when_it_may_not_be_repeated(
     rules: EffectRules, history: History, now_s: float
 ) -> None:
     assert history.first_sent_s is not None
-    if history.unknown and not may_repeat(rules, first_sent_s=history.first_sent_s, now_s=now_s):
+    may = key_is_known(rules, first_sent_s=history.first_sent_s, now_s=now_s)
+    if history.unknown and not (may or rules.delivery == "at_least_once"):
         assert next_move(rules, history, now_s) in {Move.DOUBT, Move.WAIT_OUT}
 
 
@@ -151,7 +212,9 @@ def test_a_key_is_never_used_later_than_its_lifetime_allows(
     lifetime_s = rules.key_lifetime_s
     assert history.first_sent_s is not None
     if history.unknown and lifetime_s and next_move(rules, history, now_s) is Move.SEND:
-        latest_arrival_s = now_s + rules.timeout_s + MARGIN_S
+        if rules.delivery == "at_least_once":
+            return
+        latest_arrival_s = now_s + rules.in_flight_s + rules.lands_within_s
         assert latest_arrival_s < history.first_sent_s + lifetime_s - min(60, lifetime_s / 4)
 
 
@@ -180,69 +243,10 @@ def test_a_lost_attempt_is_waited_out_for_as_long_as_it_can_be_on_its_way(
     assert rules.in_flight_s >= rules.timeout_s + MARGIN_S
 
 
-# ── what an exception says ──────────────────────────────────────────────────────────────────────
-
-
-def raised(error: BaseException, *, cause: BaseException | None = None) -> BaseException:
-    error.__cause__ = cause
-    return error
-
-
-@pytest.mark.parametrize(
-    ("error", "outcome"),
-    [
-        (ConnectionRefusedError(), Outcome.NOT_DONE),
-        (socket.gaierror(), Outcome.NOT_DONE),
-        (raised(RuntimeError(), cause=ConnectionRefusedError()), Outcome.NOT_DONE),
-        (raised(OSError(), cause=raised(ValueError(), cause=socket.gaierror())), Outcome.NOT_DONE),
-        (TimeoutError(), Outcome.UNKNOWN),
-        (ConnectionResetError(), Outcome.UNKNOWN),
-        (BrokenPipeError(), Outcome.UNKNOWN),
-        (ConnectionError(), Outcome.UNKNOWN),
-        (OSError(), Outcome.UNKNOWN),
-        (ValueError("a bug after the call"), Outcome.UNKNOWN),
-        (raised(RuntimeError(), cause=ConnectionResetError()), Outcome.UNKNOWN),
-    ],
-    ids=repr,
-)
-def test_unknown_unless_it_is_known_to_be_harmless(error: BaseException, outcome: Outcome) -> None:
-    assert outcome_of(error) is outcome
-
-
-def test_a_chain_that_bites_its_tail_ends() -> None:
-    first, second = ValueError(), KeyError()
-    first.__cause__, second.__cause__ = second, first
-    assert outcome_of(first) is Outcome.UNKNOWN
-
-
-def test_a_refusal_that_was_handled_before_says_nothing_about_the_call_after_it() -> None:
-    """The first address refused, the second one took the request and did not answer."""
-
-    def falls_back() -> None:
-        try:
-            raise ConnectionRefusedError
-        except ConnectionRefusedError:
-            raise TimeoutError  # noqa: B904  (a fallback inside the handler is what is tested)
-
-    with pytest.raises(TimeoutError) as caught:
-        falls_back()
-    assert isinstance(caught.value.__context__, ConnectionRefusedError)
-    assert outcome_of(caught.value) is Outcome.UNKNOWN
-
-
-def test_the_chain_of_requests_is_read_from_its_arguments() -> None:
-    """requests raises its ConnectionError inside a handler, with urllib3's error as its argument."""
-    reason = raised(OSError("new connection"), cause=ConnectionRefusedError())
-    of_urllib3 = raised(RuntimeError("max retries"), cause=reason)
-    assert outcome_of(OSError(of_urllib3)) is Outcome.NOT_DONE
-
-
 # ── declarations ────────────────────────────────────────────────────────────────────────────────
 
 
 def test_an_effect_must_say_what_unknown_means() -> None:
-    with pytest.raises(UsageError, match="may it be sent again"):
-        effect_rules("e", provider=FORGETS, delivery=None, timeout=1)
     with pytest.raises(UsageError, match="may it be sent again"):
         effect_rules("e", provider=None, delivery=None, timeout=1)
     assert effect_rules("e", provider=DEDUPES, delivery=None, timeout=HOUR).timeout_s == 3600

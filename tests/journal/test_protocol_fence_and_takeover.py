@@ -21,7 +21,7 @@ async def finish(
     cell: Cell, tx: AsyncConnection, run_id, worker: int, *, claim: int = 1, path: str = "pay"
 ) -> None:
     """The last statement of a transaction step."""
-    entry = (run_id, worker, claim, path, 1, True, b"digest", b"1", 0.0)
+    entry = (run_id, worker, claim, path, 0, 1, True, b"digest", b"1", 0.0)
     await tx.execute(cell.q.finish_step, entry)
 
 

@@ -47,7 +47,7 @@ async def test_a_step_cannot_be_recorded_twice(cell):
     worker = await cell.member()
     mine = await cell.owned_run(worker)
     session = await cell.session()
-    entry = (mine, worker, 1, "pay", 1, True, b"digest", b"1", 0.0)
+    entry = (mine, worker, 1, "pay", 0, 1, True, b"digest", b"1", 0.0)
     await session.execute(cell.q.finish_step, entry)
     with pytest.raises(DatabaseError) as error:
         await session.execute(cell.q.finish_step, entry)

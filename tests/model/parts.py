@@ -147,10 +147,6 @@ class State(NamedTuple):
     lied_to: int | None = None  # who was told of a commit that is gone
 
 
-class Violation(Exception):
-    """A promise does not hold in some history."""
-
-
 FAULTS = Scenario._fields[1:]
 Move = tuple[str, State, bool]  # what happens, what it leads to, and is it a fault
 

@@ -15,7 +15,6 @@ from tests.model.parts import (
     Rules,
     Scenario,
     State,
-    Violation,
     attempts,
     claimable,
     fly,
@@ -28,6 +27,7 @@ from tests.model.parts import (
     remember,
     spend,
 )
+from tests.model.search import Violation
 
 
 class Processes:

@@ -31,10 +31,10 @@ from tests.model.parts import (
     Process,
     Run,
     State,
-    Violation,
     claimable,
     fly,
     held,
+    initial,
     land,
     mark_of,
     owner_of,
@@ -44,6 +44,7 @@ from tests.model.parts import (
     woken,
 )
 from tests.model.processes import Processes
+from tests.model.search import Violation
 
 
 class Protocol(Processes):
@@ -55,9 +56,9 @@ class Protocol(Processes):
             more, last = self._at_once(after)
             yield "; ".join((label, *more)), last, fault
 
-    def begun(self, s: State) -> State:
-        """The state after what happens at once."""
-        return self._at_once(s)[1]
+    def start(self) -> State:
+        """Everybody has registered, and done what happens at once."""
+        return self._at_once(initial(self.scenario))[1]
 
     def _at_once(self, s: State) -> tuple[list[str], State]:
         labels: list[str] = []

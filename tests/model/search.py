@@ -1,12 +1,29 @@
-"""Breadth-first search through all states of the modelled protocol."""
+"""Breadth-first search through all states of a model."""
 
 from __future__ import annotations
 
 from collections import deque
-from typing import NamedTuple
+from collections.abc import Iterator
+from typing import NamedTuple, Protocol, TypeVar
 
-from tests.model.parts import Rules, Scenario, Violation, initial
-from tests.model.protocol import Protocol
+S = TypeVar("S")
+
+
+class Violation(Exception):
+    """A promise does not hold in some history."""
+
+
+class Model(Protocol[S]):
+    """What can be searched. States are hashable values."""
+
+    def start(self) -> S:
+        """The state in which every history begins."""
+
+    def moves(self, s: S, /) -> Iterator[tuple[str, S, bool]]:
+        """What may happen next: its name, what it leads to, and is it a fault. Raises `Violation`."""
+
+    def goal(self, s: S, /) -> bool:
+        """Has everything come to an end?"""
 
 
 class Result(NamedTuple):
@@ -17,17 +34,19 @@ class Result(NamedTuple):
     trace: list[str]
 
 
-def search(scenario: Scenario, rules: Rules = Rules(), limit: int = 400_000) -> Result:  # noqa: B008  (frozen)
-    """All reachable states, breadth first. Raises `OverflowError` if there are more than *limit*."""
-    protocol = Protocol(scenario, rules)
-    start = protocol.begun(initial(scenario))
+def search(model: Model[S], limit: int = 400_000) -> Result:
+    """All reachable states, breadth first. Raises `OverflowError` if there are more than *limit*.
+
+    A state from which no continuation without further faults leads to a goal is the violation `stuck`.
+    """
+    start = model.start()
     index = {start: 0}
     states = [start]
     came: list[tuple[int, str]] = [(-1, "")]  # from which state, by which move
     into: list[list[int]] = [[]]  # from which states without a fault
     for at, state in enumerate(states):  # grows while it is walked
         try:
-            for label, after, fault in protocol.moves(state):
+            for label, after, fault in model.moves(state):
                 found = index.setdefault(after, len(states))
                 if found == len(states):
                     if found > limit:
@@ -39,7 +58,7 @@ def search(scenario: Scenario, rules: Rules = Rules(), limit: int = 400_000) -> 
                     into[found].append(at)
         except Violation as violation:
             return Result(len(states), str(violation), _trace(came, at))
-    hopeful = {at for at, state in enumerate(states) if protocol.goal(state)}
+    hopeful = {at for at, state in enumerate(states) if model.goal(state)}
     todo = deque(hopeful)
     while todo:
         fresh = set(into[todo.popleft()]) - hopeful

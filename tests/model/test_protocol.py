@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from tests.model.parts import Rules, Scenario
+from tests.model.protocol import Protocol
 from tests.model.search import search
 
 # Every history of the run in which these faults happen, in any order and at any moment.
@@ -33,7 +34,7 @@ def name(scenario: Scenario) -> str:
 
 @pytest.mark.parametrize("scenario", SCENARIOS, ids=name)
 def test_every_history_keeps_every_promise(scenario: Scenario) -> None:
-    result = search(scenario)
+    result = search(Protocol(scenario, Rules()))
     print(f"{name(scenario)}: {result.states} states")  # noqa: T201  (shown by -s)
     assert result.violation is None, "\n".join([result.violation, *result.trace])
     assert result.states > 500, "the model has lost its choices"
@@ -43,7 +44,7 @@ def test_every_history_keeps_every_promise(scenario: Scenario) -> None:
 @pytest.mark.timeout(600)
 @pytest.mark.parametrize("scenario", LARGE, ids=name)
 def test_every_history_of_the_large_scenarios(scenario: Scenario) -> None:
-    result = search(scenario, limit=1_500_000)
+    result = search(Protocol(scenario, Rules()), limit=1_500_000)
     print(f"{name(scenario)}: {result.states} states")  # noqa: T201  (shown by -s)
     assert result.violation is None, "\n".join([result.violation, *result.trace])
 
@@ -101,7 +102,7 @@ MUTATIONS = [
 def test_without_the_rule_the_promise_breaks(
     rule: str, scenario: Scenario, found: str, move: str
 ) -> None:
-    result = search(scenario, Rules(**{rule: False}))
+    result = search(Protocol(scenario, Rules(**{rule: False})))
     assert result.violation == found
     assert any(move in line for line in result.trace), "\n".join(result.trace)
 
@@ -113,6 +114,6 @@ def test_every_rule_is_tried() -> None:
 
 def test_the_primary_key_is_a_second_line_of_defence() -> None:
     """Alone, nobody needs it; it turns what a lost COMMIT would do twice into an error."""
-    assert search(CUT, Rules(one_entry_per_step=False)).violation is None
-    both = search(CUT, Rules(one_entry_per_step=False, step_commit_settled=False))
+    assert search(Protocol(CUT, Rules(one_entry_per_step=False))).violation is None
+    both = search(Protocol(CUT, Rules(one_entry_per_step=False, step_commit_settled=False)))
     assert both.violation == "transaction step applied twice"

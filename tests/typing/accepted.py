@@ -7,7 +7,22 @@ from datetime import timedelta
 from typing import Any, assert_type
 from uuid import UUID
 
-from troth import BlockingTx, Call, Provider, Retry, Run, TimedOut, Troth, Tx, Workflow
+from troth import (
+    BlockingTx,
+    Call,
+    Done,
+    Found,
+    Missing,
+    Provider,
+    Refused,
+    Retry,
+    Run,
+    TimedOut,
+    Troth,
+    Tx,
+    Unknown,
+    Workflow,
+)
 from troth.workflow.definition import StepDefinition
 
 troth = Troth()
@@ -70,6 +85,29 @@ async def charge(call: Call, account: Account, cents: int) -> str:
     return call.key
 
 
+@charge.probe
+async def find_charge(call: Call, account: Account, cents: int) -> Found[str] | Missing:
+    return Found("id") if cents else Missing()
+
+
+@charge.undo
+async def refund(call: Call, charged: str, account: Account, cents: int) -> int:
+    return cents
+
+
+@refund.probe(timeout=3)
+def find_refund(call: Call, charged: str, account: Account, cents: int) -> Found[int] | Missing:
+    return Missing()
+
+
+@insert.undo
+async def delete(tx: Tx, account: Account, email: str) -> None: ...
+
+
+@insert_blocking.undo(retry=Retry(attempts=3))
+def delete_blocking(tx: BlockingTx, account: Account, email: str) -> None: ...
+
+
 @troth.effect(delivery="at_most_once", timeout=timedelta(seconds=30))
 def send_mail(call: Call, to: str) -> None: ...
 
@@ -87,6 +125,10 @@ async def signup(email: str, plan: str) -> Account:
     assert_type(await insert_serializable(email=email), Account)
     assert_type(await insert_named_blocking(email), Account)
     assert_type(await charge(account, cents=5), str)
+    assert_type(await charge.outcome(account, cents=5), Done[str] | Refused | Unknown)
+    assert_type(await refund("id", account, 5), int)
+    async with troth.saga():
+        assert_type(await insert(email), Account)
     await send_mail(email)
     assert_type(await troth.receive("go", int), int)
     assert_type(await troth.receive("go", Account, timeout=5), Account | TimedOut)

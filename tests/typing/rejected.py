@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import timedelta
 from typing import assert_type
 
-from troth import Call, Provider, Run, Troth, Tx
+from troth import Call, Found, Missing, Provider, Run, Troth, Tx
 
 troth = Troth()
 billing = Provider("billing", key_lifetime=timedelta(hours=24))
@@ -72,6 +72,29 @@ async def no_timeout(call: Call) -> str:
 @troth.effect(delivery="exactly_once", timeout=1)  # E: [arg-type]
 async def not_on_offer(call: Call) -> str:
     return "id"
+
+
+@troth.effect(provider=billing, timeout=10)
+async def pay(call: Call, cents: int) -> str:
+    return "id"
+
+
+@pay.probe  # E: [arg-type]
+async def finds_another_type(call: Call, cents: int) -> Found[int] | Missing:
+    return Found(cents)
+
+
+@pay.probe  # E: [arg-type]
+async def asks_about_other_arguments(call: Call, cents: str) -> Found[str] | Missing:
+    return Missing()
+
+
+@pay.undo  # E: [arg-type]
+async def undoes_another_result(call: Call, charged: int, cents: int) -> None: ...
+
+
+@pay.undo  # E: [arg-type]
+async def forgets_the_arguments(call: Call, charged: str) -> None: ...
 
 
 async def program(other_troth: Troth) -> None:

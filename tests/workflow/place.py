@@ -90,18 +90,49 @@ class Place:
 
     def resume(self, run: Run[Any] | UUID, *, settled: str | None = None) -> None:
         """A person decides: go on; *settled*: that effect did not happen."""
+        if settled is not None:
+            attempts = self.value(
+                "SELECT max(attempt) FROM {s}.journal WHERE run_id = %s AND path = %s AND kind = 1",
+                run.id if isinstance(run, Run) else run,
+                settled,
+            )
+            self.decide(run, settled, {"done": False, "attempts": attempts}, wake=False)
+        self.decide(run, "!resume", {})
+
+    def decide(
+        self, run: Run[Any] | UUID, path: str, decision: dict[str, Any], *, wake: bool = True
+    ) -> None:
+        """A person decides something about a path, and lets the run go on."""
         run_id = run.id if isinstance(run, Run) else run
-        for path in ("!resume", settled):
-            if path is not None:
-                self.rows(
-                    "INSERT INTO {s}.journal (run_id, path, kind, attempt, payload, at)"
-                    " SELECT %s, %s, 5, count(*), 'null', clock_timestamp() FROM {s}.journal"
-                    " WHERE run_id = %s AND path = %s AND kind = 5",
-                    run_id,
-                    path,
-                    run_id,
-                    path,
-                )
+        self.rows(
+            "INSERT INTO {s}.journal (run_id, path, kind, attempt, payload, at)"
+            " SELECT %s, %s, 5, count(*), %s, clock_timestamp() FROM {s}.journal"
+            " WHERE run_id = %s AND path = %s AND kind = 5",
+            run_id,
+            path,
+            codec.encode(decision),
+            run_id,
+            path,
+        )
+        if wake:
+            self.wake(run_id)
+
+    def settle(self, run: Run[Any], path: str, value: Any = None) -> None:
+        """A person says that it happened, or was undone."""
+        self.rows(
+            "INSERT INTO {s}.journal (run_id, path, kind, attempt, seq, ok, payload, at)"
+            " SELECT %s, %s, 2, count(*) FILTER (WHERE path = %s), max(seq) + 1, true, %s,"
+            " clock_timestamp() FROM {s}.journal WHERE run_id = %s AND kind = 2",
+            run.id,
+            path,
+            path,
+            codec.encode(value),
+            run.id,
+        )
+        self.wake(run.id)
+
+    def wake(self, run_id: UUID) -> None:
+        """Let any worker claim the run."""
         self.rows(
             "UPDATE {s}.run SET state = 'ready', wake_at = clock_timestamp() WHERE id = %s", run_id
         )

@@ -127,6 +127,9 @@ class Arguments:
         self._kinds = tuple(hints.get(name, Any) for name in self._names)
         self._where = name
 
+    def __len__(self) -> int:
+        return len(self._struct.__struct_fields__)
+
     def encode(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> bytes:
         """JSON of one call. Raises `UsageError` for wrong arguments, `PayloadError` for unstorable ones."""
         if not kwargs and not self._has_keyword_only and len(args) == len(self._names):
@@ -154,6 +157,12 @@ class Arguments:
             if kind not in _PLAIN or (annotation is not kind and annotation is not Any):
                 return False
         return True
+
+    def by_position(self, data: bytes | memoryview) -> tuple[tuple[Any, ...], dict[str, Any]]:
+        """As `decode`, for another function with the same parameters in the same order under other names."""
+        first, named = self.decode(data)
+        rest = self._names[len(first) :]
+        return (*first, *(named.pop(name) for name in rest)), named
 
     def decode(self, data: bytes | memoryview) -> tuple[tuple[Any, ...], dict[str, Any]]:
         """Positional and keyword arguments with their types restored."""

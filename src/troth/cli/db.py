@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Annotated
 from cyclopts import App, Parameter
 
 from troth.base.errors import UsageError
+from troth.cli.access import agreed
 from troth.cli.durations import Length, words
-from troth.cli.options import DEFAULT_CONNECTION, Connection, Output
+from troth.cli.options import DEFAULT_CONNECTION, Connection, Output, Yes
 from troth.cli.output import show
 
 if TYPE_CHECKING:
@@ -106,7 +107,7 @@ def check(*, connection: Connection = DEFAULT_CONNECTION, output: Output = "tabl
 def retain(
     *,
     keep: Annotated[Length, Parameter(help="How long to remember: 90d, 12w.")],
-    yes: Annotated[bool, Parameter(negative="", help="Do not ask.")] = False,
+    yes: Yes = False,
     connection: Connection = DEFAULT_CONNECTION,
     output: Output = "table",
 ) -> None:
@@ -131,16 +132,11 @@ def retain(
 
     with connection.find() as database:
         where = f"the schema {connection.schema} ({place(database.url)})"
-        if not yes and not _agreed(f"Forget for good what is older than {words(keep)} in {where}?"):
+        if not yes and not agreed(f"Forget for good what is older than {words(keep)} in {where}?"):
             raise UsageError("nothing was forgotten; --yes does not ask")
         dropped = asyncio.run(forget(database.url))
     weeks = [{"week": name.removeprefix("journal_"), "result": "forgotten"} for name in dropped]
     show(weeks, output, f"No whole week in {where} is older than {words(keep)}.")
-
-
-def _agreed(question: str) -> bool:
-    """Ask a person; where there is none, the answer is no."""
-    return sys.stdin.isatty() and input(f"{question} [y/N] ").strip().lower() in {"y", "yes"}
 
 
 def _records(found: Status) -> list[dict[str, object]]:

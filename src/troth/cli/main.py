@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 NOUNS = {
     "db": "Bring the schema up to date and look at its state.",
     "dev": "A database and a worker that follows your changes.",
+    "effect": "Look at effects that somebody must settle, and settle them.",
     "run": "Look at runs, and act on them.",
     "worker": "Run the processes that execute runs.",
 }

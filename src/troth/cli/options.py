@@ -4,8 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Literal, TypeAlias
+from uuid import UUID
 
 from cyclopts import Parameter
+
+from troth.cli import durations
 
 if TYPE_CHECKING:
     from troth.store.connect import Database
@@ -14,6 +17,24 @@ Output: TypeAlias = Annotated[
     Literal["table", "json", "jsonl"],
     Parameter(name=["--output", "-o"], help="For people (table) or for programs (json, jsonl)."),
 ]
+
+RunId: TypeAlias = Annotated[UUID, Parameter(help="The id of the run.")]
+StatementTimeout: TypeAlias = Annotated[
+    durations.Length,
+    Parameter(name="--statement-timeout", help="A statement that takes longer is ended."),
+]
+Note: TypeAlias = Annotated[str | None, Parameter(help="Why, for the record.")]
+By: TypeAlias = Annotated[
+    str | None,
+    Parameter(help="Who acts, for the record. Without it: the user and host of this shell."),
+]
+Payloads: TypeAlias = Annotated[
+    bool,
+    Parameter(
+        negative="", help="Show what steps were given and returned, too; it may be confidential."
+    ),
+]
+Yes: TypeAlias = Annotated[bool, Parameter(negative="", help="Do not ask.")]
 
 
 @Parameter(name="*", group="Connection")

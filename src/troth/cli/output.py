@@ -16,6 +16,7 @@ from rich.text import Text
 Record = Mapping[str, Any]
 
 _WIDE = 1000  # columns where nobody's terminal sets a limit: a line stays a line for grep
+_LABEL = 10  # characters
 
 
 def show(records: Sequence[Record], output: Literal["table", "json", "jsonl"], empty: str) -> None:
@@ -46,10 +47,23 @@ def table(records: Sequence[Record]) -> Table:
     """Records as a table; ids are never broken, other columns are folded where the terminal ends."""
     made = Table(box=SIMPLE_HEAD)
     for column in records[0]:
-        made.add_column(column.replace("_", " "), overflow="fold", no_wrap=column == "id")
+        made.add_column(column.replace("_", " "), overflow="fold", no_wrap=column in {"id", "run"})
     for record in records:
         made.add_row(*(Text(cell(value)) for value in record.values()))
     return made
+
+
+def facts(out: Console, told: Mapping[str, object]) -> None:
+    """Print what is known, a line each; None is left out."""
+    for name, value in told.items():
+        if value is not None:
+            out.print(Text(f"{name:{_LABEL}} {cell(value)}"))
+
+
+def title(out: Console, text: str) -> None:
+    """Begin another part of a page."""
+    out.print()
+    out.print(Text(text, style="bold"))
 
 
 def cell(value: Any) -> str:

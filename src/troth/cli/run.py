@@ -2,22 +2,28 @@
 
 from __future__ import annotations
 
-import asyncio
-import getpass
-import os
-import socket
 import sys
-from collections.abc import Awaitable, Callable
 from contextlib import aclosing
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Annotated, Literal, TypeVar
+from typing import TYPE_CHECKING, Annotated, Literal
 from uuid import UUID
 
 from cyclopts import App, Parameter
 
 from troth.base.errors import UsageError
 from troth.cli import durations
-from troth.cli.options import DEFAULT_CONNECTION, Connection, Output
+from troth.cli.access import act, agreed, author, connected, read
+from troth.cli.options import (
+    DEFAULT_CONNECTION,
+    By,
+    Connection,
+    Note,
+    Output,
+    Payloads,
+    RunId,
+    StatementTimeout,
+    Yes,
+)
 from troth.cli.output import as_text, show
 from troth.cli.run_page import (
     cancel_words,
@@ -25,37 +31,21 @@ from troth.cli.run_page import (
     line_record,
     picture_for_people,
     picture_record,
+    rewind_words,
     tail_line,
     tail_record,
 )
+from troth.command.rules import require_redo_allowed
 
 if TYPE_CHECKING:
-    from troth.command.act import Author, Finding
-    from troth.store.connect import AsyncConnection
+    from troth.command.model import Author
     from troth.store.tx import Tx
     from troth.view.model import RunHeader, RunLine
 
 app = App(name="run", help="Look at runs, and act on them.")
 
-T = TypeVar("T")
 State = Literal[
     "ready", "running", "waiting", "undoing", "attention", "succeeded", "failed", "cancelled"
-]
-RunId = Annotated[UUID, Parameter(help="The id of the run.")]
-Limit = Annotated[
-    durations.Length,
-    Parameter(name="--statement-timeout", help="A statement that takes longer is ended."),
-]
-Note = Annotated[str | None, Parameter(help="Why, for the record.")]
-By = Annotated[
-    str | None,
-    Parameter(help="Who acts, for the record. Without it: the user and host of this shell."),
-]
-Payloads = Annotated[
-    bool,
-    Parameter(
-        negative="", help="Show what steps were given and returned, too; it may be confidential."
-    ),
 ]
 
 
@@ -78,7 +68,7 @@ def list_(
     ] = None,
     connection: Connection = DEFAULT_CONNECTION,
     output: Output = "table",
-    statement_timeout: Limit = 5.0,
+    statement_timeout: StatementTimeout = 5.0,
 ) -> None:
     """List runs, the newest first: those that are alive and those that have ended.
 
@@ -98,12 +88,12 @@ def list_(
         since=BEGINNING if since is None else _moment(since),
     )
 
-    async def read(tx: Tx) -> tuple[list[RunLine], list[str]]:
+    async def page(tx: Tx) -> tuple[list[RunLine], list[str]]:
         found = await view.runs(tx, connection.schema, which, before=after or LAST_ID, limit=limit)
         known = await view.live_workflows(tx, connection.schema) if workflow and not found else []
         return found, known
 
-    lines, known = _read(connection, statement_timeout, read)
+    lines, known = read(connection, statement_timeout, page)
     shown = line_for_people if output == "table" else line_record
     show(
         [shown(line) for line in lines],
@@ -127,7 +117,7 @@ def show_(
     ] = 500,
     connection: Connection = DEFAULT_CONNECTION,
     output: Output = "table",
-    statement_timeout: Limit = 5.0,
+    statement_timeout: StatementTimeout = 5.0,
 ) -> None:
     """Show one run: how it stands, what its journal tells, what it has not heard yet, and why it needs attention.
 
@@ -138,7 +128,7 @@ def show_(
     if limit < 1:
         msg = f"--limit is at least 1, not {limit}"
         raise UsageError(msg)
-    picture = _read(
+    picture = read(
         connection,
         statement_timeout,
         lambda tx: view.picture(tx, connection.schema, run, limit=limit),
@@ -160,21 +150,21 @@ def cancel(
     by: By = None,
     connection: Connection = DEFAULT_CONNECTION,
 ) -> None:
-    """Ask a run to stop. It ends as cancelled once a worker has heard it; what it has confirmed until then stays.
+    """Ask a run to stop. It ends as cancelled once a worker has heard it, and has undone what can be undone.
 
     A run that no worker has at the moment is cancelled by the next worker that claims it.
 
     Example: troth run cancel 019d2f7c-5e80-7000-8000-5a5b6c7d8e9f --note "ordered twice"
     """
-    from troth.command import act
+    from troth.command.act import cancel as ask
     from troth.view import store as view
 
     async def do(tx: Tx) -> RunHeader:
         found = await view.header(tx, connection.schema, run)
-        await act.cancel(tx, connection.schema, run, _author(by, note))
+        await ask(tx, connection.schema, run, author(by, note))
         return found
 
-    print(cancel_words(_act(connection, do)))
+    print(cancel_words(act(connection, do)))
 
 
 @app.command
@@ -182,51 +172,70 @@ def resume(
     run: RunId,
     /,
     *,
-    done: Annotated[
+    from_: Annotated[
         str | None,
         Parameter(
-            help="The effect in doubt happened; this is its result, as JSON (null, '\"cus_1\"', …)."
+            name="--from", help="Go back to before the answer of this step, and on from there."
         ),
     ] = None,
-    not_done: Annotated[
+    redo_transactions: Annotated[
         bool,
-        Parameter(
-            negative="",
-            help="The effect in doubt did not happen and cannot any more: it may be sent again.",
-        ),
+        Parameter(negative="", help="Run steps and transactions that it goes back over once more."),
     ] = False,
-    program: Annotated[
-        str | None,
-        Parameter(
-            help="MODULE:NAME, to check first that the code can take the result given by --done."
-        ),
-    ] = None,
+    yes: Yes = False,
     note: Note = None,
     by: By = None,
     connection: Connection = DEFAULT_CONNECTION,
 ) -> None:
     """Let a run go on that stands in attention, and record who decided so.
 
-    A run in doubt needs --done or --not-done: did its effect happen? For all other reasons, mend the cause first; what
-    made the run stop is then tried again.
+    Mend the cause first: what made the run stop is tried again. A run in doubt is settled by `troth effect settle`.
 
-    Example: troth run resume 019d2f7c-5e80-7000-8000-5a5b6c7d8e9f --done '"re_42"' --note "seen in the dashboard"
+    With --from, what the journal has from that step on does not count any more; it shows first what is kept and what is
+    done again, and asks. Effects are not blindly repeated: what became of them is found out by their key, their probe or
+    a person.
+
+    Example: troth run resume 019d2f7c-5e80-7000-8000-5a5b6c7d8e9f --note "fixed in 4f2a91c"
     """
-    from troth.command import act
-    from troth.view import store as view
+    from troth.command.act import resume as go_on
 
-    finding = _finding(done, not_done=not_done)
-
-    async def do(tx: Tx) -> str:
-        if program is not None and isinstance(finding, act.Happened):
-            found = await view.header(tx, connection.schema, run)
-            _check_result(program, found, finding.value)
-        return await act.resume(tx, connection.schema, run, _author(by, note), finding)
-
-    reason = _act(connection, do)
+    if from_ is not None:
+        _go_back(connection, run, from_, author(by, note), redo_transactions, yes=yes)
+        return
+    if redo_transactions:
+        raise UsageError("--redo-transactions goes with --from STEP")
+    reason = act(connection, lambda tx: go_on(tx, connection.schema, run, author(by, note)))
     print(
         f"run {run} is ready: it was in attention ({reason}), and goes on when a worker claims it"
     )
+
+
+def _go_back(
+    connection: Connection,
+    run: UUID,
+    path: str,
+    who: Author,
+    redo_transactions: bool,
+    *,
+    yes: bool,
+) -> None:
+    from troth.command.rewind import preview, rewind
+
+    schema = connection.schema
+    shown = act(connection, lambda tx: preview(tx, schema, run, path))
+    print(rewind_words(shown))
+    require_redo_allowed(shown, redo_transactions=redo_transactions)
+    if not yes and not agreed(f"Let run {run} go back?"):
+        raise UsageError("nothing was done; --yes does not ask")
+
+    async def do(tx: Tx) -> None:
+        allowed = redo_transactions
+        if await rewind(tx, schema, run, path, who, redo_transactions=allowed) != shown:
+            msg = f"run {run} has moved on since this was shown; nothing was done"
+            raise UsageError(msg)
+
+    act(connection, do)
+    print(f"run {run} is ready, and goes on from before {path} when a worker claims it")
 
 
 @app.command
@@ -268,43 +277,7 @@ def tail(
         record = tail_record(run_id, step, payloads=payloads)
         print(as_text(record) if output == "jsonl" else tail_line(record), flush=True)
 
-    return _connected(connection, lambda _opened, url: follow(url))
-
-
-def _read(connection: Connection, limit_s: float, act: Callable[[Tx], Awaitable[T]]) -> T:
-    """Read in one snapshot of the connection's database."""
-    from troth.view.store import reading
-
-    async def read(opened: AsyncConnection, _url: str) -> T:
-        async with reading(opened, connection.schema, limit_s) as tx:
-            return await act(tx)
-
-    return _connected(connection, read)
-
-
-def _act(connection: Connection, act: Callable[[Tx], Awaitable[T]]) -> T:
-    """Act in one transaction of the connection's database."""
-    from troth.store.isolation import transaction_async
-
-    async def do(opened: AsyncConnection, _url: str) -> T:
-        async with transaction_async(opened, "read committed"):
-            return await act(opened)
-
-    return _connected(connection, do)
-
-
-def _connected(connection: Connection, act: Callable[[AsyncConnection, str], Awaitable[T]]) -> T:
-    """Do something with an open connection and its URL, once the schema has been found to fit."""
-    from troth.store.connect import connect_async
-    from troth.store.migrate import require_schema
-
-    async def do(url: str) -> T:
-        async with await connect_async(url) as opened:
-            await require_schema(opened, connection.schema)
-            return await act(opened, url)
-
-    with connection.find() as database:
-        return asyncio.run(do(database.url))
+    return connected(connection, lambda _opened, url: follow(url))
 
 
 def _moment(text: str) -> datetime:
@@ -312,46 +285,3 @@ def _moment(text: str) -> datetime:
         return durations.moment(text, datetime.now(UTC))
     except ValueError as error:
         raise UsageError(f"--since: {error}") from None
-
-
-def _author(by: str | None, note: str | None) -> Author:
-    from troth.command.act import Author
-
-    if by is None:
-        try:
-            user = getpass.getuser()
-        except (KeyError, OSError):  # a container that runs under a number without a name
-            user = str(os.getuid())
-        by = f"{user}@{socket.gethostname()}"
-    return Author(by, note)
-
-
-def _finding(done: str | None, *, not_done: bool) -> Finding | None:
-    import msgspec
-
-    from troth.command.act import DidNotHappen, Happened
-
-    if done is None:
-        return DidNotHappen() if not_done else None
-    if not_done:
-        raise UsageError("--done and --not-done: it is one or the other")
-    try:
-        msgspec.json.decode(done)
-    except (msgspec.DecodeError, UnicodeEncodeError) as error:
-        msg = f"--done {done!r} is not JSON ({error}); a text needs its quotes: --done '\"{done}\"'"
-        raise UsageError(msg) from None
-    return Happened(done.encode())
-
-
-def _check_result(program: str, run: RunHeader, value: bytes) -> None:
-    """Raise `UsageError` (a `PayloadError`) if the step in doubt cannot take this result."""
-    from troth.base import codec
-    from troth.cli import target
-
-    path = str(codec.decode(run.detail or b"{}").get("at", ""))
-    name = path.rpartition(":")[2].partition("#")[0]
-    step = target.find(program).steps.get(name)
-    if step is None:
-        msg = f"{program} has no step {name}, which run {run.line.id} is in doubt about"
-        raise UsageError(msg)
-    step.result.decode(value)

@@ -10,24 +10,23 @@ from rich.text import Text
 
 from troth.base import codec
 from troth.cli import durations
-from troth.cli.output import Record, block, cell, console, table
-from troth.journal.model import Reason
+from troth.cli.attention import detail_of, facts_of, what_to_do
+from troth.cli.output import Record, block, cell, console, facts, table, title
+from troth.command.model import Rewind
+from troth.journal.model import Kind, Reason
 from troth.view.model import (
+    JournalEntry,
     Moment,
     RunHeader,
     RunLine,
     RunPicture,
+    Undoing,
     as_json,
     difference,
-    from_seconds,
 )
 
 if TYPE_CHECKING:
     from rich.console import Console
-
-# What the detail of a run in attention says of the values that steps were given.
-_CONFIDENTIAL = frozenset({"sent", "arguments_now"})
-_TOLD_ELSEWHERE = frozenset({"at", "message", "traceback", "recorded", "called", "type"})
 
 
 def line_record(line: RunLine) -> Record:
@@ -63,10 +62,11 @@ def moment_record(moment: Moment, *, payloads: bool) -> Record:
         "at": entry.at,
         "path": entry.path,
         "what": moment.what,
-        "attempt": entry.attempt or None,
+        "attempt": _attempt(entry),
         "seconds": moment.seconds,
         "ok": entry.ok,
         "note": moment.note,
+        "superseded": moment.superseded,
     }
     return record | ({"payload": as_json(entry.payload)} if payloads else {})
 
@@ -79,10 +79,11 @@ def picture_record(picture: RunPicture, *, payloads: bool) -> Record:
         "claims": header.claims,
         "wake_at": header.wake_at,
         "owner": header.owner,
-        "attention": _detail(header, payloads=payloads),
+        "attention": detail_of(header, payloads=payloads),
         "failure": _failure(header),
         "timeline": [moment_record(each, payloads=payloads) for each in picture.timeline],
         "timeline_cut": picture.cut,
+        "undo": _undoing_record(picture.undoing),
         "messages": [
             {"id": each.id, "topic": each.topic, "sent_at": each.sent_at}
             | ({"payload": as_json(each.payload)} if payloads else {})
@@ -94,18 +95,26 @@ def picture_record(picture: RunPicture, *, payloads: bool) -> Record:
     return record
 
 
+def _undoing_record(undoing: Undoing | None) -> Record | None:
+    if undoing is None:
+        return None
+    return {"undone": undoing.undone, "open": undoing.open, "stands": undoing.stands}
+
+
 def picture_for_people(picture: RunPicture, *, payloads: bool) -> None:
     """Print a whole run."""
     out = console()
-    _facts(out, header_facts(picture.header, payloads=payloads))
+    facts(out, header_facts(picture.header, payloads=payloads))
     _attention(out, picture.header, payloads=payloads)
+    if "stands" not in codec.decode(picture.header.detail or b"{}"):  # else it is told there
+        _undoing(out, picture.undoing)
     if picture.timeline:
         earlier = " (there are earlier entries: --limit)" if picture.cut else ""
-        _title(out, f"journal{earlier}")
+        title(out, f"journal{earlier}")
         start = picture.header.line.starts_at
-        out.print(table([_row(each, start, payloads=payloads) for each in picture.timeline]))
+        out.print(table([moment_row(each, start, payloads=payloads) for each in picture.timeline]))
     if picture.messages:
-        _title(out, "not heard yet")
+        title(out, "not heard yet")
         out.print(
             table([
                 {"sent": each.sent_at, "topic": each.topic}
@@ -144,13 +153,26 @@ def cancel_words(header: RunHeader) -> str:
         return f"{asked}; worker {header.owner} has it and hears it within seconds"
     if line.reason == Reason.IN_DOUBT:
         return (
-            f"{asked}. It is in doubt whether an effect happened, and that is owed an answer first (troth run resume "
-            "--done or --not-done); then it ends as cancelled."
+            f"{asked}. It is in doubt whether an effect happened, and that is owed an answer first (troth effect settle "
+            f"{line.id}); then it ends as cancelled."
         )
     return (
         f"{asked}. It is in the state {line.state}, and no worker has it: the next one that executes "
         f"the workflow {line.workflow} claims it and ends it as cancelled. Until one runs, the request waits."
     )
+
+
+def rewind_words(plan: Rewind) -> str:
+    """What going back means, on a line for each kind of answer."""
+    told = {
+        "kept": plan.kept,
+        "settled anew, not blindly repeated": plan.settled_anew,
+        "sent anew, under another key, since it was refused": plan.sent_anew,
+        "run again": plan.run_again,
+        "waited for anew": plan.waited_anew,
+    }
+    lines = [f"  {name}: {cell(', '.join(paths))}" for name, paths in told.items() if paths]
+    return "\n".join([f"back to before {cell(plan.path)}:", *lines])
 
 
 def tail_record(run_id: UUID, step: object, *, payloads: bool) -> Record:
@@ -197,62 +219,46 @@ def _failure(header: RunHeader) -> dict[str, str] | None:
     return {"type": answer["type"], "message": answer["message"]}
 
 
-def _detail(header: RunHeader, *, payloads: bool) -> dict[str, Any] | None:
-    if not header.detail:
-        return None
-    said: dict[str, Any] = codec.decode(header.detail)
-    return {name: value for name, value in said.items() if payloads or name not in _CONFIDENTIAL}
+def _attempt(entry: JournalEntry) -> int | None:
+    """Which attempt, or which question to the other side, an entry is about."""
+    return None if entry.kind == Kind.RESULT else abs(entry.attempt) or None
 
 
-def _row(moment: Moment, start: datetime, *, payloads: bool) -> Record:
+def moment_row(moment: Moment, start: datetime, *, payloads: bool) -> Record:
+    """One entry of a journal, for people; times since *start*."""
     entry = moment.entry
     row = {
         "at": f"+{durations.words(max(0.0, (entry.at - start).total_seconds()))}",
         "step": entry.path,
-        "what": moment.what,
-        "attempt": entry.attempt or None,
+        "what": moment.what + (" (superseded)" if moment.superseded else ""),
+        "attempt": _attempt(entry),
         "took": None if moment.seconds is None else durations.words(moment.seconds),
         "note": moment.note,
     }
     return row | ({"payload": (entry.payload or b"").decode(errors="replace")} if payloads else {})
 
 
-def _facts(out: Console, facts: dict[str, object]) -> None:
-    for name, value in facts.items():
-        if value is not None:
-            out.print(Text(f"{name:10}{cell(value)}"))
-
-
-def _title(out: Console, text: str) -> None:
-    out.print()
-    out.print(Text(text, style="bold"))
-
-
 def _attention(out: Console, header: RunHeader, *, payloads: bool) -> None:
-    detail = _detail(header, payloads=payloads)
+    detail = detail_of(header, payloads=payloads)
     if detail is None:
         return
-    _title(out, f"needs attention: {header.line.reason}")
-    facts = {name: value for name, value in detail.items() if name not in _TOLD_ELSEWHERE}
-    if "sent_at" in facts:
-        facts["sent_at"] = [cell(from_seconds(at)) for at in facts["sent_at"]]
-    kind = f"{detail['type']}: " if detail.get("type") else ""
-    _facts(out, {"at": detail.get("at"), "because": f"{kind}{detail.get('message')}"})
-    _facts(out, {name.replace("_", " "): _listed(value) for name, value in facts.items()})
+    title(out, f"needs attention: {header.line.reason}")
+    facts(out, facts_of(detail))
     if "recorded" in detail:
         out.print(Text("\n- recorded, and not called   + called, and not recorded"))
         out.print(Text("\n".join(map(cell, difference(detail["recorded"], detail["called"])))))
     if detail.get("traceback"):
         out.print(Text(block(detail["traceback"])))
-    out.print(Text(f"\n{_what_to_do(header)}"))
+    out.print(Text(f"\n{what_to_do(header)}"))
 
 
-def _listed(value: object) -> object:
-    return ", ".join(map(str, value)) if isinstance(value, list) else value
-
-
-def _what_to_do(header: RunHeader) -> str:
-    command = f"troth run resume {header.line.id}"
-    if header.line.reason == "in_doubt":
-        return f"Find out what happened, then: {command} --done RESULT, or --not-done"
-    return f"Mend the cause, then: {command}"
+def _undoing(out: Console, undoing: Undoing | None) -> None:
+    if undoing is None:
+        return
+    title(out, "undo")
+    told = {
+        "undone": ", ".join(undoing.undone) or "nothing",
+        "not known": ", ".join(undoing.open) or None,
+        "stands": None if undoing.stands is None else ", ".join(undoing.stands) or "no effect",
+    }
+    facts(out, told)

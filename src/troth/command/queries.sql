@@ -2,28 +2,40 @@
 
 -- name: lock_run
 -- How the run stands; nobody claims it, releases it or ends it until this transaction has ended.
-SELECT r.state::text, r.reason, r.detail FROM troth_schema.run r WHERE r.id = %s FOR NO KEY UPDATE
+SELECT r.state::text, r.reason, r.detail, extract(epoch FROM clock_timestamp())::float8 FROM troth_schema.run r WHERE r.id = %s FOR NO KEY UPDATE
+
+-- name: look_at_run
+-- How the run stands, to read only.
+SELECT r.state::text, r.reason, r.detail, extract(epoch FROM clock_timestamp())::float8 FROM troth_schema.run r WHERE r.id = %s
 
 -- name: ended_state
 -- How the run ended.
 SELECT h.state::text FROM troth_schema.run_history h WHERE h.id = %s
 
--- name: intent
--- The last time that an effect was about to be sent.
-SELECT j.digest FROM troth_schema.journal j
-WHERE j.run_id = %(run)s AND j.path = %(path)s AND j.kind = 1 ORDER BY j.attempt DESC LIMIT 1
+-- name: entries
+-- What is recorded of the run, or of one path of it.
+SELECT j.run_id, j.path, j.kind, j.attempt, j.seq, j.ok, j.digest, j.payload, extract(epoch FROM j.at)::float8
+FROM troth_schema.journal j
+WHERE j.run_id = %(run)s AND (%(path)s::text IS NULL OR j.path = %(path)s)
+ORDER BY j.at, j.seq
 
 -- name: decide
--- Record what a person decided about a path.
+-- Record what a person decided about a path, later than all that was recorded before: workers only estimate this clock.
 INSERT INTO troth_schema.journal (run_id, path, kind, attempt, payload, at)
-SELECT %(run)s, %(path)s, 5, coalesce(max(j.attempt), 0) + 1, %(payload)s, clock_timestamp()
-FROM troth_schema.journal j WHERE j.run_id = %(run)s AND j.path = %(path)s AND j.kind = 5
+SELECT %(run)s, %(path)s, 5, coalesce(max(j.attempt) FILTER (WHERE j.path = %(path)s AND j.kind = 5), 0) + 1,
+       %(payload)s, greatest(clock_timestamp(), max(j.at) + interval '1 microsecond')
+FROM troth_schema.journal j WHERE j.run_id = %(run)s
+RETURNING attempt
 
--- name: settle
+-- name: answer
 -- Record the answer of an effect, as the next thing that the workflow is told.
 INSERT INTO troth_schema.journal (run_id, path, kind, attempt, seq, ok, digest, payload, at)
-SELECT %(run)s, %(path)s, 2, 0, coalesce(max(j.seq), 0) + 1, true, %(digest)s, %(payload)s, clock_timestamp()
-FROM troth_schema.journal j WHERE j.run_id = %(run)s AND j.kind = 2
+SELECT %(run)s, %(path)s, 2, count(*) FILTER (WHERE j.path = %(path)s AND j.kind = 2),
+       coalesce(max(j.seq) FILTER (WHERE j.kind = 2), 0) + 1, true,
+       (SELECT i.digest FROM troth_schema.journal i WHERE i.run_id = %(run)s AND i.path = %(path)s AND i.kind = 1
+        ORDER BY i.attempt DESC LIMIT 1),
+       %(payload)s, greatest(clock_timestamp(), max(j.at) + interval '1 microsecond')
+FROM troth_schema.journal j WHERE j.run_id = %(run)s
 
 -- name: wake
 -- Let any worker claim the run.

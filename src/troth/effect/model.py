@@ -115,12 +115,19 @@ class Provider:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class EffectRules:
-    """How one effect may be sent. *probed*: it can be asked whether it happened."""
+    """How one effect may be sent, and what is done when nobody knows.
+
+    *probed*: the other side can be asked whether it happened. *stands*: what it did may stand when its run fails.
+    *stake*: makes of its arguments what is at stake, for people. *settled_by*: how many people must agree on a finding.
+    """
 
     provider: Provider | None
     delivery: Delivery | None
     timeout_s: float
     probed: bool = False
+    stands: bool = False
+    stake: Callable[..., object] | None = None
+    settled_by: int = 1
 
     @property
     def key_lifetime_s(self) -> float | None:

@@ -37,6 +37,7 @@ class Beat(NamedTuple):
     gone: list[int]  # dead workers whose runs are not all released yet
     due: float | None  # when the next run may be claimed, database time
     mail: list[UUID]  # own runs that have unread messages
+    queues: list[str]  # in which somebody stands in line
 
 
 class Heart(threading.Thread):
@@ -117,6 +118,7 @@ class Heart(threading.Thread):
             gone=list(answer.get("gone", ())),
             due=answer.get("due"),
             mail=[UUID(run) for run in answer.get("mail", ())],
+            queues=list(answer.get("queues", ())),
         )
 
     def _post(self, callback: Callable[[Any], None], argument: object) -> None:

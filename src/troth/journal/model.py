@@ -38,6 +38,7 @@ TRANSITIONS: dict[RunState, dict[RunState, str]] = {
     },
     RunState.WAITING: {RunState.RUNNING: "due", RunState.READY: "a message came"},
     RunState.UNDOING: {
+        RunState.RUNNING: "claimed again",
         RunState.READY: "its worker died",
         RunState.ATTENTION: "an undo failed",
         RunState.FAILED: "undone",
@@ -89,6 +90,31 @@ class Entry(NamedTuple):
     at: float
 
 
+class Place(NamedTuple):
+    """Where a run stands in line: smaller priorities first, then one partition after the other."""
+
+    queue: str
+    partition: str
+    priority: int
+
+
+class Line(NamedTuple):
+    """A line to claim from: a queue (None: the runs without one), its limits, and the partition served last."""
+
+    queue: str | None
+    concurrency: int | None
+    per_partition: int | None
+    after: str
+
+
+class Left(StrEnum):
+    """What a claim left behind in a line."""
+
+    MORE = "more"  # it got all that it asked for: come again at once
+    LIMIT = "limit"  # come again when a run of this queue lets go of its slot
+    BUSY = "busy"  # another worker is at it: come again soon
+
+
 class Start(NamedTuple):
     """A run to start; *claim*: its starter goes on with it at once."""
 
@@ -99,6 +125,7 @@ class Start(NamedTuple):
     digest: bytes
     starts_at: float
     claim: bool
+    place: Place | None = None
 
 
 class End(NamedTuple):
@@ -180,7 +207,8 @@ class Batch:
     """Everything that one flush carries. Filled by the engine, emptied by the writer."""
 
     __slots__ = (
-        "after", "claim", "done", "ends", "entries", "heard", "looks", "releases", "sends", "starts", "workflows",
+        "after", "claim", "done", "ends", "entries", "heard", "lines", "looks", "releases", "sends", "starts",
+        "undoing", "workflows",
     )  # fmt: skip
 
     def __init__(self) -> None:
@@ -188,18 +216,20 @@ class Batch:
         self.starts: list[Start] = []
         self.entries: list[Entry] = []
         self.heard: list[Heard] = []
+        self.undoing: list[UUID] = []  # runs that began to undo
         self.ends: list[End] = []
         self.releases: list[Release] = []
         self.looks: list[UUID] = []
         self.claim = 0
         self.workflows: list[str] = []
+        self.lines: list[Line] = []  # empty: the runs without a queue
         self.after: list[Any] = []  # what waits for this batch to be durable
         self.done = False
 
     def __bool__(self) -> bool:
         return bool(
             self.entries or self.ends or self.starts or self.releases or self.sends
-            or self.heard or self.looks or self.claim
+            or self.heard or self.looks or self.claim or self.undoing
         )  # fmt: skip
 
     def runs(self) -> list[UUID]:
@@ -208,6 +238,7 @@ class Batch:
         for group in (self.starts, self.entries, self.heard, self.ends, self.releases, self.sends):
             for item in group:
                 seen[item[0]] = None
+        seen.update(dict.fromkeys(self.undoing))
         return list(seen)
 
     def split(self) -> tuple[Batch, Batch]:
@@ -223,11 +254,12 @@ class Batch:
         part.starts = [x for x in self.starts if x.id in runs]
         part.entries = [x for x in self.entries if x.run_id in runs]
         part.heard = [x for x in self.heard if x.run_id in runs]
+        part.undoing = [x for x in self.undoing if x in runs]
         part.ends = [x for x in self.ends if x.run_id in runs]
         part.releases = [x for x in self.releases if x.run_id in runs]
         if rest:
             part.looks = self.looks
-            part.claim, part.workflows = self.claim, self.workflows
+            part.claim, part.workflows, part.lines = self.claim, self.workflows, self.lines
         return part
 
 
@@ -244,3 +276,6 @@ class Reply(NamedTuple):
     kept: frozenset[UUID]  # releases that met mail, and looks
     mail: dict[UUID, list[Message]]
     claimed: list[UUID]
+    more: bool  # some line gave all that it was asked for
+    lines: dict[str, tuple[str, Left | None]]  # queue: the partition served last, what was left
+    busy_undoing: frozenset[UUID]  # changes to `undoing` that met a lock: try again

@@ -43,12 +43,15 @@ SELECT count(pg_terminate_backend(blocker)) FROM unnest(pg_blocking_pids(%s)) AS
 SELECT troth_schema.flush(%b, %b,
     %b::uuid[], %b::uuid[], %b::text[], %b::text[], %b::bytea[],
     %b::uuid[], %b::text[], %b::text[], %b::bytea[], %b::bytea[], %b::float8[], %b::bool[],
+    %b::text[], %b::text[], %b::int4[],
     %b::uuid[], %b::text[], %b::int2[], %b::int2[], %b::int4[], %b::bool[], %b::bytea[], %b::bytea[], %b::float8[],
+    %b::uuid[],
     %b::uuid[],
     %b::uuid[], %b::text[], %b::bytea[], %b::bool[],
     %b::uuid[], %b::text[], %b::float8[], %b::text[], %b::bytea[], %b::text[],
     %b::uuid[],
-    %b, %b::text[])::text
+    %b, %b::text[],
+    %b::text[], %b::int4[], %b::int4[], %b::text[])::text
 
 -- name: claimed_runs
 -- What this worker has just claimed.
@@ -72,7 +75,7 @@ SELECT pg_advisory_lock_shared(troth_schema.session_lock(%s))
 
 -- name: finish_step
 -- The last statement of a transaction step: the fence and the journal entry.
-SELECT troth_schema.finish_step(%s::uuid, %s::int8, %s::int4, %s::text, 0::int2, %s::int4, %s::bool, %s::bytea, %s::bytea, %s::float8)
+SELECT troth_schema.finish_step(%s::uuid, %s::int8, %s::int4, %s::text, %s::int2, %s::int4, %s::bool, %s::bytea, %s::bytea, %s::float8)
 
 -- name: settle_step
 -- Wait until a step transaction whose COMMIT got no answer has ended: it holds this row until then.
@@ -80,11 +83,12 @@ SELECT 1 FROM troth_schema.run WHERE id = %s AND owner = %s AND claim = %s FOR N
 
 -- name: step_result
 -- Did it commit?
-SELECT ok, payload FROM troth_schema.journal WHERE run_id = %s AND path = %s AND kind = 2
+SELECT ok, payload FROM troth_schema.journal WHERE run_id = %s AND path = %s AND kind = 2 AND attempt = %s
 
 -- name: start_run
 -- Start a run inside the caller's transaction.
-SELECT run_id, fresh, same FROM troth_schema.start_run(%s::uuid, %s::text, %s::text, %s::bytea, %s::bytea, %s::float8)
+SELECT run_id, fresh, same FROM troth_schema.start_run(
+    %s::uuid, %s::text, %s::text, %s::bytea, %s::bytea, %s::float8, %s::text, %s::text, %s::int2)
 
 -- name: send_message
 -- Leave a message inside the caller's transaction.
@@ -115,6 +119,10 @@ SELECT run_id FROM troth_schema.start_key WHERE key = %s
 -- name: ensure_partitions
 -- Make the weekly partitions of a span of time, where they are missing.
 SELECT troth_schema.ensure_partitions(to_timestamp(%s), to_timestamp(%s))
+
+-- name: adopt
+-- Move runs out of a queue that this program does not have, into those that their workflows have now.
+SELECT troth_schema.adopt(%s::text, %s::float8, %s::text[], %s::text[])
 
 -- name: identity
 -- Is this connection's database the one that holds the schema, and this schema? Compared by identity, not by name.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import base64
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 from uuid import UUID
 
@@ -13,10 +13,13 @@ from troth.journal.model import (
     ClaimedRun,
     EndedRun,
     Entry,
+    Left,
     Message,
+    Place,
     Reply,
     RunState,
     Send,
+    Start,
     Started,
 )
 from troth.store.arrays import bools, byteas, float8s, int2s, int4s, texts, uuids
@@ -131,9 +134,10 @@ async def start_run(
     payload: bytes,
     digest: bytes,
     starts_at: float,
+    place: Place | None = None,
 ) -> Started:
     """Start a run inside the caller's transaction."""
-    params = (run_id, workflow, key, payload, digest, starts_at)
+    params = (run_id, workflow, key, payload, digest, starts_at, *(place or (None, None, None)))
     row = await (await tx.execute(q.start_run, params)).fetchone()
     assert row is not None
     return Started(*row)
@@ -142,6 +146,13 @@ async def start_run(
 async def send_message(tx: Tx, q: Queries, send: Send) -> str:
     """Leave a message inside the caller's transaction: 'sent', 'ended' or 'missing'."""
     return str(await _value(tx, q.send_message, send))
+
+
+async def adopt(
+    tx: Tx, q: Queries, queue: str, waited_s: float, queues: Mapping[str, str | None]
+) -> int:
+    """Move runs that have stood in *queue* for that long into the *queues* of their workflows; how many."""
+    return int(await _value(tx, q.adopt, (queue, waited_s, list(queues), list(queues.values()))))
 
 
 async def identity(tx: Tx, q: Queries) -> str:
@@ -159,18 +170,30 @@ def _columns(batch: Batch) -> list[Any]:
     """The arrays of `flush`, in the order of its parameters. A group without rows is NULL, and costs nothing."""
     return [
         *_encoded(batch.sends, (uuids, uuids, texts, texts, byteas)),
-        *_encoded(batch.starts, (uuids, texts, texts, byteas, byteas, float8s, bools)),
+        *_starts(batch.starts),
         *_encoded(
             batch.entries,
             (uuids, texts, int2s, int2s, int4s, bools, byteas, byteas, float8s),
         ),
         uuids([message_id for _, message_id in batch.heard]) if batch.heard else None,
+        uuids(batch.undoing) if batch.undoing else None,
         *_encoded(batch.ends, (uuids, texts, byteas, bools)),
         *_encoded(batch.releases, (uuids, texts, float8s, texts, byteas, texts)),
         uuids(batch.looks) if batch.looks else None,
         batch.claim,
         batch.workflows or None,
+        *_encoded(batch.lines, (texts, int4s, int4s, texts)),
     ]
+
+
+def _starts(starts: Sequence[Start]) -> Iterable[Any]:
+    if not starts:
+        return (None,) * 10
+    *columns, places = zip(*starts, strict=True)
+    encoders: tuple[Any, ...] = (uuids, texts, texts, byteas, byteas, float8s, bools)
+    encoded = [encode(column) for encode, column in zip(encoders, columns, strict=True)]
+    queued = [place or (None, None, None) for place in places] if any(places) else ()
+    return [*encoded, *_encoded(queued, (texts, texts, int4s))]
 
 
 def _encoded(rows: Sequence[Any], encoders: Sequence[Any]) -> Iterable[Any]:
@@ -197,7 +220,15 @@ def _reply(answer: dict[str, Any]) -> Reply:
         kept=frozenset(map(UUID, answer.get("kept", ()))),
         mail=mail,
         claimed=list(map(UUID, answer.get("claimed", ()))),
+        more=answer.get("more", False),
+        lines={
+            queue: (after, Left(left) if left else None)
+            for queue, after, left in answer.get("lines", ())
+        },
+        busy_undoing=frozenset(map(UUID, answer.get("busy_undoing", ()))),
     )
 
 
-EMPTY_REPLY = Reply({}, frozenset(), {}, frozenset(), frozenset(), frozenset(), {}, [])
+EMPTY_REPLY = Reply(
+    {}, frozenset(), {}, frozenset(), frozenset(), frozenset(), {}, [], False, {}, frozenset()
+)

@@ -26,8 +26,8 @@ from troth.view.model import (
     Moment,
     RunHeader,
     RunLine,
-    timeline,
 )
+from troth.view.timeline import timeline
 
 log = logging.getLogger("troth.view")
 

@@ -15,7 +15,7 @@ from uuid import UUID
 import msgspec
 
 from troth.base import codec
-from troth.journal.model import CANCEL_TOPIC, ENDED, Kind, RunState
+from troth.journal.model import ENDED, RunState
 
 BEGINNING = datetime(1970, 1, 1, tzinfo=UTC)
 LAST_ID = UUID(int=2**128 - 1)
@@ -101,97 +101,40 @@ class Waiting:
 
 @dataclass(frozen=True, slots=True)
 class Moment:
-    """One line of a run's timeline. *seconds*: since the intent or the wait that this entry answers, if there was one."""
+    """One line of a run's timeline. *seconds*: since the intent or the wait that this entry answers, if there was one.
+
+    *superseded*: the run went back to before this answer, and the workflow is not told of it any more.
+    """
 
     entry: JournalEntry
     what: str
     seconds: float | None
     note: str | None
+    superseded: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Undoing:
+    """How far a run has undone what it did, as paths.
+
+    *open*: what was sent and has no outcome yet. *stands*: effects that were done and are not undone; None if only a part
+    of the run is undone, since then what stands is meant to.
+    """
+
+    undone: tuple[str, ...]
+    open: tuple[str, ...]
+    stands: tuple[str, ...] | None
 
 
 @dataclass(frozen=True, slots=True)
 class RunPicture:
-    """A run with its timeline. *cut*: there are older entries than these."""
+    """A run with its timeline. *cut*: there are older entries than these. *undoing*: None if it undoes nothing."""
 
     header: RunHeader
     timeline: tuple[Moment, ...]
     cut: bool
     messages: tuple[Waiting, ...]
-
-
-def timeline(entries: Sequence[JournalEntry]) -> tuple[Moment, ...]:
-    """The story that a journal tells, in the order in which things were recorded."""
-    begun: dict[str, datetime] = {}
-    moments: list[Moment] = []
-    for entry in sorted(entries, key=lambda e: (e.at, e.kind in _ANSWERS, e.seq or 0)):
-        start = begun.get(entry.path)
-        if entry.kind in (Kind.INTENT, Kind.WAIT):
-            begun[entry.path] = entry.at
-        moments.append(
-            Moment(
-                entry,
-                what=_what(entry),
-                seconds=(entry.at - start).total_seconds()
-                if start is not None and entry.kind in _ANSWERS
-                else None,
-                note=_note(entry),
-            )
-        )
-    return tuple(moments)
-
-
-_ANSWERS = frozenset({Kind.RESULT, Kind.ATTEMPT})
-
-
-def _what(entry: JournalEntry) -> str:
-    match Kind(entry.kind):
-        case Kind.RESULT if entry.path == CANCEL_TOPIC:
-            return "heard"
-        case Kind.INTENT:
-            return "intent"
-        case Kind.RESULT:
-            return "done" if entry.ok else "refused"
-        case Kind.WAIT:
-            return "waits"
-        case Kind.ATTEMPT:
-            return "no answer" if "outcome" in _said(entry) else "attempt failed"
-        case Kind.DECISION:
-            return "decision"
-        case Kind.EVIDENCE:
-            return "evidence"
-
-
-def _note(entry: JournalEntry) -> str | None:
-    """What the entry says about itself, without what the step was given or returned."""
-    said = _said(entry)
-    match Kind(entry.kind):
-        case Kind.ATTEMPT:
-            return ": ".join(
-                str(said[word]) for word in ("outcome", "type", "message") if said.get(word)
-            )
-        case Kind.RESULT if entry.ok is False and "type" in said:
-            return f"{said['type']}: {said.get('message')}"
-        case Kind.WAIT:
-            until = codec.decode(entry.payload or b"null")
-            return "for a message" if until is None else f"until {from_seconds(until):%F %T} UTC"
-        case Kind.DECISION:
-            return decision_text(said)
-        case Kind.RESULT if entry.path == CANCEL_TOPIC and "by" in said:
-            return decision_text(said)
-        case _:
-            return None
-
-
-def _said(entry: JournalEntry) -> dict[str, Any]:
-    said = codec.decode(entry.payload or b"{}")
-    return said if isinstance(said, dict) else {}
-
-
-def decision_text(said: dict[str, Any]) -> str:
-    """A decision of a person in words."""
-    verdict = {True: ", it happened", False: ", it did not happen", None: ""}[said.get("done")]
-    note = f": {said['note']}" if said.get("note") else ""
-    return f"by {said.get('by')}{verdict}{note}"
+    undoing: Undoing | None = None
 
 
 def from_seconds(seconds: float) -> datetime:

@@ -68,3 +68,20 @@ SELECT DISTINCT r.workflow FROM troth_schema.run r ORDER BY r.workflow LIMIT 20
 -- The greatest id of a run there is, or null.
 SELECT greatest((SELECT r.id FROM troth_schema.run r ORDER BY r.id DESC LIMIT 1),
                 (SELECT h.id FROM troth_schema.run_history h ORDER BY h.id DESC LIMIT 1))
+
+-- name: doubts
+-- A page of runs in attention that may have stopped at an effect, newest first.
+SELECT r.id, r.workflow, r.key, r.reason, r.detail, extract(epoch FROM clock_timestamp())::float8
+FROM troth_schema.run r
+WHERE r.state = 'attention' AND r.reason = ANY (%(reasons)s) AND r.id < %(before)s
+ORDER BY r.id DESC LIMIT %(limit)s
+
+-- name: of_path
+-- The latest entries about one path, and all that people decided about the run as a whole.
+SELECT j.path, j.kind, j.attempt, j.seq, j.ok, j.payload, j.at FROM troth_schema.journal j
+WHERE j.run_id = %(id)s AND j.path IN (%(path)s, '!resume', '!rewind')
+ORDER BY j.at DESC, j.seq DESC NULLS LAST LIMIT %(limit)s
+
+-- name: sent
+-- The effects that a run was about to send.
+SELECT DISTINCT j.path FROM troth_schema.journal j WHERE j.run_id = %s AND j.kind = 1 ORDER BY j.path LIMIT 20

@@ -13,6 +13,17 @@ from troth.store.connect import AsyncConnection
 from troth.store.isolation import transaction_async
 from troth.store.queries import Queries, load
 from troth.store.tx import Tx
+from troth.view.effects import (
+    EFFECT_REASONS,
+    EffectLine,
+    EffectStory,
+    effect_line,
+    effect_story,
+    of_effect,
+    only_path,
+    raise_no_effect,
+    waits_for,
+)
 from troth.view.model import (
     BEGINNING,
     LAST_ID,
@@ -25,8 +36,8 @@ from troth.view.model import (
     RunLine,
     RunPicture,
     Waiting,
-    timeline,
 )
+from troth.view.timeline import timeline, undoing
 
 READ_LIMIT_S = 5.0
 FIRST_ID = UUID(int=0)
@@ -118,7 +129,47 @@ async def picture(tx: Tx, schema: str, run_id: UUID, *, limit: int) -> RunPictur
     latest = await entries(tx, schema, run_id, limit=limit + 1)
     cut = len(latest) > limit
     waiting = [] if found.line.has_ended else await messages(tx, schema, run_id, found.line.key)
-    return RunPicture(found, timeline(latest[1:] if cut else latest), cut, tuple(waiting))
+    told = latest[1:] if cut else latest
+    return RunPicture(found, timeline(told), cut, tuple(waiting), undoing(told))
+
+
+async def doubts(
+    tx: Tx, schema: str, *, before: UUID = LAST_ID, limit: int = 50
+) -> list[EffectLine]:
+    """The effects that runs in attention with an id below *before* stopped at, newest run first; at most *limit*."""
+    limit = min(limit, MOST_RUNS)
+    found: list[EffectLine] = []
+    while len(found) < limit:
+        params = {"before": before, "limit": limit, "reasons": list(EFFECT_REASONS)}
+        rows = await (await tx.execute(queries(schema).doubts, params)).fetchall()
+        found += filter(None, map(effect_line, rows))
+        if len(rows) < limit:
+            break
+        before = rows[-1][0]
+    return found[:limit]
+
+
+async def story(tx: Tx, schema: str, run_id: UUID, path: str | None) -> EffectStory:
+    """All that is recorded of one effect. *path* None: the one that the run stopped at, or the only one that it has sent.
+
+    Raises `RunNotFoundError`, and `UsageError` if there is no such effect or if there are several.
+    """
+    found = await header(tx, schema, run_id)
+    stopped_at = waits_for(found)
+    if path is None:
+        path = stopped_at or only_path(run_id, await _sent(tx, schema, run_id))
+    params = {"id": run_id, "path": path, "limit": MOST_ENTRIES}
+    rows = await (await tx.execute(queries(schema).of_path, params)).fetchall()
+    told = of_effect(path, [JournalEntry(*row) for row in reversed(rows)])
+    if not any(each.path == path for each in told) and path != stopped_at:
+        raise_no_effect(run_id, path, await _sent(tx, schema, run_id))
+    return effect_story(found, path, told)
+
+
+async def _sent(tx: Tx, schema: str, run_id: UUID) -> list[str]:
+    """The effects that a run has sent; at most 20."""
+    rows = await (await tx.execute(queries(schema).sent, (run_id,))).fetchall()
+    return [row[0] for row in rows]
 
 
 async def live_workflows(tx: Tx, schema: str) -> list[str]:

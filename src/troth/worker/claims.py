@@ -1,20 +1,22 @@
 """The claim loop: takes runs that nobody is working on, as many as there is room for, when there is reason to.
 
 There is no polling. A claim travels with the next flush when somebody rings, when a run is due, when a heartbeat says
-that something is due, and when the last claim left more behind and there is room again.
+that something is due or stands in line, and when the last claim left something behind and there is room again: in this
+process, or, if a queue's limit was met, in that queue.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Mapping
+import random
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 from uuid import UUID
 
 from troth.base.clock import Clock
 from troth.journal import store
-from troth.journal.model import Batch, ClaimedRun, Reply
+from troth.journal.model import ClaimedRun, Left, Line, Reply
 from troth.journal.writer import Writer
 from troth.store.connect import AsyncPool
 from troth.store.errors import StoreError
@@ -22,10 +24,12 @@ from troth.store.failure import DatabaseError
 from troth.store.queries import Queries
 from troth.workflow.definition import Workflow
 from troth.workflow.engine import Engine
+from troth.workflow.queue import Queue
 
 log = logging.getLogger("troth.worker")
 
 _RETRY_S = 0.2
+_BUSY_AGAIN_S = 0.02  # another worker counts what is in hand of a queue: ask again
 _CLAIM_MOST = 250  # with one flush, so that peers get their share
 _WORTH_CLAIMING = 50  # free slots that are worth a claim while there are more runs than room
 
@@ -53,6 +57,10 @@ class Claims:
         self._workflows = workflows
         self._concurrency = concurrency
         self._spawn = spawn
+        self._turn = 0  # whose turn it is to be the first to get what there is room for
+        self._after: dict[str, str] = {}  # the partition of each queue that was served last
+        self._limited: set[str] = set()  # queues that had to leave somebody in line
+        self._asking_again: asyncio.TimerHandle | None = None
         self._more = False  # the last claim got all that it asked for
         self._due: float | None = None
         self._timer: asyncio.TimerHandle | None = None
@@ -66,9 +74,15 @@ class Claims:
         """Room for so many more runs."""
         return self._concurrency - len(self._engine.runs) - self.loading - self.reserved
 
-    def reserve(self, workflow: str) -> bool:
-        """Keep room for a run of this workflow, which is about to be started; False if there is none."""
-        may = self.open and workflow in self._workflows and self.free > 0
+    @property
+    def queues(self) -> dict[str, Queue]:
+        """The queues of the workflows that may be claimed, by name."""
+        return {w.queue.name: w.queue for w in self._workflows.values() if w.queue is not None}
+
+    def reserve(self, workflow: Workflow[Any, Any]) -> bool:
+        """Keep room for a run of this workflow, which is about to be started; False if there is none, or if it must queue."""
+        queued = workflow.queue is not None and workflow.queue.limited
+        may = self.open and not queued and workflow.name in self._workflows and self.free > 0
         self.reserved += may
         return may
 
@@ -82,6 +96,20 @@ class Claims:
             batch = self._writer.touch()
             batch.claim = min(self.free, _CLAIM_MOST)
             batch.workflows = list(self._workflows)
+            batch.lines = self._lines()
+
+    def _lines(self) -> list[Line]:
+        """The lines to claim from, another one first each time; none if no workflow has a queue."""
+        queues = self.queues
+        if not queues:
+            return []
+        lines = [Line(None, None, None, "")]
+        lines += [
+            Line(name, queue.concurrency, queue.per_partition, self._after.get(name, ""))
+            for name, queue in queues.items()
+        ]
+        self._turn = (self._turn + 1) % len(lines)
+        return lines[self._turn :] + lines[: self._turn]
 
     def left_behind(self, due: float) -> None:
         """A run was started or let go of, for whoever claims it first at that time."""
@@ -92,6 +120,14 @@ class Claims:
         """There is room; ask if the last claim left something behind."""
         if self._more and self.free >= min(self._concurrency, _WORTH_CLAIMING):
             self.ask()
+
+    def queue_slots_freed(self, queues: Iterable[str]) -> bool:
+        """Runs of these limited queues were let go of: one slot is worth a claim. False if only others can use it."""
+        if not self.open or self.free <= 0:
+            return False
+        if self._more or not self._limited.isdisjoint(queues):
+            self.ask()
+        return True
 
     def due_at(self, due: float) -> None:
         """A run may be claimed at this time, database time."""
@@ -107,14 +143,33 @@ class Claims:
         self._due, self._timer = None, None
         self.ask()
 
-    def flushed(self, batch: Batch, reply: Reply) -> None:
+    def flushed(self, reply: Reply) -> None:
         """A batch with a claim is durable."""
-        self._more = len(reply.claimed) == batch.claim
+        self._more = reply.more
         if reply.claimed:
             self.loading += len(reply.claimed)
             self._spawn(self._load(reply.claimed, self._writer.worker))
-            if self._more:
-                self.ask()
+        for queue, (after, left) in reply.lines.items():
+            self._after[queue] = after
+            if left is Left.LIMIT:
+                self._limited.add(queue)
+            else:
+                self._limited.discard(queue)
+            if left is Left.BUSY:
+                self._ask_again()
+        asked_meanwhile = self._writer.batch.claim > 0
+        self._writer.batch.claim = 0  # for as much room as there was, and after whom it was then
+        if self._more or asked_meanwhile:
+            self.ask()
+
+    def _ask_again(self) -> None:
+        if self._asking_again is None:
+            wait_s = _BUSY_AGAIN_S * random.uniform(0.5, 1.5)  # noqa: S311  (not all at once)
+            self._asking_again = self._loop.call_later(wait_s, self._asked_again)
+
+    def _asked_again(self) -> None:
+        self._asking_again = None
+        self.ask()
 
     async def _load(self, run_ids: list[UUID], worker: int) -> None:
         """Read the claimed runs with their journals, and take them up."""
@@ -136,5 +191,6 @@ class Claims:
     def close(self) -> None:
         """Claim no more."""
         self.open = False
-        if self._timer is not None:
-            self._timer.cancel()
+        for timer in (self._timer, self._asking_again):
+            if timer is not None:
+                timer.cancel()

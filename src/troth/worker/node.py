@@ -13,13 +13,14 @@ import logging
 import os
 import socket
 import time
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any, Self
 from uuid import UUID
 
 from troth.base.clock import Clock
+from troth.effect.traffic import Traffic
 from troth.journal import store
 from troth.journal.bell import DONE, MAIL, READY, Bell
 from troth.journal.membership import Beat, Heart
@@ -45,6 +46,8 @@ _BEATS_PER_LEASE = 5
 _OWN_CONNECTIONS = 4  # for claims, results, hints and takeovers: steps cannot starve them
 _DAY_S = 86400.0
 _RETRY_S = 0.2
+_BUSY_AGAIN_S = 0.05
+STRAY_S = 10.0  # a run that stood for so long in a queue that this program does not have is moved into one that it has
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,7 +88,9 @@ class Node:
         self._heart: Heart | None = None
         self._tasks: set[asyncio.Task[Any]] = set()
         self._local: set[UUID] = set()  # started and executed here: others need not be told
+        self._workflows = workflows
         self._housekeeping_due = 0.0
+        self._strays_due = 0.0
         self._closing = False
         self._loop = asyncio.get_running_loop()
 
@@ -94,7 +99,10 @@ class Node:
         self._transactor = Transactor(
             schema, self._step_pool, self._blocking_step_pool, self._threads, self.clock
         )
-        self.engine.performer = StepPerformer(self.engine, self._transactor, self._threads)
+        self._traffic = Traffic(url, schema, self.clock)
+        self.engine.performer = StepPerformer(
+            self.engine, self._transactor, self._traffic, self._threads
+        )
         self.claims = Claims(
             self.writer,
             self.engine,
@@ -199,6 +207,7 @@ class Node:
             await self._resign()
         self.engine.forget_all()
         self.requests.close()
+        await self._traffic.close()
         await self.results.close()
         await self.bell.close()
         for task in self._tasks:
@@ -240,7 +249,17 @@ class Node:
         self.requests.flushed(batch, reply)
         self.engine.flushed(batch, reply)
         if batch.claim:
-            self.claims.flushed(batch, reply)
+            self.claims.flushed(reply)
+        if reply.busy_undoing:
+            self._loop.call_later(
+                _BUSY_AGAIN_S, self._undoing, self.writer.worker, reply.busy_undoing
+            )
+
+    def _undoing(self, worker: int, runs: frozenset[UUID]) -> None:
+        """Say again that these runs undo: their rows were locked."""
+        still = [run_id for run_id in runs if run_id in self.engine.runs]
+        if still and self.writer.worker == worker:
+            self.writer.touch().undoing.extend(still)
 
     def poisoned(self, run_id: UUID, error: BaseException) -> None:
         """The database refuses what was to be stored of a run or a message (called by the writer)."""
@@ -262,7 +281,7 @@ class Node:
                 self._local.discard(run.id)
             else:
                 self.bell.ring(DONE, run.id)
-        self.claims.slots_freed()
+        self._slots_freed({run.workflow for run in runs})
 
     def released(self, wake_at: float | None) -> None:
         """A run may be claimed at that time, by anybody (called by the engine)."""
@@ -270,7 +289,18 @@ class Node:
             if wake_at <= self.clock.now() + 1:
                 self.bell.ring(READY)
             self.claims.left_behind(wake_at)
+        self._slots_freed(self._workflows)
+
+    def _slots_freed(self, workflows: Collection[str]) -> None:
+        """There is room in memory, and perhaps in the queues of these workflows."""
         self.claims.slots_freed()
+        queues = {
+            known.queue.name
+            for name in workflows
+            if (known := self._workflows.get(name)) and known.queue and known.queue.limited
+        }
+        if queues and not self.claims.queue_slots_freed(queues):
+            self.bell.ring(READY)
 
     # Heartbeats and hints ---------------------------------------------------------------------------------------------
 
@@ -283,8 +313,33 @@ class Node:
             self.engine.look(beat.mail)
         if beat.due is not None:
             self.claims.due_at(beat.due)
+        if beat.queues:
+            self._look_at(beat.queues)
         if self.executes and time.monotonic() > self._housekeeping_due:
             self._spawn(self._housekeep())
+
+    def _look_at(self, queues: list[str]) -> None:
+        """Runs stand in line in these queues. Hints hurry, but it is this look that leaves none behind."""
+        strays = [queue for queue in queues if queue not in self.claims.queues]
+        if len(strays) < len(queues):
+            self.claims.ask()
+        if strays and time.monotonic() > self._strays_due:
+            self._strays_due = time.monotonic() + STRAY_S
+            self._spawn(self._adopt(strays))
+
+    async def _adopt(self, queues: list[str]) -> None:
+        """Nobody may serve these queues any more: move the runs of our workflows to where these are served now."""
+        now = {w.name: w.queue.name if w.queue else None for w in self._workflows.values()}
+        for queue in queues:
+            async with self.pool.connection() as connection:
+                moved = await store.adopt(connection, self.q, queue, STRAY_S, now)
+            if moved:
+                log.warning(
+                    "%d runs were moved out of queue %s, which no workflow of this program has",
+                    moved,
+                    queue,
+                )
+                self._runs_released()
 
     async def _housekeep(self) -> None:
         """Make the partitions of the coming weeks; forget what nobody asks for any more."""

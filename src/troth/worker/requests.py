@@ -23,7 +23,7 @@ from troth.base.errors import (
     RunNotFoundError,
 )
 from troth.journal import store
-from troth.journal.model import Batch, Reply, Send, Start
+from troth.journal.model import Batch, Place, Reply, Send, Start
 from troth.journal.writer import Writer
 from troth.store.connect import AsyncPool
 from troth.store.errors import StoreError
@@ -69,7 +69,12 @@ class Requests:
     # Asking -----------------------------------------------------------------------------------------------------------
 
     async def start(
-        self, workflow: Workflow[Any, Any], payload: bytes, key: str | None, at: float | None
+        self,
+        workflow: Workflow[Any, Any],
+        payload: bytes,
+        key: str | None,
+        at: float | None,
+        place: Place | None,
     ) -> UUID:
         """Start a run; its id, or that of the run that has the key. Raises `KeyConflictError`."""
         now = round(self._clock.now(), 6)
@@ -80,7 +85,8 @@ class Requests:
             input=payload,
             digest=start_digest(workflow.name, payload),
             starts_at=now if at is None else round(at, 6),
-            claim=(at is None or at <= now) and self._claims.reserve(workflow.name),
+            claim=(at is None or at <= now) and self._claims.reserve(workflow),
+            place=place,
         )
         future: asyncio.Future[tuple[UUID, bool]] = self._loop.create_future()
         self._starts[start.id] = (start, workflow, future)
@@ -99,6 +105,7 @@ class Requests:
         payload: bytes,
         key: str | None,
         at: float | None,
+        place: Place | None,
     ) -> UUID:
         """Start a run inside the caller's transaction. Raises `KeyConflictError` and `ForeignTransactionError`."""
         await self._require_own(tx)
@@ -106,7 +113,7 @@ class Requests:
         digest = start_digest(workflow.name, payload)
         starts_at = round(self._clock.now() if at is None else at, 6)
         started = await store.start_run(
-            tx, self._q, run_id, workflow.name, key, payload, digest, starts_at
+            tx, self._q, run_id, workflow.name, key, payload, digest, starts_at, place
         )
         if not started.same and key is not None:
             found = await store.run_input(tx, self._q, started.run_id)

@@ -16,8 +16,9 @@ from uuid import UUID
 
 from troth.base.codec import Codec
 from troth.base.errors import NotInRunError, UsageError
-from troth.workflow.run import ReceiveCall, SleepCall, TimedOut
+from troth.workflow.calls import ReceiveCall, SleepCall, TimedOut
 from troth.workflow.runloop import Branch, current_branch
+from troth.workflow.saga import Saga
 
 T = TypeVar("T")
 
@@ -78,6 +79,15 @@ def receive(
             run.loop,
         )
     )
+
+
+def saga() -> Saga:
+    """`async with troth.saga():` scopes what is undone together.
+
+    If the block fails with a business answer, or is cancelled, what was done inside is undone before the exception goes
+    on; whoever catches it goes on with the rest of the run. If it does not fail, what was done is undone with the run.
+    """
+    return Saga(_branch("saga"))
 
 
 def check_topic(topic: str) -> None:

@@ -11,6 +11,12 @@ from troth.base.backoff import NO_RETRY, Retry
 from troth.base.errors import UsageError
 from troth.effect.model import Delivery, Provider
 from troth.store.tx import BlockingTx, Tx
+from troth.workflow.consequences import (
+    EFFECT_RETRY,
+    EffectDefinition,
+    TransactionDefinition,
+    effect_rules,
+)
 from troth.workflow.definition import (
     Errors,
     Isolation,
@@ -18,14 +24,12 @@ from troth.workflow.definition import (
     StepKind,
     Workflow,
     check_handle,
-    effect_rules,
 )
+from troth.workflow.queue import Queue
 from troth.workflow.signatures import EffectDecorator, StepDecorator, TransactionDecorator
 
 P = ParamSpec("P")
 R = TypeVar("R")
-
-_EFFECT_RETRY = Retry(attempts=8, first=timedelta(seconds=1), longest=timedelta(minutes=1))
 
 
 class Definitions:
@@ -34,20 +38,32 @@ class Definitions:
     def __init__(self) -> None:
         self.workflows: dict[str, Workflow[Any, Any]] = {}
         self.steps: dict[str, StepDefinition[Any, Any]] = {}
+        self.queues: dict[str, Queue] = {}
 
     @overload
     def workflow(self, function: Callable[P, Coroutine[Any, Any, R]], /) -> Workflow[P, R]: ...
     @overload
     def workflow(
-        self, /, *, name: str | None = None, fails_on: Errors = ()
+        self,
+        /,
+        *,
+        name: str | None = None,
+        fails_on: Errors = (),
+        queue: Queue | None = None,
     ) -> Callable[[Callable[P, Coroutine[Any, Any, R]]], Workflow[P, R]]: ...
     def workflow(
-        self, function: Any = None, /, *, name: str | None = None, fails_on: Errors = ()
+        self,
+        function: Any = None,
+        /,
+        *,
+        name: str | None = None,
+        fails_on: Errors = (),
+        queue: Queue | None = None,
     ) -> Any:
         """Make an `async def` function a workflow: its steps are recorded, and it goes on where it stopped.
 
-        *fails_on*: exceptions of its own that are business answers. Raises `UsageError` for a signature that cannot be
-        stored and for a name that is taken.
+        *fails_on*: exceptions of its own that are business answers. *queue*: where its runs wait until a worker may take
+        them. Raises `UsageError` for a signature that cannot be stored and for a name that is taken.
         """
 
         def decorate(function: Callable[..., Any]) -> Workflow[Any, Any]:
@@ -58,6 +74,7 @@ class Definitions:
             if made.name in self.workflows:
                 msg = f"there are two workflows named {made.name}; give one of them name="
                 raise UsageError(msg)
+            made.queue = self._known(queue) if queue else None
             self.workflows[made.name] = made
             return made
 
@@ -92,11 +109,11 @@ class Definitions:
     @overload
     def transaction(
         self, function: Callable[Concatenate[Tx, P], Coroutine[Any, Any, R]], /
-    ) -> StepDefinition[P, R]: ...
+    ) -> TransactionDefinition[P, R]: ...
     @overload
     def transaction(
         self, function: Callable[Concatenate[BlockingTx, P], R], /
-    ) -> StepDefinition[P, R]: ...
+    ) -> TransactionDefinition[P, R]: ...
     @overload
     def transaction(
         self,
@@ -106,6 +123,7 @@ class Definitions:
         fails_on: Errors = (),
         retry: Retry = NO_RETRY,
         isolation: Isolation = "read committed",
+        pivot: bool = False,
     ) -> TransactionDecorator: ...
     def transaction(
         self,
@@ -116,23 +134,26 @@ class Definitions:
         fails_on: Errors = (),
         retry: Retry = NO_RETRY,
         isolation: Isolation = "read committed",
+        pivot: bool = False,
     ) -> Any:
         """Make a function a step whose database work and journal entry commit together: exactly once.
 
         It gets an open transaction first (`Tx` in an `async def`, `BlockingTx` in a `def`). Serialization failures and
-        deadlocks run it again; *fails_on* exceptions roll it back and are its answer.
+        deadlocks run it again; *fails_on* exceptions roll it back and are its answer. *pivot*: the point of no return,
+        see `effect`.
         """
 
         def decorate(function: Callable[..., Any]) -> StepDefinition[Any, Any]:
             check_handle(function)
             return self._add(
-                StepDefinition(
+                TransactionDefinition(
                     function,
                     StepKind.TRANSACTION,
                     name=name,
                     fails_on=fails_on,
                     retry=retry,
                     isolation=isolation,
+                    pivot=pivot,
                 )
             )
 
@@ -146,33 +167,62 @@ class Definitions:
         delivery: Delivery | None = None,
         name: str | None = None,
         fails_on: Errors = (),
-        retry: Retry = _EFFECT_RETRY,
+        retry: Retry = EFFECT_RETRY,
+        stands: bool = False,
+        pivot: bool = False,
+        stake: Callable[..., object] | None = None,
+        settled_by: int = 1,
     ) -> EffectDecorator:
         """Make a function a step with consequences outside the database. It gets a `Call` first.
 
         Its intent is durable before it runs. Whatever is not known to be harmless leaves it *unknown*: then it is sent
-        again only if the *provider* dedupes by key, or with `delivery="at_least_once"`; otherwise the run stands in
-        attention, in doubt. Raises `UsageError` if neither a key lifetime nor a delivery is given.
+        again while the *provider* recognises its key, else probed, if a probe is attached, else sent again with
+        `delivery="at_least_once"`; otherwise the run stands in attention, in doubt, until *settled_by* people (1 or 2)
+        have said what happened. *stake* makes of the arguments what is at stake, for them.
+
+        If the run fails later, it is undone. If it has no undo, that asks for a person, unless *stands*: what it did may
+        stand. *pivot*: once it is done nothing of the run is undone any more, nor is the run cancelled; if it fails, it
+        asks for a person. Raises `UsageError` if neither a provider nor a delivery is given.
         """
 
         def decorate(function: Callable[..., Any]) -> Any:
             return self._add(
-                StepDefinition(
+                EffectDefinition(
                     function,
                     StepKind.EFFECT,
                     name=name,
                     fails_on=fails_on,
                     retry=retry,
+                    pivot=pivot,
                     effect=effect_rules(
                         name or function.__name__,
                         provider=provider,
                         delivery=delivery,
                         timeout=timeout,
+                        stands=stands,
+                        stake=stake,
+                        settled_by=settled_by,
                     ),
                 )
             )
 
         return cast("EffectDecorator", decorate)
+
+    def require_rules(self) -> None:
+        """Raise `UsageError` for an effect of which nothing says what to do when its outcome is unknown.
+
+        A probe is attached after the effect is decorated, so this is asked when the definitions are first used.
+        """
+        for step in self.steps.values():
+            for effect in (step, step.undoing):
+                if isinstance(effect, EffectDefinition):
+                    effect.require_rules()
+
+    def _known(self, queue: Queue) -> Queue:
+        if self.queues.setdefault(queue.name, queue) != queue:
+            msg = f"there are two queues named {queue.name}, with different limits: {queue} and {self.queues[queue.name]}"
+            raise UsageError(msg)
+        return queue
 
     def _add(self, made: StepDefinition[Any, Any]) -> StepDefinition[Any, Any]:
         if made.name in self.steps:

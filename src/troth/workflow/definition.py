@@ -9,16 +9,16 @@ from __future__ import annotations
 import inspect
 import re
 from collections.abc import Callable, Coroutine
-from datetime import timedelta
 from enum import Enum
 from typing import Any, Generic, Literal, ParamSpec, TypeVar
 
 from troth.base.backoff import NO_RETRY, Retry
 from troth.base.codec import Arguments, Codec, hints_of
 from troth.base.errors import NotInRunError, UsageError
-from troth.effect.model import Delivery, EffectRules, Provider
+from troth.effect.model import EffectRules
 from troth.store.tx import BlockingTx, Tx
-from troth.workflow.runloop import current_branch
+from troth.workflow.queue import Queue
+from troth.workflow.runloop import Branch, current_branch
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -64,7 +64,7 @@ class Definition(Generic[P, R]):
 
 
 class StepDefinition(Definition[P, R]):
-    """A step of any of the three kinds."""
+    """A step of any of the three kinds. *injected*: how many parameters troth fills in."""
 
     def __init__(
         self,
@@ -76,6 +76,7 @@ class StepDefinition(Definition[P, R]):
         retry: Retry = NO_RETRY,
         isolation: Isolation = "read committed",
         effect: EffectRules | None = None,
+        pivot: bool = False,
     ) -> None:
         super().__init__(
             function, name=name, fails_on=fails_on, injected=0 if kind is StepKind.STEP else 1
@@ -83,6 +84,8 @@ class StepDefinition(Definition[P, R]):
         self.kind = kind
         self.retry = retry
         self.isolation = isolation
+        self.pivot = pivot
+        self.undoing: StepDefinition[Any, Any] | None = None
         self._effect = effect
 
     @property
@@ -91,12 +94,26 @@ class StepDefinition(Definition[P, R]):
         assert self._effect is not None
         return self._effect
 
+    @property
+    def remembered(self) -> bool:
+        """Must a run that fails do something about it, once it is done?"""
+        if self.undoing is not None or self.pivot:
+            return True
+        return self._effect is not None and not self._effect.stands
+
     def __call__(self, *args: P.args, **kwargs: P.kwargs) -> Coroutine[Any, Any, R]:
         """Make a recorded call. Its identity is fixed now, its work begins when it is awaited.
 
         Raises `NotInRunError` outside a workflow, `UsageError` for wrong arguments and `PayloadError` for arguments
         that cannot be stored.
         """
+        branch, encoded, plain = self._prepared(args, kwargs)
+        return branch.run.call(branch.path(self.name), self, encoded, plain, branch.scope)
+
+    def _prepared(
+        self, args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> tuple[Branch, bytes, tuple[Any, ...] | None]:
+        """Where a call is made, its arguments as they are recorded, and as they are if decoding would give these."""
         branch = current_branch.get()
         if branch is None:
             msg = (
@@ -105,12 +122,13 @@ class StepDefinition(Definition[P, R]):
             )
             raise NotInRunError(msg)
         encoded = self.arguments.encode(args, kwargs)
-        plain = args if self.arguments.are_plain(args, kwargs) else None
-        return branch.run.call(branch.path(self.name), self, encoded, plain)
+        return branch, encoded, args if self.arguments.are_plain(args, kwargs) else None
 
 
 class Workflow(Definition[P, R]):
     """The function that a run executes."""
+
+    queue: Queue | None = None  # where its runs wait until a worker may take them
 
     def __call__(self, *args: P.args, **kwargs: P.kwargs) -> Coroutine[Any, Any, R]:  # noqa: ARG002
         """Not yet possible: a workflow is started with `troth.start`. Raises `UsageError`."""
@@ -127,24 +145,3 @@ def check_handle(function: Callable[..., Any]) -> None:
         right = Tx if wrong is BlockingTx else BlockingTx
         msg = f"transaction {function.__name__}: its first parameter must be a {right.__name__}"
         raise UsageError(msg)
-
-
-def effect_rules(
-    name: str,
-    *,
-    provider: Provider | None,
-    delivery: Delivery | None,
-    timeout: float | timedelta,
-) -> EffectRules:
-    """The rules of one effect. Raises `UsageError` when nothing says whether it may be repeated."""
-    timeout_s = timeout.total_seconds() if isinstance(timeout, timedelta) else float(timeout)
-    if timeout_s <= 0:
-        msg = f"effect {name}: the timeout must be greater than 0, not {timeout_s}"
-        raise UsageError(msg)
-    if (provider is None or provider.key_lifetime is None) and delivery is None:
-        msg = (
-            f"effect {name}: when its outcome is unknown, may it be sent again? Give a provider with a key_lifetime, or "
-            'say delivery="at_most_once" (never again; in doubt instead) or delivery="at_least_once" (twice does no harm)'
-        )
-        raise UsageError(msg)
-    return EffectRules(provider, delivery, timeout_s)

@@ -7,149 +7,403 @@ from __future__ import annotations
 
 import asyncio
 import functools
-import hashlib
 import logging
 import threading
 import time
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from troth.base import codec
-from troth.effect.model import SEND_WITHIN_S, Call, Outcome
-from troth.effect.rules import History, Move, next_move, outcome_of
-from troth.journal.model import Entry, Kind, Reason
-from troth.workflow.definition import StepDefinition
+from troth.base.errors import PayloadError, Refused
+from troth.effect.clients import has_answered, judge
+from troth.effect.model import SEND_WITHIN_S, Call, Found, Judgement, Outcome, Unknown
+from troth.effect.rules import Move, key_is_known, next_move
+from troth.effect.traffic import Permit, Traffic, Wait
+from troth.journal.model import Kind, Reason
+from troth.workflow.calls import CallState, OutcomeCall, PendingCall, UndoCall
+from troth.workflow.consequences import EffectDefinition
+from troth.workflow.context import step_context
 from troth.workflow.engine import Engine
-from troth.workflow.failures import is_answer
-from troth.workflow.run import ActiveRun, PendingCall, forgiven
+from troth.workflow.failures import describe_briefly, encode_answer, is_answer
+from troth.workflow.record import (
+    evidence_found,
+    first_sent,
+    history_of,
+    key_of,
+    probe_record,
+    refusal_of,
+    story,
+)
+from troth.workflow.run import ActiveRun, forgiven
 
 if TYPE_CHECKING:
     from troth.workflow.perform import StepPerformer
 
 log = logging.getLogger("troth.workflow")
 
-_LONGEST_KEY = 200  # characters; Stripe takes 255
+_Effect = EffectDefinition[Any, Any]
 
 
 class Effects:
     """Performs the effects of one engine."""
 
-    def __init__(self, engine: Engine, bodies: StepPerformer) -> None:
+    def __init__(self, engine: Engine, bodies: StepPerformer, traffic: Traffic) -> None:
         self._engine = engine
         self._bodies = bodies
+        self._traffic = traffic
+        # Attempts whose time is over, and whose thread may still be at work.
+        self._threads: set[tuple[PendingCall, int]] = set()
 
-    def go_on(
-        self, run: ActiveRun, call: PendingCall, definition: StepDefinition[Any, Any]
-    ) -> None:
+    def go_on(self, run: ActiveRun, call: PendingCall, definition: _Effect) -> None:
         """Do what the record of this effect allows now."""
-        history = history_of(run, call, definition)
+        history = history_of(run, call)
         now_s = self._engine.clock.now()
-        match next_move(definition.effect, history, now_s):
+        again = functools.partial(self.go_on, run, call, definition)
+        # A thread that is still at work may yet tell what happened: stay in memory for it.
+        pinned = self._at_work(call)
+        match next_move(definition.effect, history, now_s, wanted=run.wants(call)):
             case Move.SEND:
-                self._intend(run, call, definition, history.attempts + 1)
+                self._depart(run, call, definition, run.next_number(call.path, Kind.INTENT))
             case Move.WAIT:
-                again = functools.partial(self.go_on, run, call, definition)
-                self._engine.wait(run, call, history.due_s, again)
+                self._engine.wait(run, call, history.due_s, again, pinned=pinned)
             case Move.WAIT_OUT:
                 # Its sender's clock is not ours: count the time in which it can be on its way from
                 # now, when the sender has provably lost the run, and stay in memory meanwhile.
                 lost = functools.partial(self._lost, run, call, definition, history.attempts)
                 due_s = now_s + definition.effect.in_flight_s
                 self._engine.wait(run, call, due_s, lost, pinned=True)
-            case Move.DOUBT:
-                self._park(run, call, definition, Reason.IN_DOUBT)
-            case Move.GIVE_UP:
-                self._park(run, call, definition, Reason.RETRIES_EXHAUSTED)
+            case Move.PROBE:
+                self._bodies.spawn(call, self._ask(run, call, definition))
+            case Move.WAIT_TO_PROBE:
+                self._engine.wait(run, call, history.probe_due_s, again, pinned=pinned)
+            case Move.ACCEPT:
+                self._accept(run, call, definition)
+            case Move.REFUSE:
+                self._bodies.refuse(run, call, refusal_of(run, call))
+            case Move.DROP | Move.DOUBT | Move.GIVE_UP as end:
+                self._leave(run, call, definition, end)
+
+    def _leave(self, run: ActiveRun, call: PendingCall, definition: _Effect, end: Move) -> None:
+        """Nothing more will be tried: whoever waits is told, or a person is."""
+        if end is Move.DROP:
+            message = (
+                f"nobody wants {call.path} any more, and nothing of it is left to be found out"
+            )
+            self._bodies.answered_no(run, call, definition, Refused(message))
+        elif isinstance(call, OutcomeCall) and run.wants(call):
+            message = story(run, call, definition)["message"]
+            if end is Move.GIVE_UP:
+                self._bodies.answered_no(run, call, definition, Refused(message))
+            else:
+                said = codec.encode({"message": message})
+                self._engine.answer(run, call, said, Unknown(message), ok=None)
+        elif end is Move.GIVE_UP:
+            self._park(run, call, definition, Reason.RETRIES_EXHAUSTED)
+        else:
+            self._park(run, call, definition, Reason.IN_DOUBT)
+
+    # Sending ----------------------------------------------------------------------------------------------------------
+
+    def _depart(self, run: ActiveRun, call: PendingCall, definition: _Effect, attempt: int) -> None:
+        """Send it, when its provider may be called: that is asked before the intent, so that what waits is not in doubt."""
+        provider = definition.effect.provider
+        if provider is None or not provider.limited:
+            self._intend(run, call, definition, attempt, None)
+            return
+        waits = run.entries(call.path, Kind.WAIT)
+        self._traffic.ask(
+            provider,
+            functools.partial(self._may_depart, run, call, definition, attempt),
+            worker=self._engine.writer.worker,
+            in_flight_s=definition.effect.in_flight_s,
+            slot=codec.decode(waits[-1].payload or b"{}").get("slot") if waits else None,
+        )
+
+    def _may_depart(
+        self,
+        run: ActiveRun,
+        call: PendingCall,
+        definition: _Effect,
+        attempt: int,
+        answer: Permit | Wait,
+    ) -> None:
+        under_way = not run.disposed and call.state is CallState.BUSY
+        if not (under_way and run.wants(call)):
+            if isinstance(answer, Permit):
+                self._traffic.back(answer, answered=None)
+            if under_way:
+                self.go_on(run, call, definition)
+        elif isinstance(answer, Permit):
+            self._intend(run, call, definition, attempt, answer)
+        else:
+            until, number = answer.until, run.next_number(call.path, Kind.WAIT)
+            wait = {"until": until, "because": answer.because, "slot": answer.slot}
+            self._engine.note(run, call, Kind.WAIT, number, codec.encode(wait))
+            again = functools.partial(self.go_on, run, call, definition)
+            self._engine.wait(run, call, until, again)
 
     def _intend(
-        self, run: ActiveRun, call: PendingCall, definition: StepDefinition[Any, Any], attempt: int
+        self,
+        run: ActiveRun,
+        call: PendingCall,
+        definition: _Effect,
+        attempt: int,
+        permit: Permit | None,
     ) -> None:
         send_by = time.monotonic() + SEND_WITHIN_S
+        if permit is not None:
+            send_by = min(send_by, permit.expires)
         self._engine.note(run, call, Kind.INTENT, attempt, call.encoded)
-        self._engine.when_durable(
-            run,
-            functools.partial(
-                self._bodies.spawn, call, self._send, run, call, definition, attempt, send_by
-            ),
-        )
+
+        def durable() -> None:
+            sending = self._send(run, call, definition, attempt, _Departure(send_by), permit)
+            if not self._bodies.spawn(call, sending) and permit is not None:
+                self._traffic.back(permit, answered=None)
+
+        self._engine.when_durable(run, durable)
 
     async def _send(
         self,
         run: ActiveRun,
         call: PendingCall,
-        definition: StepDefinition[Any, Any],
+        definition: _Effect,
         attempt: int,
-        send_by: float,
+        departure: _Departure,
+        permit: Permit | None,
     ) -> None:
-        rules = definition.effect
-        info = Call(
+        info = self._call(run, call, attempt, definition.effect.timeout_s)
+        late = functools.partial(self._answered_late, run, call, definition, attempt)
+        answered: bool | None = None
+        try:
+            value = await self._invoke(run, call, definition, info, departure, late)
+        except Exception as error:  # noqa: BLE001  (decided by the table of outcomes)
+            if departure.withdrawn():
+                judged = Judgement(Outcome.NOT_DONE, "this process was held up: it was not sent")
+            else:
+                answered = has_answered(error)
+                judged = self._judge(definition, error)
+            self._judged(run, call, definition, attempt, error, judged)
+        else:
+            answered = True
+            self._bodies.succeeded(run, call, definition, value)
+        finally:
+            if permit is not None:
+                self._traffic.back(permit, answered=answered)
+
+    async def _invoke(
+        self,
+        run: ActiveRun,
+        call: PendingCall,
+        definition: _Effect,
+        info: Call,
+        departure: _Departure,
+        late: Callable[[asyncio.Future[Any]], None],
+    ) -> Any:
+        """Run the body within its time. A coroutine that is late is cancelled; a thread cannot be, and is listened to."""
+        body, args, kwargs = self._bodies.prepare(call, definition, (info,))
+        step_context.set((run.id, call.path))
+        async with asyncio.timeout(definition.effect.timeout_s):
+            if definition.is_async:
+                departure.begin()
+                return await body(*args, **kwargs)
+
+            def in_its_thread() -> Any:
+                departure.begin()
+                return body(*args, **kwargs)
+
+            thread = self._bodies.in_thread(in_its_thread)
+            try:
+                return await asyncio.shield(thread)
+            except asyncio.CancelledError:
+                if departure.withdrawn():
+                    thread.add_done_callback(_heard)  # that it did not begin
+                else:
+                    self._threads.add((call, info.attempt))
+                    thread.add_done_callback(late)
+                raise
+
+    def _at_work(self, call: PendingCall) -> bool:
+        return any(late is call for late, _ in self._threads)
+
+    def _call(self, run: ActiveRun, call: PendingCall, attempt: int, limit_s: float) -> Call:
+        return Call(
             key=key_of(run, call),
             attempt=attempt,
             fence=run.claim,
-            deadline=self._engine.clock.now() + rules.timeout_s,
-            first_sent=min(entry.at for entry in run.entries(call.path, Kind.INTENT)),
+            deadline=self._engine.clock.now() + limit_s,
+            first_sent=first_sent(run, call),
         )
-        departure = _Departure(send_by)
-        try:
-            async with asyncio.timeout(rules.timeout_s):
-                value = await self._bodies.invoke(run, call, definition, info, departure.begin)
-        except Exception as error:  # noqa: BLE001  (decided by the table of outcomes)
-            if departure.withdrawn():
-                self._no_answer(run, call, definition, attempt, Outcome.NOT_DONE, "held up")
-            elif is_answer(error, definition.fails_on):
-                self._bodies.answered_no(run, call, definition, error)
-            else:
-                self._no_answer(run, call, definition, attempt, outcome_of(error), repr(error))
-        else:
-            self._bodies.succeeded(run, call, definition, value)
 
-    def _lost(
-        self, run: ActiveRun, call: PendingCall, definition: StepDefinition[Any, Any], attempt: int
+    @staticmethod
+    def _judge(definition: _Effect, error: Exception) -> Judgement:
+        """What an exception means."""
+        if is_answer(error, definition.fails_on):
+            return Judgement(Outcome.REFUSED, describe_briefly(error))
+        provider = definition.effect.provider
+        return judge(error, provider.judge if provider else None)
+
+    # What came of it --------------------------------------------------------------------------------------------------
+
+    def _judged(
+        self,
+        run: ActiveRun,
+        call: PendingCall,
+        definition: _Effect,
+        attempt: int,
+        error: Exception,
+        judged: Judgement,
     ) -> None:
-        message = "its worker was lost before it recorded an outcome"
-        self._no_answer(run, call, definition, attempt, Outcome.UNKNOWN, message)
+        """A refusal answers the workflow, by the exception that its author knows; an undo that is refused asks a person."""
+        if judged.outcome is not Outcome.REFUSED:
+            self._no_answer(run, call, definition, attempt, judged)
+        elif isinstance(call, UndoCall):
+            detail = {"outcome": judged.outcome.value, "message": judged.message}
+            self._engine.note(run, call, Kind.ATTEMPT, attempt, codec.encode(detail))
+            self._park(run, call, definition, Reason.UNDO_FAILED)
+        else:
+            refusal = error if is_answer(error, definition.fails_on) else Refused(judged.message)
+            self._refused(run, call, definition, attempt, refusal)
+
+    def _refused(
+        self,
+        run: ActiveRun,
+        call: PendingCall,
+        definition: _Effect,
+        attempt: int,
+        refusal: Exception,
+    ) -> None:
+        """A refusal is the answer, unless an earlier attempt may have happened: of that one it says nothing.
+
+        If the provider recognises the key, it does: the first definite answer to a key is its answer.
+        """
+        history = history_of(run, call)
+        known = key_is_known(
+            definition.effect,
+            first_sent_s=first_sent(run, call),
+            now_s=self._engine.clock.now(),
+        )
+        if not history.found and (known or not history.unknown):
+            self._bodies.answered_no(run, call, definition, refusal)
+            return
+        detail = {
+            "outcome": Outcome.REFUSED.value,
+            "message": describe_briefly(refusal),
+            "refusal": codec.decode(encode_answer(refusal, definition.fails_on)),
+        }
+        self._engine.note(run, call, Kind.ATTEMPT, attempt, codec.encode(detail))
+        self.go_on(run, call, definition)
+
+    def _lost(self, run: ActiveRun, call: PendingCall, definition: _Effect, attempt: int) -> None:
+        lost = Judgement(Outcome.UNKNOWN, "its worker was lost before it recorded an outcome")
+        self._no_answer(run, call, definition, attempt, lost)
 
     def _no_answer(
         self,
         run: ActiveRun,
         call: PendingCall,
-        definition: StepDefinition[Any, Any],
+        definition: _Effect,
         attempt: int,
-        outcome: Outcome,
-        message: str,
+        judged: Judgement,
     ) -> None:
         """Record how the attempt ended, and decide anew."""
-        log.warning("%s of run %s: %s: %s", call.path, run.id, outcome.value, message)
-        detail: dict[str, Any] = {"outcome": outcome.value, "message": message}
-        wait_s = definition.retry.wait_s(attempt - forgiven(run, call))
+        outcome, message = judged.outcome.value, judged.message
+        log.warning("%s of run %s: %s: %s", call.path, run.id, outcome, message)
+        detail: dict[str, Any] = {"outcome": outcome, "message": message}
+        now_s = self._engine.clock.now()
+        wait_s = definition.retry.wait_s(
+            attempt - forgiven(run, call),
+            elapsed_s=now_s - first_sent(run, call),
+            at_least_s=judged.retry_after_s or 0.0,
+        )
         if wait_s is not None:
-            detail["due"] = self._engine.clock.now() + wait_s
+            detail["due"] = now_s + wait_s
         self._engine.note(run, call, Kind.ATTEMPT, attempt, codec.encode(detail))
         self.go_on(run, call, definition)
 
-    def _park(
+    def _answered_late(
         self,
         run: ActiveRun,
         call: PendingCall,
-        definition: StepDefinition[Any, Any],
-        reason: Reason,
+        definition: _Effect,
+        attempt: int,
+        thread: asyncio.Future[Any],
     ) -> None:
-        """Only a person can go on: tell them what was sent, when, to whom, and what came back."""
-        intents = run.entries(call.path, Kind.INTENT)
-        attempts = run.entries(call.path, Kind.ATTEMPT)
-        said = [codec.decode(entry.payload or b"{}").get("message") for entry in attempts]
-        verdict = "may or may not have happened" if reason is Reason.IN_DOUBT else "did not happen"
-        provider = definition.effect.provider
-        detail = {
-            "at": call.path,
-            "message": f"{call.path} {verdict}: {said[-1] if said else 'no answer'}",
-            "provider": provider.name if provider else None,
-            "key": key_of(run, call),
-            "sent": codec.decode(call.encoded),
-            "sent_at": [entry.at for entry in intents],
-            "answers": said,
-        }
-        self._engine.park(run, reason, detail)
+        """A thread that could not be stopped has come to an end after its time: what it says is evidence."""
+        self._threads.discard((call, attempt))
+        detail: dict[str, Any] = {"answer": "late"}
+        error = None if thread.cancelled() else thread.exception()
+        if error is None and not thread.cancelled():
+            try:
+                payload = definition.result.encode(thread.result())
+            except PayloadError as unstorable:
+                detail |= {"outcome": Outcome.UNKNOWN.value, "message": str(unstorable)}
+            else:
+                detail |= {"outcome": Outcome.DONE.value, "value": codec.decode(payload)}
+        elif isinstance(error, Exception):
+            judged = self._judge(definition, error)
+            detail |= {"outcome": judged.outcome.value, "message": judged.message}
+        self._engine.note_late(run, call, Kind.EVIDENCE, -attempt, codec.encode(detail))
+        if not run.disposed and self._engine.interrupt(call):
+            self.go_on(run, call, definition)
+
+    def _accept(self, run: ActiveRun, call: PendingCall, definition: _Effect) -> None:
+        """What was found is the answer."""
+        payload = codec.encode(evidence_found(run, call))
+        try:
+            value = definition.result.decode(payload)
+        except PayloadError as error:
+            self._engine.park(run, Reason.POISON, {"at": call.path, "message": str(error)})
+            self._bodies.settled_without_answer(run, call)
+        else:
+            self._engine.answer(run, call, payload, value)
+
+    # Probing ----------------------------------------------------------------------------------------------------------
+
+    async def _ask(self, run: ActiveRun, call: PendingCall, definition: _Effect) -> None:
+        """One question to the other side; its answer is evidence, and may settle the effect."""
+        probe = definition.asks
+        assert probe is not None
+        begun_s = self._engine.clock.now()
+        number = run.next_number(call.path, Kind.EVIDENCE)
+        info = self._call(run, call, number, probe.timeout_s)
+        args, kwargs = definition.arguments.by_position(call.encoded)
+        step_context.set((run.id, call.path))
+        answer: object
+        try:
+            async with asyncio.timeout(probe.timeout_s):
+                if probe.is_async:
+                    answer = await probe.function(info, *args, **kwargs)
+                else:
+                    body = functools.partial(probe.function, info, *args, **kwargs)
+                    answer = await self._bodies.in_thread(body)
+            found = (
+                codec.decode(definition.result.encode(answer.value))
+                if isinstance(answer, Found)
+                else None
+            )
+        except Exception as error:  # noqa: BLE001  (it could not find out)
+            answer, found = error, None
+        record = probe_record(
+            run, call, definition, answer, found, begun_s, self._engine.clock.now(),
+            at_work=self._at_work(call),
+        )  # fmt: skip
+        log.info("probe %d of %s of run %s: %s", number, call.path, run.id, record["answer"])
+        self._engine.note(run, call, Kind.EVIDENCE, number, codec.encode(record))
+        self.go_on(run, call, definition)
+
+    # Asking people ----------------------------------------------------------------------------------------------------
+
+    def _park(self, run: ActiveRun, call: PendingCall, definition: _Effect, reason: Reason) -> None:
+        """Only a person can go on: tell them what was sent, when, to whom, what came back, and what is at stake."""
+        if isinstance(call, UndoCall) and reason is Reason.RETRIES_EXHAUSTED:
+            reason = Reason.UNDO_FAILED
+        self._engine.park(run, reason, story(run, call, definition))
         self._bodies.settled_without_answer(run, call)
+
+
+def _heard(thread: asyncio.Future[Any]) -> None:
+    if not thread.cancelled():
+        thread.exception()
 
 
 class _Departure:
@@ -174,43 +428,3 @@ class _Departure:
         with self._lock:
             self._withdrawn = not self._begun
             return self._withdrawn
-
-
-def history_of(run: ActiveRun, call: PendingCall, definition: StepDefinition[Any, Any]) -> History:
-    """What the journal says of an effect, as the rules want it."""
-    intents = run.entries(call.path, Kind.INTENT)
-    if not intents:
-        return History()
-    # A person who said "it did not happen" has settled every attempt before.
-    decided_at = max((e.at for e in run.entries(call.path, Kind.DECISION)), default=0.0)
-    ended = {
-        entry.attempt: codec.decode(entry.payload or b"{}")
-        for entry in run.entries(call.path, Kind.ATTEMPT)
-    }
-    unknown = any(
-        ended[entry.attempt].get("outcome") == Outcome.UNKNOWN.value
-        for entry in run.entries(call.path, Kind.ATTEMPT)
-        if entry.at > decided_at
-    )
-    last = max(intents, key=_attempt)
-    said = ended.get(last.attempt)
-    return History(
-        attempts=last.attempt,
-        first_sent_s=min(entry.at for entry in intents),
-        last_outcome=Outcome(said["outcome"]) if said else None,
-        unknown=unknown,
-        due_s=said.get("due") if said else None,
-        exhausted=definition.retry.wait_s(last.attempt - forgiven(run, call)) is None,
-    )
-
-
-def _attempt(entry: Entry) -> int:
-    return entry.attempt
-
-
-def key_of(run: ActiveRun, call: PendingCall) -> str:
-    """The idempotency key of an effect: of its run and path, so the same for every attempt and worker."""
-    key = f"{run.id}/{call.path}"
-    if len(key) <= _LONGEST_KEY:
-        return key
-    return f"{run.id}/{hashlib.blake2b(call.path.encode(), digest_size=20).hexdigest()}"

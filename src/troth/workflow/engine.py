@@ -36,10 +36,12 @@ from troth.journal.model import (
     Start,
 )
 from troth.journal.writer import Writer
+from troth.workflow.calls import CallState, PendingCall, SettledCall
 from troth.workflow.definition import Workflow
 from troth.workflow.failures import describe, encode_answer, is_answer
 from troth.workflow.mail import Mail
-from troth.workflow.run import ActiveRun, CallState, Parked, PendingCall
+from troth.workflow.run import ActiveRun, Parked
+from troth.workflow.saga import standing
 
 log = logging.getLogger("troth.workflow")
 
@@ -52,6 +54,9 @@ class Performer(Protocol):
 
     def perform(self, run: ActiveRun, call: PendingCall) -> None:
         """Begin; the answer comes by `Engine.answer`, `Engine.wait` or `Engine.park`."""
+
+    def settled(self, run: ActiveRun, marker: SettledCall) -> None:
+        """Everything that was sent in a scope has an outcome: its undoing may begin."""
 
 
 class Host(Protocol):
@@ -150,16 +155,16 @@ class Engine:
                 run.parked = parked
         if run.parked is not None:
             self._let_go_parked(run)
-        elif run.main is not None and run.main.done():
-            # Nothing new begins, but an effect that was sent is followed until its outcome is known.
-            self._perform(run, [call for call in calls if run.was_sent(call)])
-            if run.finished:
-                self._end(run)
+        elif run.finished:
+            self._end(run)
         elif self.draining:
             run.new.extend(calls)
             if run.quiet:
                 self._release(run, RunState.READY, self.clock.now())
         else:
+            if run.undo is not None and not run.shown_undoing:
+                run.shown_undoing = True
+                self.writer.touch().undoing.append(run.id)
             self._perform(run, calls)
 
     def _perform(self, run: ActiveRun, calls: list[PendingCall]) -> None:
@@ -167,8 +172,12 @@ class Engine:
         for call in calls:
             call.state = CallState.BUSY
             self.performer.perform(run, call)
+        for marker in list(run.settling):
+            if not run.unsettled(marker):
+                run.settling.remove(marker)
+                self.performer.settled(run, marker)
         self.mail.pass_on(run)
-        if run.resting and run.main is not None and not run.main.done():
+        if run.resting and (run.undo is not None or (run.main is not None and not run.main.done())):
             self._rest(run)
         if not run.releasing and run.unread():
             self.look([run.id])
@@ -185,7 +194,7 @@ class Engine:
         due = min(dues, default=None)
         if due is not None and due - self.clock.now() < HOLD_S:
             return
-        self._release(run, RunState.WAITING, due)
+        self._release(run, RunState.WAITING if run.undo is None else RunState.UNDOING, due)
 
     def when_durable(self, run: ActiveRun, act: Callable[[], None]) -> None:
         """Do this when everything that the journal was told about this run is durable."""
@@ -209,6 +218,28 @@ class Engine:
         self.record(run, entry)
         run.recorded.setdefault(call.path, []).append(entry)
 
+    def note_late(
+        self, run: ActiveRun, call: PendingCall, kind: Kind, attempt: int, payload: bytes
+    ) -> None:
+        """Record something that is true whoever owns the run now."""
+        if run.disposed:
+            entry = Entry(
+                run.id, call.path, kind, attempt, None, None, call.digest, payload, self.now()
+            )
+            self.writer.touch().entries.append(entry)
+        else:
+            self.note(run, call, kind, attempt, payload)
+
+    def interrupt(self, call: PendingCall) -> bool:
+        """End a wait early; False if the call does not wait."""
+        if call.state is not CallState.WAITING:
+            return False
+        if call.timer is not None:
+            call.timer.cancel()
+        call.state = CallState.BUSY
+        call.pinned = False
+        return True
+
     def answer(
         self,
         run: ActiveRun,
@@ -223,8 +254,9 @@ class Engine:
         if run.disposed:  # it belongs to another worker, or to another life of this one
             return
         seq, at = run.take_seq(), self.now()
+        number = run.rewound.answers.get(call.path, 0)
         self.record(
-            run, Entry(run.id, call.path, Kind.RESULT, 0, seq, ok, call.digest, payload, at)
+            run, Entry(run.id, call.path, Kind.RESULT, number, seq, ok, call.digest, payload, at)
         )
         run.settle(seq, call, value, error, at)
 
@@ -256,7 +288,7 @@ class Engine:
     def park(self, run: ActiveRun, reason: Reason, detail: dict[str, Any]) -> None:
         """This run needs a person. What it has under way is let finish first."""
         if run.parked is None:
-            run.parked = Parked(reason, detail)
+            run.parked = Parked(reason, detail | (standing(run) if run.undo is not None else {}))
         self.schedule(run)
 
     def record(self, run: ActiveRun, entry: Entry) -> None:
@@ -280,6 +312,10 @@ class Engine:
 
     def _end(self, run: ActiveRun) -> None:
         assert run.main is not None
+        if run.undo is not None and (trouble := run.undo.exception()) is not None:
+            self.park(run, Reason.UNDO_FAILED, {"at": "the undoing", **describe(trouble)})
+            self._let_go_parked(run)
+            return
         state, outcome = RunState.SUCCEEDED, None
         error = asyncio.CancelledError() if run.main.cancelled() else run.main.exception()
         try:
@@ -297,7 +333,7 @@ class Engine:
             self._let_go_parked(run)
             return
         run.releasing = True
-        self.writer.touch().ends.append(End(run.id, state, outcome, final=run.cancelled))
+        self.writer.touch().ends.append(End(run.id, state, outcome, final=run.heard_cancel))
 
     def _let_go_parked(self, run: ActiveRun) -> None:
         if run.parked is None or run.releasing:
@@ -327,7 +363,7 @@ class Engine:
     @staticmethod
     def _topics(run: ActiveRun, state: RunState) -> str | None:
         """Which mail would make letting go wrong."""
-        if state is RunState.WAITING:
+        if state in {RunState.WAITING, RunState.UNDOING}:
             return run.listens_to()
         return CANCEL_TOPIC if state is RunState.ATTENTION else None
 
@@ -352,11 +388,9 @@ class Engine:
             if run is None:
                 continue
             if end.run_id in reply.cancelled:
-                # It was asked to stop before it could say that it was done.
-                run.cancelled = True
-                self.writer.touch().ends.append(
-                    End(end.run_id, RunState.CANCELLED, None, final=True)
-                )
+                # It was asked to stop before it could say that it was done: it hears that first.
+                run.releasing = False
+                self.look([run.id])
             elif end.run_id in reply.busy_runs:
                 self._loop.call_later(_BUSY_AGAIN_S, self._again, self.writer.worker, end)
             else:

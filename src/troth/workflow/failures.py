@@ -74,6 +74,11 @@ def describe(error: BaseException) -> dict[str, Any]:
     }
 
 
+def describe_briefly(error: BaseException | None) -> str:
+    """An exception in a line."""
+    return "" if error is None else f"{type(error).__name__}: {message_of(error)}"
+
+
 def message_of(error: BaseException) -> str:
     """What an exception says, as text that can be stored; the exception may be broken itself."""
     try:

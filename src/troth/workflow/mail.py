@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING
 
 from troth.base.errors import PayloadError
 from troth.journal.model import CANCEL_TOPIC, Entry, Heard, Kind, Message, Reason
-from troth.workflow.run import ActiveRun, ReceiveCall
+from troth.workflow.calls import ReceiveCall
+from troth.workflow.run import ActiveRun
 
 if TYPE_CHECKING:
     from troth.workflow.engine import Engine
@@ -27,7 +28,7 @@ class Mail:
         for message in messages:
             if message.topic == CANCEL_TOPIC:
                 self._heard(run, message)
-                if not run.cancelled:
+                if not run.heard_cancel:
                     self._cancel(run, message)
                 continue
             receivers = run.receivers(message.topic)

@@ -10,27 +10,30 @@ import asyncio
 import contextvars
 import functools
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 from troth.base import codec
-from troth.base.errors import PayloadError
+from troth.base.errors import PayloadError, Refused
+from troth.effect.traffic import Traffic
 from troth.journal.model import Entry, Kind, Reason
+from troth.workflow.calls import (
+    CallState,
+    PendingCall,
+    ReceiveCall,
+    SettledCall,
+    SleepCall,
+    TimedOut,
+    UndoCall,
+)
+from troth.workflow.consequences import EffectDefinition
 from troth.workflow.context import step_context
 from troth.workflow.definition import StepDefinition, StepKind
 from troth.workflow.effects import Effects
 from troth.workflow.engine import Engine
 from troth.workflow.failures import describe, encode_answer, is_answer
-from troth.workflow.run import (
-    ActiveRun,
-    CallState,
-    PendingCall,
-    ReceiveCall,
-    SleepCall,
-    TimedOut,
-    forgiven,
-)
+from troth.workflow.run import ActiveRun, forgiven
 from troth.workflow.transact import Transactor
 
 log = logging.getLogger("troth.workflow")
@@ -39,10 +42,16 @@ log = logging.getLogger("troth.workflow")
 class StepPerformer:
     """Performs every kind of call for one engine."""
 
-    def __init__(self, engine: Engine, transactor: Transactor, threads: ThreadPoolExecutor) -> None:
+    def __init__(
+        self,
+        engine: Engine,
+        transactor: Transactor,
+        traffic: Traffic,
+        threads: ThreadPoolExecutor,
+    ) -> None:
         self._engine = engine
         self._transactor = transactor
-        self._effects = Effects(engine, self)
+        self._effects = Effects(engine, self, traffic)
         self._threads = threads
         self._loop = asyncio.get_running_loop()
 
@@ -56,11 +65,16 @@ class StepPerformer:
             elif kind is StepKind.TRANSACTION:
                 self._next_attempt(run, call, definition, self._transaction)
             else:
+                assert isinstance(definition, EffectDefinition)
                 self._effects.go_on(run, call, definition)
         elif isinstance(call, SleepCall):
             self._sleep(run, call)
         elif isinstance(call, ReceiveCall):
             self._receive(run, call)
+        elif isinstance(call, SettledCall):
+            self._settle(run, call)
+        elif isinstance(call, UndoCall):
+            self._cannot_undo(run, call)
 
     # Time and messages -----------------------------------------------------------------------------------------------
 
@@ -90,6 +104,41 @@ class StepPerformer:
         self._engine.note(run, call, Kind.WAIT, 0, codec.encode(due))
         return due
 
+    # Sagas -----------------------------------------------------------------------------------------------------------
+
+    def _settle(self, run: ActiveRun, call: SettledCall) -> None:
+        """Wait until all that was sent has an outcome; what waits for its next attempt is looked at anew, since nobody
+        wants it any more.
+        """
+        call.state = CallState.WAITING
+        run.settling.append(call)
+        for other in run.unsettled(call):
+            if not other.pinned and not other.undoes and self._engine.interrupt(other):
+                self.perform(run, other)
+        self._engine.schedule(run)
+
+    def settled(self, run: ActiveRun, marker: SettledCall) -> None:
+        """Everything that was sent in a scope has an outcome: undo it, unless the point of no return was passed."""
+        assert marker.scope is not None
+        pivot = next((d.path for d in marker.scope.to_undo() if d.definition.pivot), None)
+        if pivot is None:
+            self._engine.answer(run, marker, b"null", None)
+            return
+        said = (
+            f"{pivot} is the point of no return, and the run failed after it: it can only go forward. Correct what made "
+            f"it fail and resume from that step; or undo {pivot} by hand and settle {marker.path}: the rest is undone then."
+        )
+        self._engine.park(run, Reason.UNDO_FAILED, {"at": marker.path, "message": said})
+        self.settled_without_answer(run, marker)
+
+    def _cannot_undo(self, run: ActiveRun, call: UndoCall) -> None:
+        said = (
+            f"{call.target.path} was done and nobody has said how it is undone. Undo it by hand and settle it, or give it "
+            "an undo and resume."
+        )
+        self._engine.park(run, Reason.UNDO_FAILED, {"at": call.path, "message": said})
+        self.settled_without_answer(run, call)
+
     # Attempts --------------------------------------------------------------------------------------------------------
 
     def _next_attempt(
@@ -101,24 +150,34 @@ class StepPerformer:
     ) -> None:
         """Begin an attempt, or wait until it is time for it."""
         failed = run.entries(call.path, Kind.ATTEMPT)
-        begin = functools.partial(self.spawn, call, body, run, call, definition, len(failed) + 1)
+        if not run.wants(call):
+            unwanted = Refused(f"nobody wants {call.path} any more")
+            self.answered_no(run, call, definition, unwanted)
+            return
+        number = run.next_number(call.path, Kind.ATTEMPT)
+
+        def begin() -> None:
+            self.spawn(call, body(run, call, definition, number))
+
         due = _due_of(failed)
         if due is not None and due > self._engine.clock.now():
             self._engine.wait(run, call, due, begin)
         else:
             self._engine.when_durable(run, begin)
 
-    def spawn(self, call: PendingCall, body: Callable[..., Any], *args: Any) -> None:
+    def spawn(self, call: PendingCall, body: Coroutine[Any, Any, None]) -> bool:
         """Run a body as a task of the real loop, unless the call was given up while its intent was being written."""
         if call.state is not CallState.BUSY:
-            return
-        call.task = asyncio.Task(body(*args), loop=self._loop)
+            body.close()
+            return False
+        call.task = asyncio.Task(body, loop=self._loop)
+        return True
 
     async def _step(
         self, run: ActiveRun, call: PendingCall, definition: StepDefinition[Any, Any], attempt: int
     ) -> None:
         try:
-            value = await self.invoke(run, call, definition, None)
+            value = await self.invoke(run, call, definition)
         except Exception as error:  # noqa: BLE001  (decided by what the author declared)
             self._failed(run, call, definition, attempt, error)
         else:
@@ -153,11 +212,12 @@ class StepPerformer:
         error: Exception,
     ) -> None:
         """A body raised: a business answer, a reason to try again, or a bug."""
-        if is_answer(error, definition.fails_on):
+        if is_answer(error, definition.fails_on) and not isinstance(call, UndoCall):
             self.answered_no(run, call, definition, error)
             return
-        allowed = attempt - forgiven(run, call)
-        wait_s = definition.retry.wait_s(allowed)
+        since = min((e.at for e in run.entries(call.path, Kind.ATTEMPT)), default=None)
+        elapsed_s = 0.0 if since is None else self._engine.clock.now() - since
+        wait_s = definition.retry.wait_s(attempt - forgiven(run, call), elapsed_s=elapsed_s)
         detail = {"at": call.path, "attempt": attempt, **describe(error)}
         if wait_s is not None:
             due = self._engine.clock.now() + wait_s
@@ -170,7 +230,8 @@ class StepPerformer:
         exhausted = definition.retry.attempts > 1
         if exhausted:
             self._engine.note(run, call, Kind.ATTEMPT, attempt, codec.encode(detail))
-        self._engine.park(run, Reason.RETRIES_EXHAUSTED if exhausted else Reason.BUG, detail)
+        reason = Reason.RETRIES_EXHAUSTED if exhausted else Reason.BUG
+        self._engine.park(run, Reason.UNDO_FAILED if isinstance(call, UndoCall) else reason, detail)
         self.settled_without_answer(run, call)
 
     def answered_no(
@@ -180,7 +241,10 @@ class StepPerformer:
         definition: StepDefinition[Any, Any],
         error: Exception,
     ) -> None:
-        payload = encode_answer(error, definition.fails_on)
+        self.refuse(run, call, encode_answer(error, definition.fails_on))
+
+    def refuse(self, run: ActiveRun, call: PendingCall, payload: bytes) -> None:
+        """Answer with a recorded refusal."""
         entry = Entry(run.id, call.path, Kind.RESULT, 0, 0, False, None, payload, 0.0)
         try:
             call.restore(entry)
@@ -192,32 +256,29 @@ class StepPerformer:
         self._engine.schedule(run)
 
     async def invoke(
-        self,
-        run: ActiveRun,
-        call: PendingCall,
-        definition: StepDefinition[Any, Any],
-        first: Any,
-        begin: Callable[[], None] = lambda: None,
+        self, run: ActiveRun, call: PendingCall, definition: StepDefinition[Any, Any], *first: Any
     ) -> Any:
-        """Run a body with its arguments restored from what is recorded of them; *begin* is called in its thread first."""
-        kwargs: dict[str, Any] = {}
-        if call.args is not None:
-            args = call.args
-        else:
-            args, kwargs = definition.arguments.decode(call.encoded)
-        if first is not None:
-            args = (first, *args)
+        """Run a body with its arguments restored from what is recorded of them."""
+        body, args, kwargs = self.prepare(call, definition, first)
         step_context.set((run.id, call.path))
         if definition.is_async:
-            begin()
-            return await definition.function(*args, **kwargs)
+            return await body(*args, **kwargs)
+        return await self.in_thread(functools.partial(body, *args, **kwargs))
 
-        def body() -> Any:
-            begin()
-            return definition.function(*args, **kwargs)
+    @staticmethod
+    def prepare(
+        call: PendingCall, definition: StepDefinition[Any, Any], first: tuple[Any, ...]
+    ) -> tuple[Callable[..., Any], tuple[Any, ...], dict[str, Any]]:
+        """A body and all of its arguments."""
+        if call.args is not None:
+            return definition.function, (*first, *call.args), {}
+        args, kwargs = definition.arguments.decode(call.encoded)
+        return definition.function, (*first, *args), kwargs
 
+    def in_thread(self, body: Callable[[], Any]) -> asyncio.Future[Any]:
+        """Run a function in a thread of the steps', in the context of whoever asks."""
         context = contextvars.copy_context()
-        return await self._loop.run_in_executor(self._threads, context.run, body)
+        return self._loop.run_in_executor(self._threads, context.run, body)
 
 
 def _due_of(failed: list[Entry]) -> float | None:

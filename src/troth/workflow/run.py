@@ -12,133 +12,24 @@ import contextvars
 import itertools
 from collections import deque
 from collections.abc import Callable, Coroutine
-from enum import Enum
 from typing import Any
 
 from troth.base import codec
 from troth.base.errors import PayloadError
+from troth.effect.model import Unknown
 from troth.journal.model import CANCEL_TOPIC, Batch, ClaimedRun, Entry, Kind, Reason
+from troth.workflow.calls import (
+    CallState,
+    FollowCall,
+    PendingCall,
+    ReceiveCall,
+    SettledCall,
+)
 from troth.workflow.definition import StepDefinition, Workflow
-from troth.workflow.failures import restore_answer
+from troth.workflow.failures import describe_briefly
+from troth.workflow.rewind import Rewound, rewind
 from troth.workflow.runloop import Branch, RunLeftMemoryError, RunLoop, current_branch
-
-
-class TimedOut:
-    """What `receive` returns when nothing came in time. It is false, so `if not message` reads well."""
-
-    def __bool__(self) -> bool:
-        return False
-
-    def __repr__(self) -> str:
-        return "TimedOut()"
-
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, TimedOut)
-
-    def __hash__(self) -> int:
-        return hash(TimedOut)
-
-
-class CallState(Enum):
-    """Where a call is between being made and being answered."""
-
-    NEW = "new"  # not looked at yet
-    BUSY = "busy"  # its intent, its body or its look-up is under way
-    WAITING = "waiting"  # until a time or a message
-    SETTLED = "settled"  # answered; the answer may still have to be delivered
-
-
-class PendingCall:
-    """A call that workflow code has made and that has not been answered. Base of sleeping and receiving, too."""
-
-    __slots__ = (
-        "args",
-        "definition",
-        "digest",
-        "due",
-        "encoded",
-        "future",
-        "path",
-        "pinned",
-        "resume",
-        "state",
-        "task",
-        "timer",
-    )
-
-    def __init__(
-        self,
-        path: str,
-        definition: StepDefinition[Any, Any] | None,
-        encoded: bytes,
-        loop: RunLoop,
-        args: tuple[Any, ...] | None = None,
-    ) -> None:
-        self.path = path
-        self.definition = definition
-        self.encoded = encoded
-        self.args = args  # if they are plain, and so need not be decoded
-        self.digest = codec.digest(encoded)
-        self.future = loop.create_future()
-        self.state = CallState.NEW
-        self.due: float | None = None  # database time; None: only a message
-        self.pinned = False  # waits on this process's own clock: the run must stay in memory
-        self.resume: Callable[[], None] | None = None  # what to do when it is due
-        self.timer: asyncio.TimerHandle | None = None
-        self.task: asyncio.Task[None] | None = None  # its body, while that runs
-
-    def drop(self) -> None:
-        """Nobody waits for it any more."""
-        if self.timer is not None:
-            self.timer.cancel()
-        if self.task is not None:
-            self.task.cancel()
-
-    def restore(self, entry: Entry) -> Any:
-        """The value of a recorded answer; raises it if it is a business answer."""
-        assert self.definition is not None
-        if entry.ok:
-            return self.definition.result.decode(entry.payload or b"null")
-        raise restore_answer(entry.payload or b"{}", self.definition.fails_on)
-
-
-class SleepCall(PendingCall):
-    """`troth.sleep`."""
-
-    __slots__ = ("seconds",)
-
-    def __init__(self, path: str, seconds: float, loop: RunLoop) -> None:
-        super().__init__(path, None, codec.encode(seconds), loop)
-        self.seconds = seconds
-
-    def restore(self, entry: Entry) -> Any:
-        """Nothing: time has passed."""
-
-
-class ReceiveCall(PendingCall):
-    """`troth.receive`."""
-
-    __slots__ = ("kind", "looked", "message", "timeout_s", "topic")
-
-    def __init__(
-        self, path: str, topic: str, kind: codec.Codec, timeout_s: float | None, loop: RunLoop
-    ) -> None:
-        super().__init__(path, None, codec.encode([topic, timeout_s]), loop)
-        self.topic = topic
-        self.kind = kind
-        self.timeout_s = timeout_s
-        self.looked = False  # a look for messages that came before it was asked for
-        self.message: bytes | None = None  # what it was answered with
-
-    @property
-    def wants_mail(self) -> bool:
-        """It has no message yet, and somebody still waits for one."""
-        return self.state is not CallState.SETTLED and not self.future.done()
-
-    def restore(self, entry: Entry) -> Any:
-        """The message, or `TimedOut`."""
-        return TimedOut() if entry.ok is False else self.kind.decode(entry.payload or b"null")
-
+from troth.workflow.saga import Confirmed, Scope, fails, undo
 
 _Answer = tuple[PendingCall, Any, BaseException | None, float]
 
@@ -168,7 +59,17 @@ class ActiveRun:
         self.now_s = claimed.starts_at
         self._wake = wake
 
-        recorded = claimed.entries
+        self.root = Scope()  # what is undone if the run fails
+        self.undo: asyncio.Task[None] | None = None  # once it has failed
+        self.undone: list[str] = []
+        self.why: str | None = None  # it is undone
+        self.settling: list[SettledCall] = []
+        self.shown_undoing = False
+        self._confirmations = itertools.count()
+        self._pivoted = False  # past the point of no return
+
+        self.rewound: Rewound = rewind(claimed.entries)
+        recorded = self.rewound.entries
         self.order = deque(e for e in recorded if e.kind == Kind.RESULT)
         self.recorded: dict[str, list[Entry]] = {}
         for entry in recorded:
@@ -181,7 +82,7 @@ class ActiveRun:
             for entry in recorded
             if entry.kind == Kind.INTENT and entry.path not in answered
         }
-        last = max((e.seq for e in self.order if e.seq is not None), default=0)
+        last = max((e.seq for e in claimed.entries if e.seq is not None), default=0)
         self._seqs = itertools.count(last + 1)
         self._next_delivery = last + 1
         # By place in the order: the answer to a call, a cancellation (its time), or nothing after all.
@@ -194,7 +95,8 @@ class ActiveRun:
         self.new: list[PendingCall] = []  # made and not dispatched yet
         self.last_batch: Batch | None = None  # the flush that carries the latest entry
         self.parked: Parked | None = None
-        self.cancelled = False  # a cancellation was delivered
+        self.heard_cancel = False  # there is a place for it in the order
+        self.cancelled = False  # and it was delivered, in time
         self.releasing = False  # a release or an end is in a flush
         self.dirty = False  # is on the engine's list
         self.disposed = False
@@ -205,7 +107,7 @@ class ActiveRun:
         """Call the workflow function. Raises `PayloadError` if its input does not fit its signature any more."""
         args, kwargs = self.workflow.arguments.decode(self.input)
         context = contextvars.copy_context()
-        context.run(current_branch.set, Branch(self))
+        context.run(current_branch.set, Branch(self, self.root))
         self.main = self.loop.task(self.workflow.function(*args, **kwargs), context)
 
     def call(
@@ -214,14 +116,17 @@ class ActiveRun:
         definition: StepDefinition[Any, Any],
         encoded: bytes,
         args: tuple[Any, ...] | None,
+        scope: Scope,
     ) -> Coroutine[Any, Any, Any]:
         """A step is called: its path is fixed, its work begins when the coroutine is awaited."""
         if self.disposed:
             raise RunLeftMemoryError
-        return self.awaited(PendingCall(path, definition, encoded, self.loop, args))
+        return self.awaited(PendingCall(path, definition, encoded, self.loop, args, scope))
 
     async def awaited(self, call: PendingCall) -> Any:
-        """Register a call, and wait for its answer."""
+        """Register a call, and wait for its answer. In a scope that is being undone, nothing new begins."""
+        if call.scope is not None and not call.undoes and call.scope.is_failing():
+            raise asyncio.CancelledError
         self.calls[call.path] = call
         self.new.append(call)
         return await call.future
@@ -234,17 +139,17 @@ class ActiveRun:
         self.loop.dispose()
         # The task knows its context, that its branch, and that this run: cut here, all of it is freed at once, and
         # nothing is left for the garbage collector.
-        self.main = None
+        self.main = self.undo = None
 
     # Moving on -------------------------------------------------------------------------------------------------------
 
     def advance(self) -> list[PendingCall]:
         """Run, deliver, run, until neither is possible; the calls that must go out now. Raises `Parked`."""
-        self.loop.drain()
+        self._drain()
         while self.order:
             self._replay(self.order[0])
             self.order.popleft()
-            self.loop.drain()
+            self._drain()
         while self._next_delivery in self._settled:
             delivery = self._settled.pop(self._next_delivery)
             self._next_delivery += 1
@@ -253,21 +158,55 @@ class ActiveRun:
                     self._cancel_main(delivery)
                 else:
                     self._deliver(*delivery)
-                self.loop.drain()
+                self._drain()
         made, self.new = self.new, []
         self._require_same_requests(made)
+        if self.main is not None and self.main.done():
+            # Nothing new begins, but what was sent is followed until its outcome is known.
+            for call in made:
+                if not (call.undoes or self.was_sent(call)):
+                    self._drop(call)
+            made = [call for call in made if call.path in self.calls]
         return [
             call
             for call in made
             if call.state is CallState.NEW and (not call.future.done() or self.was_sent(call))
         ]
 
+    def _drain(self) -> None:
+        self.loop.drain()
+        if self.undo is None and self.main is not None and self.main.done():
+            self._undo_if_failed(self.main)
+
+    def _undo_if_failed(self, main: asyncio.Task[Any]) -> None:
+        """The workflow has come to its end. If it failed, what it did is undone, and what it still waits for is not."""
+        error = asyncio.CancelledError() if main.cancelled() else main.exception()
+        if not (self.cancelled or fails(error, self.workflow.fails_on)):
+            return
+        sent = any(self.was_sent(call) or call.undoes for call in self.calls.values())
+        if not sent and not any(scope.confirmed or scope.unknown for scope in self.root.family()):
+            return
+        self.why = "cancelled" if self.cancelled else describe_briefly(error)
+        # In a replay, what was under way then is not yet begun, and has its answer in the journal.
+        answered = {entry.path for entry in self.order}
+        for call in list(self.calls.values()):
+            under_way = call.state in {CallState.BUSY, CallState.SETTLED} or call.path in answered
+            if not (call.undoes or under_way or self.was_sent(call)):
+                self._drop(call)
+        self.undo = self.loop.task(undo(self, self.root), contextvars.copy_context())
+        self.loop.drain()
+
+    def _drop(self, call: PendingCall) -> None:
+        """It will not be made."""
+        call.drop()
+        self.calls.pop(call.path, None)
+
     def _replay(self, entry: Entry) -> None:
         if entry.path == CANCEL_TOPIC:
             self._cancel_main(entry.at)
             return
         call = self.calls.get(entry.path)
-        if call is None or call.digest != entry.digest:
+        if call is None or (entry.digest is not None and call.digest != entry.digest):
             raise Parked(Reason.CODE_CHANGED, self._difference(entry, call))
         if isinstance(call, ReceiveCall) and entry.ok is not False:
             call.message = entry.payload
@@ -299,6 +238,9 @@ class ActiveRun:
         self.now_s = at
         self.calls.pop(call.path, None)
         call.state = CallState.SETTLED
+        if call.definition is not None and call.definition.remembered:
+            self._remember(call, value, error)
+        value, error = call.told(value, error)
         if call.future.done():  # its task was cancelled
             if isinstance(call, ReceiveCall) and call.message is not None:
                 self.returned.setdefault(call.topic, deque()).append(call.message)
@@ -307,6 +249,21 @@ class ActiveRun:
             call.future.set_exception(error)
         else:
             call.future.set_result(value)
+
+    def _remember(self, call: PendingCall, value: Any, error: BaseException | None) -> None:
+        """What must be undone, and what must be asked about, if the run fails."""
+        assert call.scope is not None
+        assert call.definition is not None
+        scope = call.scope.home()
+        if isinstance(value, Unknown):
+            self.rewound.answers[call.path] = self.rewound.answers.get(call.path, 0) + 1
+            scope.unknown.append(call)
+        elif error is None:
+            self._pivoted = self._pivoted or call.definition.pivot
+            number = next(self._confirmations)
+            scope.confirmed.append(
+                Confirmed(number, call.path, call.definition, call.encoded, value)
+            )
 
     # Answers ---------------------------------------------------------------------------------------------------------
 
@@ -331,7 +288,7 @@ class ActiveRun:
 
     def cancel(self, at: float) -> int:
         """Cancel the main task when its turn in the order comes; the place that it takes."""
-        self.cancelled = True
+        self.heard_cancel = True
         seq = self.take_seq()
         self._settled[seq] = at
         self._wake(self)
@@ -339,6 +296,9 @@ class ActiveRun:
 
     def _cancel_main(self, at: float) -> None:
         self.now_s = at
+        self.heard_cancel = True
+        if self._pivoted or self.undo is not None:
+            return  # too late: from the point of no return there is only one way; and what is undone stays so
         self.cancelled = True
         if self.main is not None:
             self.main.cancel()
@@ -351,6 +311,7 @@ class ActiveRun:
         return (
             self.main is not None
             and self.main.done()
+            and (self.undo is None or self.undo.done())
             and not self.order
             and not self._settled
             and not any(
@@ -364,6 +325,30 @@ class ActiveRun:
         """Is it an effect that may have happened? Then its outcome is owed, whoever still wants it."""
         recorded = self.recorded.get(call.path)
         return recorded is not None and any(entry.kind == Kind.INTENT for entry in recorded)
+
+    def wants(self, call: PendingCall) -> bool:
+        """Would anybody go on with its result? If not, what became of it matters only for undoing it."""
+        if call.future.done() or isinstance(call, FollowCall):
+            return False
+        if call.undoes:
+            return True
+        failing = call.scope is not None and call.scope.is_failing()
+        return not failing and (self.main is None or not self.main.done())
+
+    def unsettled(self, marker: SettledCall) -> list[PendingCall]:
+        """What is under way in the scope that is to be undone."""
+        assert marker.scope is not None
+        return [
+            call
+            for call in self.calls.values()
+            if call is not marker
+            and (call.scope or self.root).lies_in(marker.scope)
+            and (
+                call.undoes
+                or call.state is CallState.BUSY
+                or (call.state is not CallState.SETTLED and self.was_sent(call))
+            )
+        ]
 
     @property
     def resting(self) -> bool:
@@ -418,6 +403,11 @@ class ActiveRun:
         """What was recorded of a call, other than its answer, by attempt."""
         return [entry for entry in self.recorded.get(path, ()) if entry.kind == kind]
 
+    def next_number(self, path: str, kind: Kind) -> int:
+        """The number of the next entry of this kind."""
+        numbers = [entry.attempt for entry in self.recorded.get(path, ()) if entry.kind == kind]
+        return max(self.rewound.numbers.get(path, 0), *numbers, 0) + 1
+
     def _difference(self, entry: Entry, call: PendingCall | None) -> dict[str, Any]:
         """The readable difference between the journal and what the code did."""
         if call is not None:
@@ -439,8 +429,11 @@ class ActiveRun:
 
 
 def forgiven(run: ActiveRun, call: PendingCall) -> int:
-    """How many attempts a person has forgiven, by resuming the run after them."""
+    """How many attempts a person has forgiven, by resuming the run after them, or by sending it back."""
+    before = run.rewound.numbers.get(call.path, 0)
     decisions = [entry.at for entry in run.entries("!resume", Kind.DECISION)]
     if not decisions:
-        return 0
-    return sum(1 for entry in run.entries(call.path, Kind.ATTEMPT) if entry.at <= max(decisions))
+        return before
+    return before + sum(
+        1 for entry in run.entries(call.path, Kind.ATTEMPT) if entry.at <= max(decisions)
+    )

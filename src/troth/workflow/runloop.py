@@ -22,6 +22,7 @@ from troth.base.errors import WorkflowCodeError
 
 if TYPE_CHECKING:
     from troth.workflow.run import ActiveRun
+    from troth.workflow.saga import Scope
 
 log = logging.getLogger("troth.workflow")
 
@@ -29,10 +30,11 @@ log = logging.getLogger("troth.workflow")
 class Branch:
     """A line of control inside a run: the main one, or that of a task. It names the calls made on it."""
 
-    __slots__ = ("_children", "_counts", "_prefix", "run")
+    __slots__ = ("_children", "_counts", "_prefix", "run", "scope")
 
-    def __init__(self, run: ActiveRun, prefix: str = "") -> None:
+    def __init__(self, run: ActiveRun, scope: Scope, prefix: str = "") -> None:
         self.run = run
+        self.scope = scope  # what is undone together with the calls that are made here
         self._prefix = prefix
         self._counts: dict[str, int] = {}
         self._children = 0
@@ -42,7 +44,7 @@ class Branch:
         number = self._children
         self._children += 1
         inner = f"{self._prefix[:-1]}.{number}:" if self._prefix else f"{number}:"
-        return Branch(self.run, inner)
+        return Branch(self.run, self.scope, inner)
 
     def path(self, name: str) -> str:
         """The identity of the next call of *name* here: branch, name and, from the second on, occurrence."""

@@ -7,6 +7,7 @@ from typing import Any, Concatenate, ParamSpec, Protocol, TypeVar, overload
 
 from troth.effect.model import Call
 from troth.store.tx import BlockingTx, Tx
+from troth.workflow.consequences import EffectDefinition, TransactionDefinition
 from troth.workflow.definition import StepDefinition
 
 P = ParamSpec("P")
@@ -30,11 +31,11 @@ class TransactionDecorator(Protocol):
     @overload
     def __call__(
         self, function: Callable[Concatenate[Tx, P], Coroutine[Any, Any, R]], /
-    ) -> StepDefinition[P, R]: ...
+    ) -> TransactionDefinition[P, R]: ...
     @overload
     def __call__(
         self, function: Callable[Concatenate[BlockingTx, P], R], /
-    ) -> StepDefinition[P, R]: ...
+    ) -> TransactionDefinition[P, R]: ...
 
 
 class EffectDecorator(Protocol):
@@ -43,6 +44,8 @@ class EffectDecorator(Protocol):
     @overload
     def __call__(
         self, function: Callable[Concatenate[Call, P], Coroutine[Any, Any, R]], /
-    ) -> StepDefinition[P, R]: ...
+    ) -> EffectDefinition[P, R]: ...
     @overload
-    def __call__(self, function: Callable[Concatenate[Call, P], R], /) -> StepDefinition[P, R]: ...
+    def __call__(
+        self, function: Callable[Concatenate[Call, P], R], /
+    ) -> EffectDefinition[P, R]: ...

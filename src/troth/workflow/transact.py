@@ -23,9 +23,10 @@ from troth.store.connect import AsyncPool, BlockingPool
 from troth.store.errors import StoreError
 from troth.store.failure import DatabaseError, Failure, failure_of
 from troth.store.isolation import transaction_async, transaction_blocking
+from troth.workflow.calls import PendingCall
 from troth.workflow.context import step_context
 from troth.workflow.definition import StepDefinition
-from troth.workflow.run import ActiveRun, PendingCall
+from troth.workflow.run import ActiveRun
 
 log = logging.getLogger("troth.workflow")
 
@@ -180,7 +181,8 @@ class Transactor:
     ) -> tuple[Any, ...]:
         place.take()
         return (
-            run.id, self.worker, run.claim, call.path, place.seq, True, call.digest, payload, place.at,
+            run.id, self.worker, run.claim, call.path, 0, place.seq, True, call.digest, payload,
+            place.at,
         )  # fmt: skip
 
     async def _settle(self, run: ActiveRun, call: PendingCall) -> bytes | None:
@@ -194,7 +196,7 @@ class Transactor:
                     if await held.fetchone() is None:
                         raise FencedError(f"run {run.id} belongs to another worker now")
                     row = await (
-                        await connection.execute(self._q.step_result, (run.id, call.path))
+                        await connection.execute(self._q.step_result, (run.id, call.path, 0))
                     ).fetchone()
                     return None if row is None else bytes(row[1])
             except (DatabaseError, StoreError, OSError) as error:

@@ -54,10 +54,18 @@ CREATE TABLE troth_schema.run (
     wake_at     timestamptz NOT NULL,           -- when it may be claimed; infinity: only a message or a person wakes it
     starts_at   timestamptz NOT NULL,           -- when it was to begin; when it was made is in its id
     reason      text,                           -- why it stands in attention
-    detail      bytea
+    detail      bytea,
+    queue       text COLLATE "C",               -- null: none, and so are the next two
+    partition   text COLLATE "C",               -- whose run it is, for fairness; '' if nobody said
+    priority    smallint,                       -- smaller is sooner
+    in_line     boolean NOT NULL DEFAULT false  -- it has a queue, is due, and nobody is working on it
 ) WITH (fillfactor = 70, autovacuum_vacuum_scale_factor = 0.02, autovacuum_vacuum_cost_delay = 1);
 
-CREATE INDEX run_claimable ON troth_schema.run (wake_at, id) WHERE owner IS NULL;
+-- Without a queue, a run is in the first of these alone. With one it is asleep, then in line, then in hand.
+CREATE INDEX run_claimable ON troth_schema.run (wake_at, id) WHERE owner IS NULL AND queue IS NULL;
+CREATE INDEX run_asleep ON troth_schema.run (wake_at) WHERE owner IS NULL AND queue IS NOT NULL AND NOT in_line;
+CREATE INDEX run_in_line ON troth_schema.run (queue, priority, partition, wake_at, id) WHERE in_line;
+CREATE INDEX run_in_hand ON troth_schema.run (queue, partition) WHERE owner IS NOT NULL AND queue IS NOT NULL;
 
 CREATE TABLE troth_schema.run_history (
     id          uuid NOT NULL,
@@ -69,6 +77,9 @@ CREATE TABLE troth_schema.run_history (
     starts_at   timestamptz NOT NULL,
     ended_at    timestamptz NOT NULL DEFAULT clock_timestamp(),
     outcome     bytea,                          -- the result, or {"type", "message", "args"} of the business error
+    queue       text COLLATE "C",
+    partition   text COLLATE "C",
+    priority    smallint,
     PRIMARY KEY (id)
 ) PARTITION BY RANGE (id);
 

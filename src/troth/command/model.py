@@ -1,0 +1,116 @@
+"""The words of people's acts: who acts, what they found out, and what is to become of a run. No I/O."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from troth.base.errors import TrothError
+from troth.journal.model import Reason
+
+RESUME_PATH = "!resume"
+REWIND_PATH = "!rewind"
+UNDO_PREFIX = "!undo/"
+SETTLED_PATH = "!settled"  # where a run stops that failed after its point of no return
+
+
+class NotInAttentionError(TrothError):
+    """The run does not wait for a person (any more)."""
+
+
+class DisagreementError(TrothError):
+    """Somebody else has found out the opposite, or the same person has said it before: two must agree."""
+
+
+@dataclass(frozen=True, slots=True)
+class Author:
+    """Who acts, and why: the evidence of a finding, the note of any other act."""
+
+    by: str
+    note: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Happened:
+    """A person found out that the effect took place; *value* is its result, as JSON."""
+
+    value: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class DidNotHappen:
+    """A person found out that the effect did not take place and cannot any more: it may be sent again."""
+
+
+Finding = Happened | DidNotHappen
+
+
+@dataclass(frozen=True, slots=True)
+class Proposal:
+    """A finding that waits for a second person."""
+
+    finding: Finding
+    author: Author
+
+
+@dataclass(frozen=True, slots=True)
+class Settlement:
+    """What became of a finding: of the effect at *path*, by the people *agreed*, of whom *needed* must be."""
+
+    path: str
+    reason: Reason
+    agreed: tuple[str, ...]
+    needed: int
+
+    @property
+    def settled(self) -> bool:
+        """The run goes on; if not, another person must agree first."""
+        return len(self.agreed) >= self.needed
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """How a run in attention stands. *detail* is what it was parked with, *now_s* the database's time in seconds."""
+
+    reason: Reason
+    detail: dict[str, Any]
+    now_s: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Rewind:
+    """What going back to before the answer of *path* means for each answer that was recorded, as paths, in order.
+
+    *kept*: stays as it is. *settled_anew*: effects, which are not blindly repeated: their provider's memory of the key,
+    their probe or a person tells what became of them. *sent_anew*: effects that were refused, so they did not happen.
+    *run_again*: steps and transactions, of which the journal cannot tell one from the other. *waited_anew*: sleeps and
+    messages. The answers at *seq* to *last* in the order of deliveries do not count any more.
+    """
+
+    path: str
+    seq: int
+    last: int
+    kept: tuple[str, ...]
+    settled_anew: tuple[str, ...]
+    sent_anew: tuple[str, ...]
+    run_again: tuple[str, ...]
+    waited_anew: tuple[str, ...]
+
+
+class Recorded(Protocol):
+    """An entry of a journal, as the rules read it; times need only be comparable."""
+
+    @property
+    def path(self) -> str: ...
+    @property
+    def kind(self) -> int: ...
+    @property
+    def attempt(self) -> int: ...
+    @property
+    def seq(self) -> int | None: ...
+    @property
+    def ok(self) -> bool | None: ...
+    @property
+    def payload(self) -> bytes | None: ...
+    @property
+    def at(self) -> Any: ...

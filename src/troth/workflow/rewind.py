@@ -1,0 +1,63 @@
+"""Going back: a person lets a run continue from an earlier step, after its code was corrected.
+
+The journal is append-only, so the decision is an entry too, and the answers after it are superseded. What was sent
+stays known: an effect whose answer is superseded is one whose outcome is unknown, and it is found out by its key or its
+probe before anything is sent again. Only what was refused did certainly not happen: it is sent anew, under another key.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from troth.base import codec
+from troth.journal.model import Entry, Kind
+
+REWIND_PATH = "!rewind"
+
+
+@dataclass(slots=True)
+class Rewound:
+    """What is left of a journal. By path: how many *answers* count no more, how many of them were *refusals*, and the
+    highest *number* of an entry that was left out: those that follow have higher ones.
+    """
+
+    entries: Sequence[Entry]
+    answers: dict[str, int] = field(default_factory=dict)
+    refusals: dict[str, int] = field(default_factory=dict)
+    numbers: dict[str, int] = field(default_factory=dict)
+
+
+def rewind(entries: Sequence[Entry]) -> Rewound:
+    """Carry out the decisions to go back that a journal holds. Pure."""
+    decisions = [e for e in entries if e.path == REWIND_PATH and e.kind == Kind.DECISION]
+    if not decisions:
+        return Rewound(entries)
+    spans = [codec.decode(decision.payload or b"{}") for decision in decisions]
+    left = Rewound([])
+    superseded = [entry for entry in entries if _is_superseded(entry, spans)]
+    gone = {(entry.path, entry.attempt) for entry in superseded}
+    sent = {entry.path for entry in entries if entry.kind == Kind.INTENT}
+    refused_at: dict[str, float] = {}
+    for entry in superseded:
+        left.answers[entry.path] = left.answers.get(entry.path, 0) + 1
+        if entry.ok is False and entry.path in sent:
+            left.refusals[entry.path] = left.refusals.get(entry.path, 0) + 1
+            refused_at[entry.path] = entry.at
+    left.entries = kept = []
+    for entry in entries:
+        if entry.kind == Kind.RESULT:
+            if (entry.path, entry.attempt) not in gone:
+                kept.append(entry)
+        elif entry.at > refused_at.get(entry.path, 0.0):
+            kept.append(entry)
+        else:
+            number = max(left.numbers.get(entry.path, 0), abs(entry.attempt))
+            left.numbers[entry.path] = number
+    return left
+
+
+def _is_superseded(entry: Entry, spans: list[dict[str, int]]) -> bool:
+    return entry.kind == Kind.RESULT and any(
+        span["seq"] <= (entry.seq or 0) <= span["last"] for span in spans
+    )

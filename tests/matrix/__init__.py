@@ -1,0 +1,1 @@
+"""What becomes of an effect under every fault, counted at the provider."""
