@@ -133,8 +133,17 @@ def _sent_by_answer(error: BaseException) -> Sent | None:
 def _message(ruling: Ruling, error: BaseException) -> str:
     """For people: the other side's words, or else the exception."""
     if words := words_of(ruling.error):
-        return words
-    return f"{kin(error)[0]}: {' '.join(str(error).split()) or ruling.because}"
+        return _storable(words)
+    try:
+        said = " ".join(str(error).split())
+    except Exception as broken:  # noqa: BLE001  (a `__str__` that raises)
+        said = f"(its message cannot be read: {kin(broken)[0]})"
+    return _storable(f"{kin(error)[0]}: {said or ruling.because}")
+
+
+def _storable(text: str) -> str:
+    """*text* without lone surrogates, which cannot be stored."""
+    return text.encode("utf-8", "backslashreplace").decode()
 
 
 def _wish(error: BaseException) -> float | None:

@@ -1,4 +1,4 @@
--- Statements of the journal. What must hold for every writer is in the functions of migrations/0002_protocol.sql.
+-- Statements of the journal. What must hold for every writer is in the functions of migrations/.
 
 -- name: register
 -- A new identity for this process; ids are never used again.

@@ -6,6 +6,7 @@ import asyncio
 from datetime import timedelta
 
 from tests.harness.cell import until
+from tests.harness.proxy import Cut, Proxy
 from troth.effect import store
 from troth.effect.breaker import Tally
 from troth.effect.model import Breaker, Provider, Rate
@@ -189,6 +190,36 @@ async def test_a_late_report_of_another_worker_does_not_close_it(join, cell):
 
     assert answer.terms.era == 1
     assert answer.terms.open_until is not None
+
+
+async def test_a_report_that_is_lost_is_made_again(join, cell):
+    async with Proxy(cell.url) as proxy:
+        caller = await join(proxy.url)
+        permits = [await caller.permitted(BROKEN) for _ in range(6)]
+        fault = proxy.cut(f"{cell.schema}.take_turn", Cut.REQUEST_LOST)
+        for permit in permits:
+            caller.back(permit, answered=False)
+        await fault.happened()
+        await opened(cell, "stripe")
+        await caller.close()
+
+
+async def test_a_trial_that_nobody_wants_any_more_is_given_back(join, cell):
+    """It was granted, and meanwhile its run was told to wait."""
+    caller = await join()
+    await fail([caller], BROKEN, 6)
+    await everybody_waits([caller], BROKEN)
+    half_open = "SELECT open_until <= clock_timestamp() FROM {}.provider"
+    await until(lambda: cell.value(half_open), "it is half-open")
+    gate, session = caller.traffic._gates["stripe"], await cell.session()
+    asks = store.Turn("stripe", caller.worker, 99, 0, Tally(1), True, 10.0, 0, 0)
+    answer = await store.take_turn(session, store.queries(cell.schema), asks)
+    assert answer.trial
+    gate._terms, gate._trial_ours = answer.terms, True
+    gate._soon()
+
+    given_back = "SELECT trial_until IS NULL FROM {}.provider"
+    await until(lambda: cell.value(given_back), "the trial is given back")
 
 
 async def test_with_a_rate_those_who_wait_get_slots_after_the_pause(join, cell):

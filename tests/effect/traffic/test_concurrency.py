@@ -227,6 +227,20 @@ async def test_a_lost_answer_neither_loses_nor_doubles_leases(join, cell, cut):
         await cut_off.close()
 
 
+async def test_leases_that_nobody_knows_of_are_given_back_even_if_nobody_asks_any_more(join, cell):
+    async with Proxy(cell.url) as proxy:
+        caller = await join(proxy.url)
+        caller.back(await caller.permitted(FOUR))
+        await until(lambda: no_lease(cell), "all are free")
+        fault = proxy.cut(f"{cell.schema}.take_turn", Cut.ANSWER_LOST)
+        caller.ask(FOUR)
+        await fault.happened()
+        assert await held(cell, caller.worker) == 1
+        caller.traffic._gates["stripe"]._ready.clear()
+        await until(lambda: no_lease(cell), "all are free again")
+        await caller.close()
+
+
 async def test_a_turn_that_was_overtaken_changes_nothing(join, cell):
     """Its answer was lost, another turn was taken, and then it commits after all."""
     caller = await join()
