@@ -94,6 +94,10 @@ format: $(READY) ## let ruff format and fix what it can
 	@$(BIN)/ruff format .
 	@$(BIN)/ruff check --fix .
 
+.PHONY: matrix-faults
+matrix-faults: $(READY) ## every effect meets every fault, counted at the other side (writes docs/reference/fault-matrix.md)
+	@$(BIN)/python -m tools.gen_matrix
+
 .PHONY: test-matrix
 test-matrix: $(READY) ## PostgreSQL 15, and every other Python that is found
 	@$(BIN)/python tools/matrix.py --jobs $(JOBS) $(ARGS)

@@ -16,6 +16,7 @@ ALIKE = ["--constraints", "requirements/dev.txt"]
 SETS = {
     "uv": ["requirements/uv.in"],
     "dev": ["pyproject.toml", "requirements/dev.in", "--all-extras"],
+    "localstripe": ["requirements/localstripe.in"],
     "bench": ["pyproject.toml", "requirements/bench.in", "--all-extras", *ALIKE],
 }
 OPTIONS = [

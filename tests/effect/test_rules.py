@@ -19,7 +19,9 @@ TIMEOUT_S = 10.0
 HOUR = timedelta(hours=1)
 LIFETIME_S = 3600.0
 KEY_MARGIN_S = 60.0
-LAST_USE_S = LIFETIME_S - KEY_MARGIN_S - SEND_WITHIN_S - TIMEOUT_S - MARGIN_S  # after the first intent
+LAST_USE_S = (
+    LIFETIME_S - KEY_MARGIN_S - SEND_WITHIN_S - TIMEOUT_S - MARGIN_S
+)  # after the first intent
 
 DEDUPES = Provider("dedupes", key_lifetime=HOUR)
 FORGETS = Provider("forgets")

@@ -272,7 +272,8 @@ def rules(declared: Declaration, settings: Settings) -> dict[str, Any]:
 
 
 def key(declared: Declaration, call: Call) -> str:
-    return uuid.uuid4().hex if declared.says == "blind" else call.key
+    """What is declared without a key lifetime gets keys that no two attempts share: the provider must not help."""
+    return uuid.uuid4().hex if declared.says in {"blind", "probed"} else call.key
 
 
 # The worker -----------------------------------------------------------------------------------------------------------

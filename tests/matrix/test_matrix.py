@@ -92,7 +92,7 @@ def test_the_page_has_every_cell_and_is_read_as_it_is_written() -> None:
     assert {(cell.fault, cell.column) for cell in published} == {
         (fault, column) for fault in ROWS for column in COLUMNS
     }
-    assert published[Cell(KEYED, KILL_AFTER, "refund")] == "1 done (sent again)"
+    assert published[Cell(KEYED, KILL_AFTER, "refund")].startswith("1 done (sent ")
     assert published[Cell(AT_MOST_ONCE, KILL_AFTER, "mail")] == "1 in doubt"
     assert published[Cell(STRANGER_AS_SHIPPED, "500 after", "customer")].startswith("2 ")
 

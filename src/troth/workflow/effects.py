@@ -32,6 +32,7 @@ from troth.workflow.record import (
     key_of,
     probe_record,
     refusal_of,
+    reserved_slot,
     story,
 )
 from troth.workflow.run import ActiveRun, forgiven
@@ -110,13 +111,12 @@ class Effects:
         if provider is None or not provider.limited:
             self._intend(run, call, definition, attempt, None)
             return
-        waits = run.entries(call.path, Kind.WAIT)
         self._traffic.ask(
             provider,
             functools.partial(self._may_depart, run, call, definition, attempt),
             worker=self._engine.writer.worker,
             in_flight_s=definition.effect.in_flight_s,
-            slot=codec.decode(waits[-1].payload or b"{}").get("slot") if waits else None,
+            slot=reserved_slot(run, call),
         )
 
     def _may_depart(

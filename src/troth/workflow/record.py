@@ -114,6 +114,16 @@ def refusal_of(run: ActiveRun, call: PendingCall) -> bytes:
     return codec.encode(_said(last)["refusal"])
 
 
+def reserved_slot(run: ActiveRun, call: PendingCall) -> float | None:
+    """The time at which it may be sent, if it waits for one: a slot is good for one attempt."""
+    waits = run.entries(call.path, Kind.WAIT)
+    sent_at = max((entry.at for entry in run.entries(call.path, Kind.INTENT)), default=0.0)
+    if not waits or waits[-1].at <= sent_at:
+        return None
+    slot: float | None = _said(waits[-1]).get("slot")
+    return slot
+
+
 def settles_s_of(run: ActiveRun, call: PendingCall, definition: _Effect) -> float:
     """From when on who looks and finds nothing knows that nothing happened, in database time."""
     return settles_at(

@@ -50,9 +50,9 @@ async def test_a_turn_reserves_ten_seconds_at_most(join):
     """If its answer is lost, so are its slots."""
     caller = await join()
     told = [caller.ask(STRIPE) for _ in range(2000)]
+    await told[-1]
+    assert caller.turns(STRIPE) == 4
     waits = [said for said in await asyncio.gather(*told) if isinstance(said, Wait)]
-
-    assert 2000 / 60 / 10 < caller.turns(STRIPE) < 6
     assert len({wait.slot for wait in waits}) == len(waits)
 
 
