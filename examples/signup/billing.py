@@ -1,15 +1,12 @@
-"""The billing provider, through the official SDK; what its errors mean is decided here."""
+"""The billing provider, through the official SDK."""
 
 import asyncio
-from collections.abc import Iterator
-from contextlib import contextmanager
 from weakref import WeakKeyDictionary
 
 import stripe
 from stripe import StripeClient
 
 from examples.signup.settings import EFFECT_TIMEOUT_S, stripe_key, stripe_url
-from troth import Refused
 
 _clients: WeakKeyDictionary[asyncio.AbstractEventLoop, StripeClient] = WeakKeyDictionary()
 
@@ -25,17 +22,3 @@ def provider() -> StripeClient:
             max_network_retries=0,
         )
     return _clients[loop]
-
-
-@contextmanager
-def refusals() -> Iterator[None]:
-    """Turn the provider's "no" into a business answer.
-
-    A declined card and an object that the provider will not have (400, 402, 404) are answers. A bad
-    API key (401, 403) is our fault, a conflict or a limit (409, 429) passes, and the rest says
-    nothing about what happened: those stay exceptions, and troth decides.
-    """
-    try:
-        yield
-    except (stripe.CardError, stripe.InvalidRequestError) as error:
-        raise Refused(error.user_message or str(error)) from error

@@ -37,7 +37,7 @@ async def progress_of(tx: Tx, run_id: UUID) -> Progress | None:
         id=run_id,
         state=run.line.state,
         account=UUID(account["id"]) if account else None,
-        done=list(results),
+        done=[path for path in results if not path.startswith("!")],
         problem=problem(run.line.state, run.line.reason, decoded(run.detail or run.outcome)),
     )
 

@@ -11,8 +11,7 @@ CREATE TABLE IF NOT EXISTS signup.account (
     customer_id      text UNIQUE,               -- at the billing provider
     subscription_id  text UNIQUE,
     created_at       timestamptz NOT NULL DEFAULT now(),
-    closed_at        timestamptz,
-    closed_because   text
+    closed_at        timestamptz
 );
 
 -- One open account per address; whoever was refused may try again.

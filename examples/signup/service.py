@@ -38,6 +38,7 @@ Name = Annotated[
     StringConstraints(strip_whitespace=True, min_length=1, max_length=100),
     AfterValidator(printable),
 ]
+Card = Annotated[str, Field(max_length=100, pattern=r"^pm_\w+$")]
 Key = Annotated[str, Field(min_length=1, max_length=200, pattern=r"^[\x21-\x7e]+$")]
 
 
@@ -47,6 +48,7 @@ class SignupRequest(BaseModel):
     email: Email
     name: Name
     plan: Literal["starter", "pro"]
+    card: Card = "pm_card_visa"
 
 
 class Accepted(BaseModel):
@@ -73,7 +75,8 @@ async def start(
 ) -> Accepted:
     """Start a signup; the same key, or without one the same address, is the same signup."""
     key = f"key:{idempotency_key}" if idempotency_key else f"email:{request.email}"
-    run = await troth.start(signup, request.email, request.name, request.plan, key=key)
+    person = (request.email, request.name, request.plan, request.card)
+    run = await troth.start(signup, *person, key=key)
     return Accepted(id=run.id, url=f"/v1/signups/{run.id}")
 
 

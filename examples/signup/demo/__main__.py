@@ -83,7 +83,8 @@ async def demonstrate(options: Options, board: Board, stage: Stage) -> audit.Ver
         await quiet(stage, board)
         for task in watching:
             task.cancel()
-    return audit.compare([person.email for person in crowd], await truths.read(stage))
+    refused = {person.email for person in crowd if person.refused}
+    return audit.compare([person.email for person in crowd], await truths.read(stage), refused)
 
 
 async def watch(stage: Stage, board: Board) -> None:

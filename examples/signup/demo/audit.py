@@ -7,13 +7,15 @@ that stands in the attention list as such, is *in doubt*: named, and looked up i
 """
 
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal, TypeVar
 
 Kind = Literal["doubled", "lost", "half-done"]
 
 SUCCEEDED = "succeeded"
+FAILED = "failed"
+UNDONE = "refused, undone"
 MAIL_STEP = "send_welcome"
 
 
@@ -28,6 +30,7 @@ class Account:
     quotas: int
     customer: str | None
     subscription: str | None
+    closed: bool = False
 
 
 @dataclass(frozen=True)
@@ -68,6 +71,24 @@ class Truths:
     customers: Sequence[Remote]
     trials: Sequence[Remote]
     mails: Sequence[str]
+
+    def of(self, people: Collection[str], *, but: bool = False) -> "Truths":
+        """The part that is about these people; with *but*, the rest."""
+        mine = {one.id for one in self.accounts if (one.email in people) is not but}
+        others = {one.id for one in self.accounts} - mine
+        return Truths(
+            accounts=[one for one in self.accounts if one.id in mine],
+            runs=[one for one in self.runs if (one.email in people) is not but],
+            customers=[
+                c
+                for c in self.customers
+                if (c.account in mine) or (but and c.account not in others)
+            ],
+            trials=[
+                t for t in self.trials if (t.account in mine) or (but and t.account not in others)
+            ],
+            mails=[mail for mail in self.mails if (mail.lower() in people) is not but],
+        )
 
 
 @dataclass(frozen=True)
@@ -132,8 +153,42 @@ class Verdict:
 THINGS = ("runs", "accounts", "workspaces", "roles", "quotas", "customers", "trials", "mails")
 
 
-def compare(people: Sequence[str], truths: Truths) -> Verdict:
-    """The verdict over everybody in `people`, and over everything that belongs to nobody."""
+def compare(
+    people: Sequence[str], truths: Truths, refused: Collection[str] = frozenset()
+) -> Verdict:
+    """The verdict over everybody in `people`, and over everything that belongs to nobody.
+
+    Of those whose card is *refused* nothing may be left.
+    """
+    undone, standing = undoing(refused, truths.of(refused))
+    verdict = compare_served(
+        [one for one in people if one not in refused], truths.of(refused, but=True)
+    )
+    rows = [*verdict.rows, undone] if refused else verdict.rows
+    return Verdict(rows, [*standing, *verdict.findings], verdict.doubts)
+
+
+def undoing(refused: Collection[str], truths: Truths) -> tuple[Row, list[Finding]]:
+    """How many of the refused are as if they had never come, and what stands of the others."""
+    runs = by_email(truths.runs)
+    owner = {account.id: account.email for account in truths.accounts}
+    left = [
+        *((one.email, f"account {one.id} is open") for one in truths.accounts if not one.closed),
+        *((one.email, f"account {one.id} has a workspace") for one in truths.accounts if one.workspaces),
+        *((owner[c.account or ""], f"{c.id} is not deleted") for c in truths.customers if c.good),
+        *((owner[t.account or ""], f"{t.id} was made") for t in truths.trials),
+        *((mail.lower(), "a welcome was sent") for mail in truths.mails),
+        *((email, f"the run is not {FAILED}") for email in refused
+          if [run.state for run in runs[email]] != [FAILED]),
+    ]  # fmt: skip
+    findings = [Finding("half-done", UNDONE, email, what) for email, what in left]
+    whole = len(refused) - len({finding.email for finding in findings})
+    row = Row(UNDONE, len(refused), whole, None, None, 0, 0, 0, 0, len(findings))
+    return row, findings
+
+
+def compare_served(people: Sequence[str], truths: Truths) -> Verdict:
+    """The verdict over those who should have been signed up."""
     expected = list(dict.fromkeys(people))
     accounts, runs = by_email(truths.accounts), by_email(truths.runs)
     customers, trials = by_account(truths.customers), by_account(truths.trials)

@@ -12,6 +12,8 @@ from examples.signup.demo.board import ENDED, Board
 PATIENCE_S = 90.0
 LOOK_S = 0.2
 AGAIN_S = 0.5
+GOOD_CARD = "pm_card_visa"
+BAD_CARD = "pm_card_chargeDeclined"
 
 
 @dataclass(frozen=True)
@@ -22,16 +24,23 @@ class Person:
     name: str
     plan: str
     clicks: int
+    card: str
+
+    @property
+    def refused(self) -> bool:
+        """The bank will decline the card."""
+        return self.card != GOOD_CARD
 
 
 def crowd(size: int) -> list[Person]:
-    """Every tenth is impatient, and clicks three times."""
+    """Every tenth is impatient, and clicks three times. One of fifteen has a card that the bank declines."""
     return [
         Person(
             email=f"person{number:04}@example.com",
             name=f"Person {number}",
             plan="pro" if number % 3 == 0 else "starter",
             clicks=3 if number % 10 == 0 else 1,
+            card=BAD_CARD if number % 15 == 7 else GOOD_CARD,
         )
         for number in range(1, size + 1)
     ]
@@ -74,7 +83,9 @@ async def sign_up(http: httpx.AsyncClient, person: Person, board: Board) -> None
 
 async def click(http: httpx.AsyncClient, person: Person, board: Board) -> dict[str, Any]:
     """One press of the button, repeated until it is answered."""
-    body = {"email": person.email, "name": person.name, "plan": person.plan}
+    body = {
+        "email": person.email, "name": person.name, "plan": person.plan, "card": person.card,
+    }  # fmt: skip
     headers = {"idempotency-key": f"form-of-{person.email}"} if person.clicks > 1 else {}
     board.clicks += 1
     answer = await insist(http, "POST", "/v1/signups", board, json=body, headers=headers)

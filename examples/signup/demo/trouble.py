@@ -20,17 +20,17 @@ WHERE w.executes GROUP BY w.id ORDER BY count(*) DESC
 """
 _STILL_HELD = "SELECT count(*) FROM troth.run WHERE owner = %s"
 
-# Some do the work and lose the answer, others do nothing: the client cannot tell them apart.
+# The first ones do the work and lose the answer, the last ones do nothing: the client cannot tell them apart.
 PROVIDER_FAULTS = [
-    {"kind": kind, "match": {"method": "POST"}, "probability": 0.02, "seed": seed}
-    for seed, kind in enumerate(
+    {"kind": kind, "match": {"method": "POST"}, "probability": probability, "seed": seed}
+    for seed, (kind, probability) in enumerate(
         (
-            "reset_after",
-            "http500_after",
-            "truncate_after",
-            "hang_after",
-            "http500_before",
-            "http429",
+            ("hang_after", 0.05),
+            ("reset_after", 0.05),
+            ("http500_after", 0.05),
+            ("truncate_after", 0.02),
+            ("http500_before", 0.02),
+            ("http429", 0.02),
         )
     )
 ]

@@ -14,7 +14,7 @@ SELECT a.id::text, a.email,
        (SELECT count(*) FROM signup.role r WHERE r.account = a.id),
        (SELECT count(*) FROM signup.quota q JOIN signup.workspace w ON w.id = q.workspace
         WHERE w.account = a.id),
-       a.customer_id, a.subscription_id
+       a.customer_id, a.subscription_id, a.closed_at IS NOT NULL
 FROM signup.account a ORDER BY a.email
 """
 

@@ -179,3 +179,38 @@ def test_totals_that_do_not_add_up_fail_even_without_a_finding() -> None:
 
     assert not replace(whole, rows=[replace(runs, database=1), *others]).holds
     assert not replace(whole, findings=[Finding("lost", "runs", ADA, "")]).holds
+
+
+REFUSED = replace(
+    TRUTHS,
+    accounts=[account("ada"), Account("id-bob", BOB, 0, 0, 0, None, None, closed=True)],
+    runs=[run("ada"), Run("run-bob", BOB, "failed", None, None, sent=False)],
+    customers=[Remote("cus-ada", "id-ada"), Remote("cus-bob", "id-bob", good=False)],
+    trials=[Remote("sub-ada", "id-ada")],
+    mails=[ADA],
+)
+
+
+def test_who_was_refused_is_undone() -> None:
+    undone = compare([ADA, BOB], REFUSED, {BOB})
+    assert undone.holds, undone.findings
+    assert (undone.rows[-1].thing, undone.rows[-1].database) == ("refused, undone", 1)
+
+
+@pytest.mark.parametrize(
+    "left",
+    [
+        {"accounts": [account("ada"), replace(REFUSED.accounts[1], closed=False)]},
+        {"accounts": [account("ada"), replace(REFUSED.accounts[1], workspaces=1)]},
+        {"customers": [Remote("cus-ada", "id-ada"), Remote("cus-bob", "id-bob")]},
+        {"trials": [Remote("sub-ada", "id-ada"), Remote("sub-bob", "id-bob")]},
+        {"mails": [ADA, BOB]},
+        {"runs": [run("ada"), run("bob")]},
+    ],
+)
+def test_what_stands_of_who_was_refused_is_found(left: dict[str, object]) -> None:
+    undone = compare([ADA, BOB], replace(REFUSED, **left), {BOB})
+    assert not undone.holds
+    assert {(finding.thing, finding.email) for finding in undone.findings} == {
+        ("refused, undone", BOB)
+    }

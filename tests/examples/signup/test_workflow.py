@@ -86,6 +86,7 @@ async def test_a_signup(worker: str, billing: Process, mailbox: Process) -> None
         "provision_defaults",
         "find_price",
         "create_customer",
+        "save_card",
         "start_trial",
         "record_billing",
         "send_welcome",
@@ -100,9 +101,8 @@ async def test_a_refusal_of_the_provider_closes_the_account(worker: str, billing
         await run.result(timeout=20)
 
     assert isinstance(failed.value.__cause__, Refused)
-    assert row(worker, "SELECT closed_because FROM signup.account") == (
-        "the plan pro is not for sale",
-    )
+    assert row(worker, "SELECT closed_at IS NOT NULL FROM signup.account") == (True,)
+    assert row(worker, "SELECT count(*) FROM signup.workspace") == (0,)
     assert billing.truth("customer") == []
     async with await psycopg.AsyncConnection.connect(worker) as tx:
         progress = await progress_of(tx, run.id)
@@ -113,6 +113,21 @@ async def test_a_refusal_of_the_provider_closes_the_account(worker: str, billing
     again = await troth.start(signup, EMAIL, "Ada", "pro", key="form-2")
     await again.result(timeout=20)
     assert row(worker, "SELECT count(*) FROM signup.account WHERE closed_at IS NULL") == (1,)
+
+
+async def test_a_declined_card_undoes_the_signup(worker: str, billing: Process) -> None:
+    await sell("pro")
+    billing.fault("reset_after", match={"method": "DELETE"}, count=1)
+    run = await troth.start(signup, EMAIL, "Ada", "pro", "pm_card_chargeDeclined", key="form-1")
+
+    with pytest.raises(RunFailedError, match="Your card was declined"):
+        await run.result(timeout=30)
+
+    assert row(worker, "SELECT closed_at IS NOT NULL FROM signup.account") == (True,)
+    [customer] = billing.truth("customer")
+    assert customer["deleted"]
+    assert billing.truth("subscription") == []
+    assert [rule["fired"] for rule in billing.faults()] == [1], "the deletion was found out about"
 
 
 async def test_an_address_is_taken_once(worker: str, billing: Process) -> None:
