@@ -26,6 +26,7 @@ SELECTION = "(not slow or matrix) and not wheel"
 ON_ANOTHER_SERVER = (
     "tests/store",
     "tests/journal",
+    "tests/worker",
     "tests/workflow",
     "tests/command",
     "tests/view",
@@ -33,7 +34,8 @@ ON_ANOTHER_SERVER = (
 )
 ON_ANOTHER_PYTHON = (
     "tests/base",
-    "tests/effect",
+    "tests/effect/test_rules.py",
+    "tests/effect/clients",
     "tests/workflow",
     "tests/app",
     "tests/examples/test_language.py",

@@ -19,7 +19,7 @@ import httpx
 
 JOB = "OUTCOMES_JOB"
 
-ANSWER_WITHIN_S = 1.0  # the client's patience with the provider
+ANSWER_WITHIN_S = 1.0  # the client's patience with the provider (which speaks plain HTTP: no certificates to load)
 CALL_WITHIN_S = 2.0  # for systems that limit the time of the whole call
 LANDS_LATE_S = 3.0  # a slow provider does it this long after the request came
 LANDS_WITHIN_S = 5.0  # what it promises about that: a request is done by then, or never
@@ -69,7 +69,7 @@ async def charge(order: str, key: str | None = None) -> str:
     """Charge 20 euros for an order; the id of the payment. Raises what httpx raises."""
     job = Job.received()
     reach("sending")
-    async with httpx.AsyncClient(timeout=ANSWER_WITHIN_S) as client:
+    async with httpx.AsyncClient(timeout=ANSWER_WITHIN_S, verify=False) as client:
         with _refusal_noticed():
             answer = await client.post(job.provider + PATH, **_request(order, key))
     return _paid(answer)
@@ -80,14 +80,16 @@ def charge_blocking(order: str, key: str | None = None) -> str:
     job = Job.received()
     reach("sending")
     with _refusal_noticed():
-        answer = httpx.post(job.provider + PATH, timeout=ANSWER_WITHIN_S, **_request(order, key))
+        answer = httpx.post(
+            job.provider + PATH, timeout=ANSWER_WITHIN_S, verify=False, **_request(order, key)
+        )
     return _paid(answer)
 
 
 async def find(order: str) -> str | None:
     """The payment of an order, by its metadata, if there is one."""
     job = Job.received()
-    async with httpx.AsyncClient(timeout=ANSWER_WITHIN_S) as client:
+    async with httpx.AsyncClient(timeout=ANSWER_WITHIN_S, verify=False) as client:
         with _refusal_noticed():
             answer = await client.get(
                 f"{job.provider}{PATH}/search",

@@ -1,6 +1,8 @@
 """The billing provider, through the official SDK."""
 
 import asyncio
+from collections.abc import Iterator
+from contextlib import contextmanager
 from weakref import WeakKeyDictionary
 
 import stripe
@@ -22,3 +24,13 @@ def provider() -> StripeClient:
             max_network_retries=0,
         )
     return _clients[loop]
+
+
+@contextmanager
+def missing_is_fine() -> Iterator[None]:
+    """For a DELETE, which Stripe repeats without a key: what is not there any more needs no deleting."""
+    try:
+        yield
+    except stripe.InvalidRequestError as error:
+        if error.code != "resource_missing":
+            raise

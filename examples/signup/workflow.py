@@ -8,10 +8,9 @@ from datetime import timedelta
 from uuid import UUID, uuid4
 
 from psycopg.errors import UniqueViolation
-from stripe import RequestOptions
 
 from examples.signup import welcome
-from examples.signup.billing import provider
+from examples.signup.billing import missing_is_fine, provider
 from examples.signup.settings import EFFECT_TIMEOUT_S
 from troth import Call, Found, Missing, Provider, Refused, Retry, Troth, Tx
 from troth.integrations.stripe import find_by_metadata_async
@@ -117,7 +116,8 @@ async def find_customer(call: Call, account: Account) -> Found[str] | Missing:
 
 @create_customer.undo
 async def delete_customer(call: Call, customer: str, account: Account) -> None:
-    await provider().v1.customers.delete_async(customer, options={"idempotency_key": call.key})
+    with missing_is_fine():
+        await provider().v1.customers.delete_async(customer)
 
 
 # It goes with its customer, so there is nothing to undo.
@@ -160,8 +160,8 @@ async def find_trial(
 async def cancel_trial(
     call: Call, subscription: str, account: Account, customer: str, price: str
 ) -> None:
-    options: RequestOptions = {"idempotency_key": call.key}
-    await provider().v1.subscriptions.cancel_async(subscription, options=options)
+    with missing_is_fine():
+        await provider().v1.subscriptions.cancel_async(subscription)
 
 
 @troth.transaction
