@@ -12,10 +12,13 @@ from troth.effect.client_codes import (
     STATUSES,
     Code,
 )
+from troth.effect.client_evidence import REPEATERS
 from troth.effect.client_tables import CLASSES, PLACES, Reading, Row
 from troth.effect.model import Outcome
 
-PAGE = Path(__file__).resolve().parent.parent / "docs" / "reference" / "outcomes.md"
+ROOT = Path(__file__).resolve().parent.parent
+PAGE = ROOT / "docs" / "reference" / "outcomes.md"
+EXAMPLE = ROOT / "examples" / "judging.py"
 
 
 def page() -> str:
@@ -41,6 +44,14 @@ Some exceptions do not say how far the request had come. The function that they 
 
 {table("function", ((row.name, words(row.says), row.because) for row in PLACES.values()))}
 
+## What a library sends again by itself
+
+These functions may send several requests, for one call of yours. They are looked for on the traceback; if one shows that
+there was a request before the last, neither `not done` nor `refused` is believed. (Stripe's SDK repeats a POST with the
+same idempotency key, so its refusals are.)
+
+{rows_of_repeaters()}
+
 ## HTTP statuses
 
 {table("status", ((str(status), *code(c)) for status, c in STATUSES.items()))}
@@ -63,7 +74,26 @@ The longest prefix counts.
 ## Error codes of AWS
 
 {table("code", ((name, *code(c)) for name, c in AWS_CODES.items()))}
+
+## What your provider's exceptions mean
+
+A client library of your own, or an API that says more with a status than HTTP does: tell it with `Provider(judge=…)`. An
+`Outcome` alone keeps the other side's words and its `Retry-After`; a `Judgement` replaces them. A function that raises is
+logged, and the tables decide.
+
+<!-- examples/judging.py -->
+```python
+{EXAMPLE.read_text()}```
+
+Answer `not done` or `refused` only where the other side promises that nothing has happened, and never because of a
+timeout. What you do not know is `unknown`; that is what probes are for.
 """
+
+
+def rows_of_repeaters() -> str:
+    """The functions of client libraries that repeat requests."""
+    lines = "\n".join(f"| `{one.name}` | {one.because} |" for one in REPEATERS.values())
+    return f"| function | because of |\n|---|---|\n{lines}"
 
 
 def library(name: str, of_library: Iterable[Row]) -> str:

@@ -48,7 +48,7 @@ def _by_stripe(local: _Locals) -> Sent:
     return Sent.KEYED if local["method"].lower() == "post" else Sent.REPEATED
 
 
-_REDIRECTS = "a redirect was followed"
+_REDIRECTS = "redirects that it follows"
 _RETRIES = "its own retries"
 
 REPEATERS: Mapping[str, Repeater] = {
@@ -70,7 +70,7 @@ REPEATERS: Mapping[str, Repeater] = {
         Repeater(
             "aiohttp.ClientSession._request",
             _by_aiohttp,
-            "a redirect was followed, or a PUT or DELETE was repeated on a new connection",
+            "redirects that it follows, and a PUT or DELETE whose old connection broke",
         ),
         Repeater(
             "urllib3.Retry.increment",
