@@ -27,7 +27,6 @@ ON_ANOTHER_SERVER = (
     "tests/store",
     "tests/journal",
     "tests/worker",
-    "tests/workflow",
     "tests/command",
     "tests/view",
     "tests/chaos",
