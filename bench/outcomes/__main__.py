@@ -36,7 +36,7 @@ ROWS = [
     Row("dbos", "retries every error", DBOS, "plain"),
     Row("dbos", "no retries (default)", DBOS, "default"),
     Row("dbos", "retries what was refused, limits the time", DBOS, "careful"),
-    Row("dbos", "retries, looks before it charges", DBOS, "look"),
+    Row("dbos", "retries, looks before it charges, limits the time", DBOS, "look"),
     Row("idemkit", "default", IDEMKIT, "plain"),
     Row("idemkit", "caches what may have charged, lease of a day", IDEMKIT, "careful"),
     Row("justonce", "default", JUSTONCE, "plain"),
@@ -47,11 +47,19 @@ ROWS = [
     Row("a retry loop", "a fresh key for every try", HAND, "fresh key", keyed=True),
     Row("a retry loop", "one key for all tries", HAND, "key of the call", keyed=True),
     Row("a retry loop", "a key made of the order", HAND, "key of the order", keyed=True),
+    Row("a retry loop", "the same, looks before it charges", HAND, "key and look", keyed=True),
     Row("dbos", "retries, key made of workflow and step", DBOS, "key", keyed=True),
+    Row(
+        "dbos",
+        "the same, looks before it charges, limits the time",
+        DBOS,
+        "key and look",
+        keyed=True,
+    ),
     Row("idemkit", "default, key made of the order", IDEMKIT, "key", keyed=True),
     Row("justonce", "default, its key handed on", JUSTONCE, "key", keyed=True),
     Row("troth", "`Provider` with a key lifetime", TROTH, "key", keyed=True),
-    Row("troth", "`Provider` with a key lifetime, and a probe", TROTH, "key and probe", keyed=True),
+    Row("troth", "the same, and a probe", TROTH, "key and probe", keyed=True),
 ]
 
 

@@ -42,7 +42,8 @@ async def careful(order: str) -> str:
     return await charge(order)
 
 
-@DBOS.step(retries_allowed=True)
+# A stalled step is cancelled when it wakes up past its time; then it is tried again, and looks again.
+@DBOS.step(retries_allowed=True, timeout_seconds=CALL_WITHIN_S)
 async def looks_first(order: str) -> str:
     return await find(order) or await charge(order)
 
@@ -53,12 +54,19 @@ async def keyed(order: str) -> str:
     return await charge(order, key=f"{DBOS.workflow_id}-{DBOS.step_id}")
 
 
+@DBOS.step(retries_allowed=True, timeout_seconds=CALL_WITHIN_S)
+async def keyed_and_looks_first(order: str) -> str:
+    key = f"{DBOS.workflow_id}-{DBOS.step_id}"
+    return await find(order) or await charge(order, key=key)
+
+
 VARIANTS = {
     "plain": retried,
     "default": not_retried,
     "careful": careful,
     "look": looks_first,
     "key": keyed,
+    "key and look": keyed_and_looks_first,
 }
 
 

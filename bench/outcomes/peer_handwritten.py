@@ -46,6 +46,11 @@ async def key_of_the_order(order: str) -> str:
     return await charge(order, key=f"charge-{order}")
 
 
+@stamina.retry(on=httpx.HTTPError)
+async def key_of_the_order_and_look(order: str) -> str:
+    return await find(order) or await charge(order, key=f"charge-{order}")
+
+
 VARIANTS = {
     "plain": without_key,
     "careful": only_what_was_refused,
@@ -53,6 +58,7 @@ VARIANTS = {
     "fresh key": fresh_key,
     "key of the call": key_of_the_call,
     "key of the order": key_of_the_order,
+    "key and look": key_of_the_order_and_look,
 }
 
 

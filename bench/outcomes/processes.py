@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import json
 import os
@@ -129,6 +130,12 @@ class Program:
     def kill9(self) -> None:
         self._child.kill()
         self._child.wait()
+
+    def ends_within(self, seconds: float) -> bool:
+        """Wait for its end, but not longer than that."""
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            self._child.wait(seconds)
+        return self._child.poll() is not None
 
     def said(self) -> Said:
         """Wait until it has ended; its word. Raises `RuntimeError` with its log if it gave none."""

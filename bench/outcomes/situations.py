@@ -10,7 +10,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from bench.outcomes.payment import KEY_LIVES_S, LANDS_LATE_S, SHORT_KEY_LIVES_S, Job, arm
-from bench.outcomes.processes import CardProvider, Program, Said
+from bench.outcomes.processes import CardProvider, Program, Said, wait_until
+
+OUTAGE_S = 50.0
 
 
 @dataclass(frozen=True)
@@ -101,6 +103,19 @@ def lands_late(stage: Stage) -> Said:
     return said
 
 
+def outage(stage: Stage) -> Said:
+    """The card is charged, the answer never comes, and the provider is away until the program gives up, or for 50 s."""
+    stage.provider.misbehave_once("timeout_after")
+    program = stage.program()
+    wait_until(stage.provider.struck, "the card is charged")
+    stage.provider.stop()
+    try:
+        program.ends_within(OUTAGE_S)
+    finally:
+        stage.provider.start()
+    return program.said()
+
+
 def refused(stage: Stage) -> Said:
     """Nobody listens until the first attempt has been refused."""
     stage.provider.stop()
@@ -155,6 +170,7 @@ SITUATIONS: dict[str, Callable[[Stage], Said]] = {
     "429 before": fault("http429"),
     "time out after": fault("timeout_after"),
     "time out, lands late": lands_late,
+    "time out, then an outage": outage,
     "500 after": fault("http500_after"),
     "reset after": fault("reset_after"),
     "kill -9 after": killed,
