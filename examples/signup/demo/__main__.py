@@ -83,6 +83,7 @@ async def demonstrate(options: Options, board: Board, stage: Stage) -> audit.Ver
         await quiet(stage, board)
         for task in watching:
             task.cancel()
+    board.faults = await trouble.struck(stage)
     refused = {person.email for person in crowd if person.refused}
     return audit.compare([person.email for person in crowd], await truths.read(stage), refused)
 

@@ -15,7 +15,7 @@ Kind = Literal["doubled", "lost", "half-done"]
 
 SUCCEEDED = "succeeded"
 FAILED = "failed"
-UNDONE = "refused, undone"
+UNDONE = "failed, undone"
 MAIL_STEP = "send_welcome"
 
 
@@ -169,21 +169,29 @@ def compare(
 
 
 def undoing(refused: Collection[str], truths: Truths) -> tuple[Row, list[Finding]]:
-    """How many of the refused are as if they had never come, and what stands of the others."""
+    """How many of the refused are as if they had never come, as each side has it, and what stands of the others."""
     runs = by_email(truths.runs)
     owner = {account.id: account.email for account in truths.accounts}
-    left = [
-        *((one.email, f"account {one.id} is open") for one in truths.accounts if not one.closed),
-        *((one.email, f"account {one.id} has a workspace") for one in truths.accounts if one.workspaces),
-        *((owner[c.account or ""], f"{c.id} is not deleted") for c in truths.customers if c.good),
-        *((owner[t.account or ""], f"{t.id} was made") for t in truths.trials),
-        *((mail.lower(), "a welcome was sent") for mail in truths.mails),
+    here = [
         *((email, f"the run is not {FAILED}") for email in refused
           if [run.state for run in runs[email]] != [FAILED]),
+        *((one.email, f"account {one.id} is open") for one in truths.accounts if not one.closed),
+        *((one.email, f"account {one.id} has a workspace") for one in truths.accounts if one.workspaces),
     ]  # fmt: skip
-    findings = [Finding("half-done", UNDONE, email, what) for email, what in left]
-    whole = len(refused) - len({finding.email for finding in findings})
-    row = Row(UNDONE, len(refused), whole, None, None, 0, 0, 0, 0, len(findings))
+    at_provider = [
+        *((owner[c.account or ""], f"{c.id} is not deleted") for c in truths.customers if c.good),
+        *((owner[t.account or ""], f"{t.id} was made") for t in truths.trials),
+    ]
+    in_mailbox = [(mail.lower(), "a welcome was sent") for mail in truths.mails]
+    sides = (here, at_provider, in_mailbox)
+    findings = [Finding("half-done", UNDONE, email, what) for left in sides for email, what in left]
+    database, provider, without_mail = (
+        len(refused) - len({who for who, _ in left}) for left in sides
+    )
+    row = Row(
+        UNDONE, len(refused), database, provider, without_mail,
+        in_doubt=0, absent=0, doubled=0, lost=0, half_done=len(findings),
+    )  # fmt: skip
     return row, findings
 
 

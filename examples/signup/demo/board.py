@@ -25,6 +25,8 @@ class Board:
     kills: list[tuple[str, int]] = field(default_factory=list)
     """Workers that were killed, with the number of runs that they held."""
     outages_s: list[float] = field(default_factory=list)
+    faults: dict[str, int] = field(default_factory=dict)
+    """How often the provider has misbehaved, by the kind of the fault."""
     states: dict[str, int] = field(default_factory=dict)
     news: deque[str] = field(default_factory=lambda: deque(maxlen=8))
     listeners: list[Callable[[str], None]] = field(default_factory=list)

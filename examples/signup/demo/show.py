@@ -83,7 +83,11 @@ def report(verdict: Verdict, complaints: Sequence[str], board: Board, console: C
     console.print()
     console.print(table(verdict.rows))
     asked = f"{board.people} people, {board.clicks} clicks, {board.retries} requests repeated"
-    lines = ["", f"{asked}; {board.seconds:.0f} s", trouble(board), ""]
+    lines = ["", f"{asked}; {board.seconds:.0f} s", trouble(board)]
+    if board.faults:
+        total = plural(sum(board.faults.values()), "time", "times")
+        lines.append(f"the provider misbehaved {total}: {counts(board.faults)}")
+    lines.append("")
     for doubt in verdict.doubts:
         fact = "it arrived" if doubt.arrived else "it did not arrive"
         lines.append(f"in doubt: the welcome to {doubt.email}; the mailbox says: {fact}")
@@ -130,5 +134,6 @@ def as_json(verdict: Verdict, complaints: Sequence[str], board: Board) -> dict[s
         "told": dict(board.ended),
         "kills": [{"worker": name, "runs_in_flight": held} for name, held in board.kills],
         "database_outages_s": [round(seconds, 2) for seconds in board.outages_s],
+        "provider_faults": board.faults,
         "seconds": round(board.seconds, 1),
     }

@@ -64,6 +64,13 @@ async def misbehave(stage: Stage) -> None:
             (await http.post(f"{url}/_faults", json=rules)).raise_for_status()
 
 
+async def struck(stage: Stage) -> dict[str, int]:
+    """How often the provider has misbehaved so far, by the kind of the fault."""
+    async with httpx.AsyncClient() as http:
+        rules = (await http.get(f"{stage.provider_url}/_faults")).raise_for_status().json()
+    return {rule["kind"]: rule["fired"] for rule in rules}
+
+
 async def make_trouble(troubles: Sequence[Trouble], stage: Stage, board: Board) -> None:
     """One after the other, each when its moment has come."""
     for trouble in troubles:

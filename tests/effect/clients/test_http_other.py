@@ -193,9 +193,13 @@ def refused_client_certificate() -> None:
     trusting = ssl.create_default_context(cafile=str(CERTIFICATE))
 
     def demand(exchange: Exchange) -> None:
-        with contextlib.suppress(ssl.SSLError):
-            demanding.wrap_socket(exchange.connection, server_side=True)
-        exchange.hang()
+        # The handshake apart, so that its failure does not close the socket: a reset would overtake the alert.
+        with demanding.wrap_socket(
+            exchange.connection, server_side=True, do_handshake_on_connect=False
+        ) as connection:
+            with contextlib.suppress(ssl.SSLError):
+                connection.do_handshake()
+            exchange.hang()
 
     opener = urllib.request.build_opener(
         urllib.request.ProxyHandler({}), urllib.request.HTTPSHandler(context=trusting)
@@ -214,9 +218,7 @@ def a_pipe_that_is_broken() -> None:
     with serving(leave) as server, socket.create_connection(("127.0.0.1", server.port)) as client:
         gone.wait(TIMEOUT_S)
         with contextlib.suppress(ConnectionResetError):
-            client.recv(
-                1
-            )  # takes the error of the reset; what is sent afterwards has nowhere to go
+            client.recv(1)  # takes the error of the reset; what is sent now has nowhere to go
         client.sendall(b"charge")
 
 

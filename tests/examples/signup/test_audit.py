@@ -194,23 +194,25 @@ REFUSED = replace(
 def test_who_was_refused_is_undone() -> None:
     undone = compare([ADA, BOB], REFUSED, {BOB})
     assert undone.holds, undone.findings
-    assert (undone.rows[-1].thing, undone.rows[-1].database) == ("refused, undone", 1)
+    row = undone.rows[-1]
+    assert (row.thing, row.database, row.provider, row.mailbox) == ("failed, undone", 1, 1, 1)
 
 
 @pytest.mark.parametrize(
-    "left",
+    ("side", "left"),
     [
-        {"accounts": [account("ada"), replace(REFUSED.accounts[1], closed=False)]},
-        {"accounts": [account("ada"), replace(REFUSED.accounts[1], workspaces=1)]},
-        {"customers": [Remote("cus-ada", "id-ada"), Remote("cus-bob", "id-bob")]},
-        {"trials": [Remote("sub-ada", "id-ada"), Remote("sub-bob", "id-bob")]},
-        {"mails": [ADA, BOB]},
-        {"runs": [run("ada"), run("bob")]},
+        ("database", {"accounts": [account("ada"), replace(REFUSED.accounts[1], closed=False)]}),
+        ("database", {"accounts": [account("ada"), replace(REFUSED.accounts[1], workspaces=1)]}),
+        ("database", {"runs": [run("ada"), run("bob")]}),
+        ("provider", {"customers": [Remote("cus-ada", "id-ada"), Remote("cus-bob", "id-bob")]}),
+        ("provider", {"trials": [Remote("sub-ada", "id-ada"), Remote("sub-bob", "id-bob")]}),
+        ("mailbox", {"mails": [ADA, BOB]}),
     ],
 )
-def test_what_stands_of_who_was_refused_is_found(left: dict[str, object]) -> None:
+def test_what_stands_of_who_was_refused_is_found(side: str, left: dict[str, object]) -> None:
     undone = compare([ADA, BOB], replace(REFUSED, **left), {BOB})
     assert not undone.holds
     assert {(finding.thing, finding.email) for finding in undone.findings} == {
-        ("refused, undone", BOB)
+        ("failed, undone", BOB)
     }
+    assert getattr(undone.rows[-1], side) == 0

@@ -34,9 +34,14 @@ def test_thirty_people_a_kill_and_a_crash(tmp_path: Path) -> None:
     assert kill["runs_in_flight"] > 0
     assert len(result["database_outages_s"]) == 1
     rows = {row["thing"]: row for row in result["table"]}
-    assert rows["customers"]["provider"] == rows["trials"]["provider"] == 30
-    assert rows["mails"]["mailbox"] + rows["mails"]["absent"] == 30
-    assert rows["mails"]["database"] + len(result["in_doubt"]) == 30
+    assert rows["customers"]["provider"] == rows["trials"]["provider"] == 28
+    assert rows["mails"]["mailbox"] + rows["mails"]["absent"] == 28
+    assert rows["mails"]["database"] + len(result["in_doubt"]) == 28
+    undone = rows["failed, undone"]
+    assert (undone["database"], undone["provider"], undone["mailbox"]) == (2, 2, 2)
+    assert result["told"]["failed"] == 2
+    faults = result["provider_faults"]
+    assert all(faults[kind] for kind in ("hang_after", "reset_after", "http500_after")), faults
 
 
 @pytest.mark.parametrize("kind", [signal.SIGINT, signal.SIGTERM])
@@ -65,6 +70,10 @@ def test_an_interrupted_demo_leaves_nothing_behind(kind: signal.Signals, tmp_pat
     assert "Interrupted" in told
     assert psutil.wait_procs(children, timeout=10)[1] == []
     assert list(tmp_path.iterdir()) == []
+
+
+def test_one_of_fifteen_has_a_card_that_is_declined() -> None:
+    assert [person.refused for person in crowd(300)].count(True) == 20
 
 
 def test_every_tenth_person_clicks_three_times() -> None:

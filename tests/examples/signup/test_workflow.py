@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Iterator
 from typing import Any
 
@@ -13,7 +14,8 @@ from examples.signup.billing import provider as client
 from examples.signup.progress import progress_of
 from examples.signup.workflow import EmailTaken, signup, troth
 from tests.examples.provider.process import Process
-from troth import Refused, RunFailedError
+from tests.harness.postgres import wait_until
+from troth import Refused, RunCancelledError, RunFailedError
 
 # The SDK hands form data to httpx in a way that httpx has deprecated.
 pytestmark = pytest.mark.filterwarnings("ignore:Use 'content=:DeprecationWarning")
@@ -128,6 +130,27 @@ async def test_a_declined_card_undoes_the_signup(worker: str, billing: Process) 
     assert customer["deleted"]
     assert billing.truth("subscription") == []
     assert [rule["fired"] for rule in billing.faults()] == [1], "the deletion was found out about"
+
+
+async def test_a_cancelled_signup_ends_its_trial(
+    worker: str, billing: Process, mailbox: Process
+) -> None:
+    """The mail server is away, so everything else is there when the person changes their mind."""
+    await sell("pro")
+    mailbox.stop()
+    run = await troth.start(signup, EMAIL, "Ada", "pro", key="form-1")
+    billed = "SELECT count(subscription_id) FROM signup.account"
+    await asyncio.to_thread(wait_until, lambda: row(worker, billed) == (1,), "a recorded trial")
+    await run.cancel()
+
+    with pytest.raises(RunCancelledError):
+        await run.result(timeout=30)
+
+    [trial] = billing.truth("subscription")
+    assert trial["object"]["status"] == "canceled"
+    [customer] = billing.truth("customer")
+    assert customer["deleted"]
+    assert row(worker, "SELECT closed_at IS NOT NULL FROM signup.account") == (True,)
 
 
 async def test_an_address_is_taken_once(worker: str, billing: Process) -> None:
