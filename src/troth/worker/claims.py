@@ -157,9 +157,10 @@ class Claims:
                 self._limited.discard(queue)
             if left is Left.BUSY:
                 self._ask_again()
-        asked_meanwhile = self._writer.batch.claim > 0
-        self._writer.batch.claim = 0  # for as much room as there was, and after whom it was then
-        if self._more or asked_meanwhile:
+        if reply.lines and self._writer.batch.claim:
+            # Asked meanwhile: it would begin after whom it was then.
+            self._writer.batch.lines = self._lines()
+        if self._more:
             self.ask()
 
     def _ask_again(self) -> None:
