@@ -339,6 +339,38 @@ async def test_what_has_no_undo_asks_a_person_unless_it_may_stand(
     assert world.log == ["make a", "mail", "unmake a"]
 
 
+async def test_what_may_stand_is_not_asked_about_and_stays_unknown(
+    place: Place, troth: Troth
+) -> None:
+    sent = asyncio.Event()
+
+    @troth.effect(delivery="at_most_once", timeout=60, stands=True)
+    async def send_mail(call: Call) -> None:
+        sent.set()
+        await asyncio.Event().wait()
+
+    @troth.step
+    async def refuse() -> None:
+        await sent.wait()
+        raise Refused("no")
+
+    @troth.workflow
+    async def work() -> None:
+        await asyncio.gather(send_mail(), refuse())
+
+    async with troth.worker(QUICK):
+        run = await troth.start(work)
+        await place.until(lambda: "refuse" in place.results(run.id), "it is refused")
+        await place.die(troth)  # its outcome is lost, too
+    again = place.troth()
+    again.workflows, again.steps = troth.workflows, troth.steps
+    async with again.worker(QUICK):
+        with pytest.raises(RunFailedError):
+            await soon(again.run(run.id).result())
+    [mail] = [e for e in place.journal(run.id) if e[:2] == ("send_mail", Kind.RESULT)]
+    assert mail[4] is None, "neither done nor refused"
+
+
 async def test_past_the_point_of_no_return_nothing_is_undone_and_a_cancellation_is_too_late(
     place: Place, troth: Troth, world: World
 ) -> None:

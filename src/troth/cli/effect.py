@@ -32,8 +32,8 @@ from troth.cli.options import (
 )
 from troth.cli.output import as_text, show
 from troth.cli.run_page import tail_line, tail_record
-from troth.command.rules import said_by
 from troth.journal.model import Kind
+from troth.journal.reading import said_by
 from troth.view.model import MOST_RUNS, Moment, RunHeader
 
 if TYPE_CHECKING:

@@ -7,9 +7,9 @@ from uuid import UUID
 from troth.base import codec, ids
 from troth.base.errors import UsageError
 from troth.command import store
-from troth.command.model import RESUME_PATH, Author
+from troth.command.model import Author
 from troth.journal import store as journal
-from troth.journal.model import CANCEL_TOPIC, Reason, Send
+from troth.journal.model import CANCEL_TOPIC, RESUME_PATH, Reason, Send
 from troth.store.tx import Tx
 
 

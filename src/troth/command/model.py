@@ -3,15 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any
 
 from troth.base.errors import TrothError
 from troth.journal.model import Reason
-
-RESUME_PATH = "!resume"
-REWIND_PATH = "!rewind"
-UNDO_PREFIX = "!undo/"
-SETTLED_PATH = "!settled"  # where a run stops that failed after its point of no return
 
 
 class NotInAttentionError(TrothError):
@@ -95,22 +90,3 @@ class Rewind:
     sent_anew: tuple[str, ...]
     run_again: tuple[str, ...]
     waited_anew: tuple[str, ...]
-
-
-class Recorded(Protocol):
-    """An entry of a journal, as the rules read it; times need only be comparable."""
-
-    @property
-    def path(self) -> str: ...
-    @property
-    def kind(self) -> int: ...
-    @property
-    def attempt(self) -> int: ...
-    @property
-    def seq(self) -> int | None: ...
-    @property
-    def ok(self) -> bool | None: ...
-    @property
-    def payload(self) -> bytes | None: ...
-    @property
-    def at(self) -> Any: ...

@@ -5,7 +5,8 @@ from __future__ import annotations
 from uuid import UUID
 
 from troth.command import rules, store
-from troth.command.model import RESUME_PATH, REWIND_PATH, Author, Rewind
+from troth.command.model import Author, Rewind
+from troth.journal.model import RESUME_PATH, REWIND_PATH
 from troth.store.tx import Tx
 
 

@@ -5,26 +5,22 @@ from __future__ import annotations
 import re
 from collections.abc import Collection, Iterable, Sequence
 from datetime import UTC, datetime
-from typing import Any
 from uuid import UUID
 
 from troth.base import codec
 from troth.base.errors import UsageError
 from troth.command.model import (
-    REWIND_PATH,
-    SETTLED_PATH,
-    UNDO_PREFIX,
     Author,
     DidNotHappen,
     DisagreementError,
     Finding,
     Happened,
     Proposal,
-    Recorded,
     Rewind,
     Standing,
 )
-from troth.journal.model import CANCEL_TOPIC, Kind, Reason
+from troth.journal.model import CANCEL_TOPIC, SETTLED_PATH, UNDO_PREFIX, Kind, Reason
+from troth.journal.reading import Recorded, said_by, superseded
 
 # The branch that it is on, then what waits.
 _WAITS = re.compile(r"([\d.]+:)?(sleep(#\d+)?\Z|receive\.)")
@@ -165,20 +161,6 @@ def _name(author: Author) -> str:
 # Going back -----------------------------------------------------------------------------------------------------------
 
 
-def superseded(entries: Sequence[Recorded]) -> frozenset[tuple[str, int]]:
-    """The answers that do not count any more, because the run went back to before them, as (path, attempt)."""
-    spans = [
-        (said["seq"], said["last"])
-        for said in (said_by(e) for e in entries if e.path == REWIND_PATH)
-    ]
-    return frozenset(
-        (each.path, each.attempt)
-        for each in entries
-        if each.kind == Kind.RESULT
-        and any(first <= (each.seq or 0) <= last for first, last in spans)
-    )
-
-
 def plan_rewind(run_id: UUID, entries: Sequence[Recorded], path: str) -> Rewind:
     """What it means to go back to before the answer of *path*.
 
@@ -243,9 +225,3 @@ def require_redo_allowed(plan: Rewind, *, redo_transactions: bool) -> None:
             "stays, and is committed once more: see that this is harmless, then say --redo-transactions"
         )
         raise UsageError(msg)
-
-
-def said_by(entry: Recorded) -> dict[str, Any]:
-    """What an entry holds, if that is an object; else nothing."""
-    said = codec.decode(entry.payload or b"{}")
-    return said if isinstance(said, dict) else {}

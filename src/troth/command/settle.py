@@ -7,7 +7,8 @@ from uuid import UUID
 import msgspec
 
 from troth.command import rules, store
-from troth.command.model import RESUME_PATH, Author, Finding, Happened, Settlement
+from troth.command.model import Author, Finding, Happened, Settlement
+from troth.journal.model import RESUME_PATH
 from troth.store.tx import Tx
 
 

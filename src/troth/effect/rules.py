@@ -22,7 +22,7 @@ class Move(Enum):
     REFUSE = (
         "it was refused, and nothing of an earlier attempt can have happened: that is the answer"
     )
-    DROP = "nobody wants it any more, and nothing of it is left to be found out"
+    DROP = "nobody wants it any more: it did not happen, or it may stand"
     DOUBT = "it may have happened and may not be repeated: ask a person"
     GIVE_UP = "it did not happen, and the attempts are used up: ask a person"
 

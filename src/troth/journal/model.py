@@ -8,6 +8,12 @@ from uuid import UUID
 
 CANCEL_TOPIC = "!cancel"
 
+# Paths of entries that no step has made: none of a step begins so.
+RESUME_PATH = "!resume"  # a person lets the run go on
+REWIND_PATH = "!rewind"  # and from an earlier step
+SETTLED_PATH = "!settled"  # everything that was sent has an outcome: the undoing begins
+UNDO_PREFIX = "!undo/"  # before the path of what is undone
+
 
 class RunState(StrEnum):
     """The one named state that every run is in."""

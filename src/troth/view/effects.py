@@ -10,9 +10,10 @@ from uuid import UUID
 
 from troth.base import codec
 from troth.base.errors import UsageError
-from troth.command.model import RESUME_PATH, Proposal, Standing
-from troth.command.rules import effect_of, pending_proposal, said_by
-from troth.journal.model import Reason, RunState
+from troth.command.model import Proposal, Standing
+from troth.command.rules import effect_of, pending_proposal
+from troth.journal.model import RESUME_PATH, Reason, RunState
+from troth.journal.reading import said_by
 from troth.view.model import JournalEntry, Moment, RunHeader, from_seconds
 from troth.view.timeline import timeline
 

@@ -7,12 +7,11 @@ from datetime import datetime
 from typing import Any
 
 from troth.base import codec
-from troth.command.model import REWIND_PATH, UNDO_PREFIX
-from troth.command.rules import finding_words, said_by, superseded
-from troth.journal.model import CANCEL_TOPIC, Kind
+from troth.command.rules import finding_words
+from troth.journal.model import CANCEL_TOPIC, REWIND_PATH, SETTLED_PATH, UNDO_PREFIX, Kind
+from troth.journal.reading import said_by, superseded
 from troth.view.model import JournalEntry, Moment, Undoing, from_seconds
 
-_SETTLED = "!settled"  # where it is recorded that the undoing begins
 _ANSWERS = frozenset({Kind.RESULT, Kind.ATTEMPT, Kind.EVIDENCE})
 
 
@@ -48,7 +47,7 @@ def undoing(entries: Sequence[JournalEntry]) -> Undoing | None:
     for entry in sorted(entries, key=lambda each: each.seq or 0):
         if entry.kind == Kind.RESULT and (entry.path, entry.attempt) not in gone:
             answers[entry.path] = entry
-    if not any(path.startswith((_SETTLED, UNDO_PREFIX)) for path in answers):
+    if not any(path.startswith((SETTLED_PATH, UNDO_PREFIX)) for path in answers):
         return None
     sent = dict.fromkeys(entry.path for entry in entries if entry.kind == Kind.INTENT)
     undone = {
@@ -64,7 +63,7 @@ def undoing(entries: Sequence[JournalEntry]) -> Undoing | None:
     return Undoing(
         undone=tuple(undone),
         open=tuple(path for path in sent if path not in answers),
-        stands=tuple(stands) if _SETTLED in answers else None,
+        stands=tuple(stands) if SETTLED_PATH in answers else None,
     )
 
 
@@ -96,14 +95,14 @@ _RESULTS = {True: "done", False: "refused", None: "unknown"}
 def _result_word(entry: JournalEntry, _said: _Said) -> str:
     if entry.path in _BY_PATH:
         return _BY_PATH[entry.path]
-    if entry.path.startswith(f"{_SETTLED}/"):
-        return _BY_PATH[_SETTLED]
+    if entry.path.startswith(f"{SETTLED_PATH}/"):
+        return _BY_PATH[SETTLED_PATH]
     if entry.path.rpartition(":")[2].startswith("receive."):
         return "timed out" if entry.ok is False else "done"
     return _RESULTS[entry.ok]
 
 
-_BY_PATH = {CANCEL_TOPIC: "heard", _SETTLED: "undo begins"}
+_BY_PATH = {CANCEL_TOPIC: "heard", SETTLED_PATH: "undo begins"}
 
 
 def _attempt_word(_entry: JournalEntry, said: _Said) -> str:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from troth.base import codec
 from troth.base.errors import Refused
 from troth.effect.model import Done, Unknown
-from troth.journal.model import Entry
+from troth.journal.model import UNDO_PREFIX, Entry
 from troth.workflow.definition import StepDefinition
 from troth.workflow.failures import restore_answer
 from troth.workflow.runloop import RunLoop
@@ -100,8 +100,10 @@ class PendingCall:
             self.task.cancel()
 
     def restore(self, entry: Entry) -> Any:
-        """The value of a recorded answer; raises it if it is a business answer."""
+        """The value of a recorded answer, or that it stays `Unknown`; raises it if it is a business answer."""
         assert self.definition is not None
+        if entry.ok is None:
+            return Unknown(codec.decode(entry.payload or b"{}")["message"])
         if entry.ok:
             return self.definition.result.decode(entry.payload or b"null")
         raise restore_answer(entry.payload or b"{}", self.definition.fails_on)
@@ -115,12 +117,6 @@ class OutcomeCall(PendingCall):
     """A call of an effect whose outcome is to be given as a value."""
 
     __slots__ = ()
-
-    def restore(self, entry: Entry) -> Any:
-        """The value, the refusal (raised), or that it is unknown."""
-        if entry.ok is None:
-            return Unknown(codec.decode(entry.payload or b"{}")["message"])
-        return super().restore(entry)
 
     def told(self, value: Any, error: BaseException | None) -> tuple[Any, BaseException | None]:
         """`Done`, `Refused` or `Unknown`."""
@@ -204,6 +200,3 @@ class UndoCall(PendingCall):
 
     def restore(self, entry: Entry) -> Any:
         """Nothing: what an undo returns goes nowhere."""
-
-
-UNDO_PREFIX = "!undo/"

@@ -42,6 +42,8 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("troth.workflow")
 
+LONGEST_RETRY_AFTER_S = 86_400.0  # whoever asks for more time than a day is asked again after a day
+
 _Effect = EffectDefinition[Any, Any]
 
 
@@ -86,22 +88,27 @@ class Effects:
 
     def _leave(self, run: ActiveRun, call: PendingCall, definition: _Effect, end: Move) -> None:
         """Nothing more will be tried: whoever waits is told, or a person is."""
-        if end is Move.DROP:
-            message = (
-                f"nobody wants {call.path} any more, and nothing of it is left to be found out"
-            )
+        history = history_of(run, call)
+        lost = history.attempts > 0 and history.last_outcome is None
+        if end is Move.DROP and not (history.unknown or lost):
+            message = f"nobody wants {call.path} any more, and it did not happen"
             self._bodies.answered_no(run, call, definition, Refused(message))
+        elif end is Move.DROP:
+            self._leave_unknown(run, call, f"{call.path} may have happened, and may stand")
         elif isinstance(call, OutcomeCall) and run.wants(call):
             message = story(run, call, definition)["message"]
             if end is Move.GIVE_UP:
                 self._bodies.answered_no(run, call, definition, Refused(message))
             else:
-                said = codec.encode({"message": message})
-                self._engine.answer(run, call, said, Unknown(message), ok=None)
+                self._leave_unknown(run, call, message)
         elif end is Move.GIVE_UP:
             self._park(run, call, definition, Reason.RETRIES_EXHAUSTED)
         else:
             self._park(run, call, definition, Reason.IN_DOUBT)
+
+    def _leave_unknown(self, run: ActiveRun, call: PendingCall, message: str) -> None:
+        said = codec.encode({"message": message})
+        self._engine.answer(run, call, said, Unknown(message), ok=None)
 
     # Sending ----------------------------------------------------------------------------------------------------------
 
@@ -313,7 +320,7 @@ class Effects:
         wait_s = definition.retry.wait_s(
             attempt - forgiven(run, call),
             elapsed_s=now_s - first_sent(run, call),
-            at_least_s=judged.retry_after_s or 0.0,
+            at_least_s=min(judged.retry_after_s or 0.0, LONGEST_RETRY_AFTER_S),
         )
         if wait_s is not None:
             detail["due"] = now_s + wait_s
@@ -343,7 +350,7 @@ class Effects:
             judged = self._judge(definition, error)
             detail |= {"outcome": judged.outcome.value, "message": judged.message}
         self._engine.note_late(run, call, Kind.EVIDENCE, -attempt, codec.encode(detail))
-        if not run.disposed and self._engine.interrupt(call):
+        if not run.disposed and self._engine.interrupt(run, call):
             self.go_on(run, call, definition)
 
     def _accept(self, run: ActiveRun, call: PendingCall, definition: _Effect) -> None:

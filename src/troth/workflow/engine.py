@@ -230,9 +230,9 @@ class Engine:
         else:
             self.note(run, call, kind, attempt, payload)
 
-    def interrupt(self, call: PendingCall) -> bool:
-        """End a wait early; False if the call does not wait."""
-        if call.state is not CallState.WAITING:
+    def interrupt(self, run: ActiveRun, call: PendingCall) -> bool:
+        """End a wait early; False if the call does not wait, or is about to wait elsewhere."""
+        if call.state is not CallState.WAITING or run.releasing:
             return False
         if call.timer is not None:
             call.timer.cancel()
@@ -254,7 +254,7 @@ class Engine:
         if run.disposed:  # it belongs to another worker, or to another life of this one
             return
         seq, at = run.take_seq(), self.now()
-        number = run.rewound.answers.get(call.path, 0)
+        number = run.answered_before(call.path)
         self.record(
             run, Entry(run.id, call.path, Kind.RESULT, number, seq, ok, call.digest, payload, at)
         )

@@ -113,7 +113,7 @@ class StepPerformer:
         call.state = CallState.WAITING
         run.settling.append(call)
         for other in run.unsettled(call):
-            if not other.pinned and not other.undoes and self._engine.interrupt(other):
+            if not other.pinned and not other.undoes and self._engine.interrupt(run, other):
                 self.perform(run, other)
         self._engine.schedule(run)
 

@@ -8,7 +8,8 @@ from typing import Any
 from troth.base import codec
 from troth.effect.model import Found, Missing, Outcome
 from troth.effect.rules import History, settles_at
-from troth.journal.model import Entry, Kind
+from troth.journal.model import RESUME_PATH, Entry, Kind
+from troth.journal.reading import said_by
 from troth.workflow.calls import PendingCall
 from troth.workflow.consequences import EffectDefinition
 from troth.workflow.failures import describe_briefly
@@ -24,9 +25,9 @@ def history_of(run: ActiveRun, call: PendingCall) -> History:
     intents = run.entries(call.path, Kind.INTENT)
     if not intents:
         return History()
-    ended = {e.attempt: _said(e) for e in run.entries(call.path, Kind.ATTEMPT)}
-    evidence = [(e, _said(e)) for e in run.entries(call.path, Kind.EVIDENCE)]
-    decisions = [(e, _said(e)) for e in run.entries(call.path, Kind.DECISION)]
+    ended = {e.attempt: said_by(e) for e in run.entries(call.path, Kind.ATTEMPT)}
+    evidence = [(e, said_by(e)) for e in run.entries(call.path, Kind.EVIDENCE)]
+    decisions = [(e, said_by(e)) for e in run.entries(call.path, Kind.DECISION)]
     settled = _settled(run, call, decisions, evidence)
     last = max(intents, key=_attempt)
     said = ended.get(last.attempt)
@@ -70,8 +71,8 @@ def _settled(
 
 def _forgiven(run: ActiveRun, call: PendingCall, last: Entry) -> bool:
     """Has a person let the effect be tried again since its last attempt?"""
-    resumed = max([e.at for e in run.entries("!resume", Kind.DECISION)], default=0.0)
-    decided = [_said(e) for e in run.entries(call.path, Kind.DECISION)]
+    resumed = max([e.at for e in run.entries(RESUME_PATH, Kind.DECISION)], default=0.0)
+    decided = [said_by(e) for e in run.entries(call.path, Kind.DECISION)]
     return resumed > last.at or any(
         said.get("done") is False and said["attempts"] >= last.attempt for said in decided
     )
@@ -86,7 +87,7 @@ def _found(evidence: list[tuple[Entry, dict[str, Any]]]) -> dict[str, Any] | Non
 
 def evidence_found(run: ActiveRun, call: PendingCall) -> Any:
     """The result that a probe found, or that came late; only if there is one."""
-    found = _found([(e, _said(e)) for e in run.entries(call.path, Kind.EVIDENCE)])
+    found = _found([(e, said_by(e)) for e in run.entries(call.path, Kind.EVIDENCE)])
     assert found is not None
     return found["value"]
 
@@ -111,7 +112,7 @@ def key_of(run: ActiveRun, call: PendingCall) -> str:
 def refusal_of(run: ActiveRun, call: PendingCall) -> bytes:
     """The refusal of the last attempt, as it is told to the workflow; only if there is one."""
     last = max(run.entries(call.path, Kind.ATTEMPT), key=_attempt)
-    return codec.encode(_said(last)["refusal"])
+    return codec.encode(said_by(last)["refusal"])
 
 
 def reserved_slot(run: ActiveRun, call: PendingCall) -> float | None:
@@ -120,7 +121,7 @@ def reserved_slot(run: ActiveRun, call: PendingCall) -> float | None:
     sent_at = max((entry.at for entry in run.entries(call.path, Kind.INTENT)), default=0.0)
     if not waits or waits[-1].at <= sent_at:
         return None
-    slot: float | None = _said(waits[-1]).get("slot")
+    slot: float | None = said_by(waits[-1]).get("slot")
     return slot
 
 
@@ -160,7 +161,7 @@ def probe_record(
         record |= {"answer": "error", "message": message}
     elif begun_s > settles_s and not at_work:
         return record | {"settles": True}
-    earlier = [_said(e) for e in run.entries(call.path, Kind.EVIDENCE) if e.attempt > 0]
+    earlier = [said_by(e) for e in run.entries(call.path, Kind.EVIDENCE) if e.attempt > 0]
     retry = definition.asks.retry
     if begun_s <= settles_s:
         # The answer cannot settle it yet: ask again, since `Found` counts, and surely when it can.
@@ -175,7 +176,7 @@ def story(run: ActiveRun, call: PendingCall, definition: Any) -> dict[str, Any]:
     """All that a person needs who has to find out what became of an effect."""
     rules = definition.effect
     intents = run.entries(call.path, Kind.INTENT)
-    answers = [_said(e).get("message") for e in run.entries(call.path, Kind.ATTEMPT)]
+    answers = [said_by(e).get("message") for e in run.entries(call.path, Kind.ATTEMPT)]
     history = history_of(run, call)
     verdict = "may or may not have happened" if history.unknown else "did not happen"
     return {
@@ -193,7 +194,7 @@ def story(run: ActiveRun, call: PendingCall, definition: Any) -> dict[str, Any]:
         "probes": [
             {"at": e.at, "answer": said["answer"], "message": said.get("message")}
             for e in run.entries(call.path, Kind.EVIDENCE)
-            for said in [_said(e)]
+            for said in [said_by(e)]
         ],
         "settled_by": rules.settled_by,
     }
@@ -208,11 +209,6 @@ def _stake(call: PendingCall, definition: _Effect) -> str | None:
         return str(definition.effect.stake(*args, **kwargs))
     except Exception as error:  # noqa: BLE001  (the author's function)
         return f"(stake= raised {describe_briefly(error)})"
-
-
-def _said(entry: Entry) -> dict[str, Any]:
-    said: dict[str, Any] = codec.decode(entry.payload or b"{}")
-    return said
 
 
 def _attempt(entry: Entry) -> int:

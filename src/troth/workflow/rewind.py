@@ -10,10 +10,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from troth.base import codec
 from troth.journal.model import Entry, Kind
-
-REWIND_PATH = "!rewind"
+from troth.journal.reading import superseded
 
 
 @dataclass(slots=True)
@@ -30,16 +28,15 @@ class Rewound:
 
 def rewind(entries: Sequence[Entry]) -> Rewound:
     """Carry out the decisions to go back that a journal holds. Pure."""
-    decisions = [e for e in entries if e.path == REWIND_PATH and e.kind == Kind.DECISION]
-    if not decisions:
+    gone = superseded(entries)
+    if not gone:
         return Rewound(entries)
-    spans = [codec.decode(decision.payload or b"{}") for decision in decisions]
     left = Rewound([])
-    superseded = [entry for entry in entries if _is_superseded(entry, spans)]
-    gone = {(entry.path, entry.attempt) for entry in superseded}
     sent = {entry.path for entry in entries if entry.kind == Kind.INTENT}
     refused_at: dict[str, float] = {}
-    for entry in superseded:
+    for entry in entries:
+        if entry.kind != Kind.RESULT or (entry.path, entry.attempt) not in gone:
+            continue
         left.answers[entry.path] = left.answers.get(entry.path, 0) + 1
         if entry.ok is False and entry.path in sent:
             left.refusals[entry.path] = left.refusals.get(entry.path, 0) + 1
@@ -55,9 +52,3 @@ def rewind(entries: Sequence[Entry]) -> Rewound:
             number = max(left.numbers.get(entry.path, 0), abs(entry.attempt))
             left.numbers[entry.path] = number
     return left
-
-
-def _is_superseded(entry: Entry, spans: list[dict[str, int]]) -> bool:
-    return entry.kind == Kind.RESULT and any(
-        span["seq"] <= (entry.seq or 0) <= span["last"] for span in spans
-    )

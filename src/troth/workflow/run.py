@@ -17,7 +17,7 @@ from typing import Any
 from troth.base import codec
 from troth.base.errors import PayloadError
 from troth.effect.model import Unknown
-from troth.journal.model import CANCEL_TOPIC, Batch, ClaimedRun, Entry, Kind, Reason
+from troth.journal.model import CANCEL_TOPIC, RESUME_PATH, Batch, ClaimedRun, Entry, Kind, Reason
 from troth.workflow.calls import (
     CallState,
     FollowCall,
@@ -256,7 +256,7 @@ class ActiveRun:
         assert call.definition is not None
         scope = call.scope.home()
         if isinstance(value, Unknown):
-            self.rewound.answers[call.path] = self.rewound.answers.get(call.path, 0) + 1
+            self.rewound.answers[call.path] = self.answered_before(call.path) + 1
             scope.unknown.append(call)
         elif error is None:
             self._pivoted = self._pivoted or call.definition.pivot
@@ -403,6 +403,10 @@ class ActiveRun:
         """What was recorded of a call, other than its answer, by attempt."""
         return [entry for entry in self.recorded.get(path, ()) if entry.kind == kind]
 
+    def answered_before(self, path: str) -> int:
+        """How many answers of this path count no more: the next one has this number."""
+        return self.rewound.answers.get(path, 0)
+
     def next_number(self, path: str, kind: Kind) -> int:
         """The number of the next entry of this kind."""
         numbers = [entry.attempt for entry in self.recorded.get(path, ()) if entry.kind == kind]
@@ -431,7 +435,7 @@ class ActiveRun:
 def forgiven(run: ActiveRun, call: PendingCall) -> int:
     """How many attempts a person has forgiven, by resuming the run after them, or by sending it back."""
     before = run.rewound.numbers.get(call.path, 0)
-    decisions = [entry.at for entry in run.entries("!resume", Kind.DECISION)]
+    decisions = [entry.at for entry in run.entries(RESUME_PATH, Kind.DECISION)]
     if not decisions:
         return before
     return before + sum(

@@ -14,6 +14,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from troth.base import codec
+from troth.journal.model import SETTLED_PATH
 from troth.workflow.calls import FollowCall, PendingCall, SettledCall, UndoCall
 from troth.workflow.definition import StepDefinition
 from troth.workflow.failures import is_answer
@@ -21,8 +22,6 @@ from troth.workflow.failures import is_answer
 if TYPE_CHECKING:
     from troth.workflow.run import ActiveRun
     from troth.workflow.runloop import Branch
-
-SETTLED_PATH = "!settled"
 
 
 class Confirmed(NamedTuple):
