@@ -1,232 +1,146 @@
-"""A saga of six steps on two branches, refused at every step, and its worker dropped at every commit of the undoing."""
+"""A saga of six steps on two branches: refused or cancelled at every step, its worker dropped at every commit of the
+undoing. What it did is undone once, the last thing first.
+
+As in `test_determinism`, a dropped worker lives on in the same process under another id. `tests.chaos.test_undo_kill`
+does the same to processes.
+"""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
-from datetime import timedelta
-from typing import Any
+from collections.abc import AsyncIterator, Callable
+from contextlib import AsyncExitStack
+from pathlib import Path
 
 import pytest
 
-from tests.workflow.place import PATIENCE_S, QUICK, Place, soon
+from tests.workflow.place import PATIENCE_S, Place, soon
 from tests.workflow.test_determinism import take_over
-from troth import (
-    Call,
-    FencedError,
-    Found,
-    Missing,
-    Provider,
-    Refused,
-    Retry,
-    RunCancelledError,
-    RunFailedError,
-    Troth,
-    Tx,
-)
+from tests.workflow.undo_saga import LEDGER, STEPS, Case, Commits, Program, World, assert_undone
+from troth import FencedError, Run, RunCancelledError, RunFailedError
 from troth.effect import model, rules
-from troth.journal.model import Batch, Kind, Reply
-from troth.worker.node import Node
+from troth.worker.node import NodeOptions
 
-STEPS = ("open", "left", "left again", "right", "right again", "close")
-SOON = Retry(attempts=20, first=timedelta(milliseconds=20), longest=timedelta(milliseconds=50))
-KEYS = Provider("keys", key_lifetime=timedelta(hours=1))
-ASKED = Provider("asked", lands_within=timedelta(0))
+ENOUGH = 40  # more commits than any undoing has
+SMALL = NodeOptions(connections=2, threads=1)
 
-
-class World:
-    """Things that were made and unmade at the other side, by the key of the request that did it."""
-
-    def __init__(self) -> None:
-        self.made: dict[str, str] = {}
-        self.unmade: dict[str, str] = {}
-
-    def standing(self) -> list[str]:
-        return sorted(set(self.made.values()) - set(self.unmade.values()))
-
-    def twice(self) -> list[str]:
-        names = [*self.made.values(), *(f"un{name}" for name in self.unmade.values())]
-        return sorted(name for name in set(names) if names.count(name) > 1)
+Lanes = Callable[[str], "Lane"]
 
 
-class Program:
-    """The saga. A step of the name *refused* says no; "" is refused by nobody, and waits to be cancelled."""
+class Lane:
+    """A worker of its own, for one saga after the other."""
 
-    def __init__(self, troth: Troth) -> None:  # noqa: C901  (one closure per step)
-        self.troth = troth
-        self.world = World()
+    def __init__(self, place: Place, world: World, name: str) -> None:
+        self.place = place
+        self.world = world
+        self.name = name
+        self.program = Program(place.troth(), world, [name], timeout=0.4)
 
-        @troth.effect(provider=KEYS, timeout=1, retry=SOON)
-        async def keyed(call: Call, name: str, refused: str) -> str:
-            return self.make(call.key, name, refused)
+    async def at_every_commit(self, case: Case, *, kept: bool) -> int:
+        """Drop the worker at the first commit, at the second, … until there is none; how many there were."""
+        for at in range(1, ENOUGH):
+            if not await self.dropped(Case(f"{case.mark} {at}", case.refused, case.held), at, kept):
+                return at - 1
+        raise AssertionError("the undoing does not come to an end")
 
-        @keyed.undo(retry=SOON)
-        async def unkeyed(call: Call, made: str, name: str, refused: str) -> None:
-            self.world.unmade[call.key] = made
+    async def dropped(self, case: Case, at: int, kept: bool) -> bool:
+        """Run one saga to its end and look at what it left; was there a commit to drop the worker at?"""
+        troth = self.program.troth
+        reached, begun, may_go, over = (asyncio.Event() for _ in range(4))
 
-        # Without a key it can be asked; each of its requests is another one for the other side.
-        @troth.effect(provider=ASKED, timeout=1, retry=SOON)
-        async def asked(call: Call, name: str, refused: str) -> str:
-            return self.make(f"{call.key} {call.attempt} {call.fence}", name, refused)
+        async def stop() -> None:
+            reached.set()
+            await over.wait()  # nobody hears anything of it any more
 
-        @asked.probe(retry=SOON)
-        async def find(call: Call, name: str, refused: str) -> Found[str] | Missing:
-            return found_in(self.world.made, call.key, name)
+        async def hold() -> None:
+            begun.set()
+            await may_go.wait()
 
-        @asked.undo(retry=SOON)
-        async def unask(call: Call, made: str, name: str, refused: str) -> None:
-            self.world.unmade[f"{call.key} {call.attempt} {call.fence}"] = made
+        self.program.hold = hold
+        commits = Commits(self.program, troth.node, at, stop, kept=kept)
+        try:
+            run = await troth.start(self.program.sagas[self.name], case)
+            ended = asyncio.create_task(run.result(PATIENCE_S))
+            if not case.refused:
+                await self._cancel(run, case, begun, reached)
+                may_go.set()
+            waits = asyncio.create_task(reached.wait())
+            await asyncio.wait({ended, waits}, return_when=asyncio.FIRST_COMPLETED)
+            waits.cancel()
+            commits.lift()
+            if reached.is_set():
+                await asyncio.to_thread(take_over, self.place, troth.node.writer.worker)
+                troth.node.fenced(FencedError("dropped by the test"))
+            with pytest.raises(RunFailedError if case.refused else RunCancelledError):
+                await soon(ended)
+        finally:  # or a test that fails would wait for what has stopped
+            over.set()
+            may_go.set()
+        state = "failed" if case.refused else "cancelled"
+        done = assert_undone(self.place, self.world, case, run.id, state=state)
+        assert case.refused not in done
+        assert reached.is_set() == (commits.count >= at), "no commit is left out"
+        return reached.is_set()
 
-        @unask.probe(retry=SOON)
-        async def find_unasked(
-            call: Call, made: str, name: str, refused: str
-        ) -> Found[None] | Missing:
-            found = found_in(self.world.unmade, call.key, None)
-            return Found(None) if isinstance(found, Found) else found
-
-        @troth.transaction
-        async def write(tx: Tx, name: str, refused: str) -> str:
-            if name == refused:
-                raise Refused(name)
-            await tx.execute("INSERT INTO thing (name) VALUES (%s)", (name,))
-            return name
-
-        @write.undo
-        async def erase(tx: Tx, written: str, name: str, refused: str) -> None:
-            erased = await tx.execute("DELETE FROM thing WHERE name = %s RETURNING 1", (written,))
-            assert await erased.fetchone() is not None, "erased twice"
-
-        async def left(refused: str) -> None:
-            await keyed("left", refused)
-            await write("left again", refused)
-
-        async def right(refused: str) -> None:
-            await write("right", refused)
-            await asked("right again", refused)
-
-        @troth.workflow
-        async def saga(refused: str) -> None:
-            await asked("open", refused)
-            await asyncio.gather(left(refused), right(refused))
-            await keyed("close", refused)
-            await troth.receive("never")
-
-        self.saga = saga
-
-    def make(self, key: str, name: str, refused: str) -> str:
-        if name == refused:
-            raise Refused(name)
-        self.world.made[key] = name
-        return name
-
-
-def found_in(things: dict[str, str], key: str, value: Any) -> Found[Any] | Missing:
-    return Found(value) if any(each.startswith(key) for each in things) else Missing()
-
-
-class Drop:
-    """The worker is dropped at the *at*-th commit of an undoing; *committed*: the database has got it."""
-
-    def __init__(self, node: Node, at: int, *, committed: bool) -> None:
-        self.reached = asyncio.Event()
-        self.commits = 0
-        self._node = node
-        self._flush = node.writer._flush
-
-        async def counted(batch: Batch) -> Reply:
-            undoing = any(entry.path.startswith("!") for entry in batch.entries) or batch.ends
-            self.commits += bool(undoing)
-            if undoing and self.commits == at:
-                if committed:
-                    await self._flush(batch)
-                self.reached.set()
-                await asyncio.Event().wait()  # nobody hears anything of it any more
-            return await self._flush(batch)
-
-        node.writer._flush = counted  # type: ignore[method-assign]
-
-    def lift(self) -> None:
-        self._node.writer._flush = self._flush  # type: ignore[method-assign]
+    async def _cancel(
+        self, run: Run[None], case: Case, begun: asyncio.Event, reached: asyncio.Event
+    ) -> None:
+        """Cancel the run when the step that is held has begun, or all of them are done; return when it was heard."""
+        if case.held:
+            await soon(begun.wait())
+        else:
+            await self.place.until(
+                lambda: len(self.place.results(run.id)) == len(STEPS), "all is done"
+            )
+        await run.cancel()
+        await self.place.until(
+            lambda: reached.is_set() or "!cancel" in self.place.results(run.id), "it is heard"
+        )
 
 
 @pytest.fixture
-async def program(place: Place, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Program]:
+async def lanes(
+    place: Place, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> AsyncIterator[Lanes]:
     for module in (model, rules):
         monkeypatch.setattr(module, "MARGIN_S", 0.05)
-    monkeypatch.setattr(model, "SEND_WITHIN_S", 0.5)
-    place.rows("CREATE TABLE IF NOT EXISTS thing (name text PRIMARY KEY)")
-    place.rows("TRUNCATE thing")
-    program = Program(place.troth())
-    async with program.troth.worker(QUICK):
-        yield program
+    monkeypatch.setattr(model, "SEND_WITHIN_S", 0.2)
+    place.rows(LEDGER)
+    place.rows("TRUNCATE ledger")
+    world = World(tmp_path / "world")
+    yield lambda name: Lane(place, world, name)
+    world.close()
 
 
-async def undone(place: Place, program: Program, refused: str, drop: Drop) -> None:
-    """Run it, drop its worker when the moment has come, and see that nothing is left."""
-    program.world.__init__()  # type: ignore[misc]
-    run = await program.troth.start(program.saga, refused)
-    if not refused:
-        await place.until(lambda: "keyed" in place.results(run.id), "all is done")
-        await run.cancel()
-    ended = asyncio.ensure_future(run.result(PATIENCE_S))
-    reached = asyncio.ensure_future(drop.reached.wait())
-    await asyncio.wait({ended, reached}, return_when=asyncio.FIRST_COMPLETED)
-    drop.lift()
-    if drop.reached.is_set():
-        node = program.troth.node
-        await asyncio.to_thread(take_over, place, node.writer.worker)
-        node.fenced(FencedError("dropped by the test"))
-    reached.cancel()
-    with pytest.raises((RunFailedError, RunCancelledError)):
-        await soon(ended)
-    assert program.world.standing() == []
-    assert program.world.twice() == []
-    assert place.rows("SELECT name FROM thing") == []
-    assert place.state(run.id) == ("failed" if refused else "cancelled")
-    results = place.results(run.id)
-    begun = results.index("!settled") if "!settled" in results else len(results)
-    done = [path for path in results[:begun] if place_ok(place, run.id, path)]
-    undos = [path.removeprefix("!undo/") for path in results[begun + 1 :] if path != "!cancel"]
-    assert undos == list(reversed(done)), results
+async def at_once(lanes: Lanes, cases: list[Case], *, kept: bool) -> list[int]:
+    """Each case on a worker of its own, all at the same time; how many commits each undoing has."""
+    async with AsyncExitStack() as opened, asyncio.TaskGroup() as group:
+        counts = []
+        for case in cases:
+            lane = lanes(case.mark.replace(" ", "-"))
+            await opened.enter_async_context(lane.program.troth.worker(SMALL))
+            counts.append(group.create_task(lane.at_every_commit(case, kept=kept)))
+    return [count.result() for count in counts]
 
 
-def place_ok(place: Place, run_id: Any, path: str) -> bool:
-    """Is it the result of something that can be undone?"""
-    return path != "!cancel" and any(
-        entry[0] == path and entry[1] == Kind.RESULT and entry[4] is True
-        for entry in place.journal(run_id)
-    )
-
-
-async def at_every_commit(place: Place, program: Program, refused: str, *, committed: bool) -> int:
-    at, commits = 0, 1
-    while at <= commits:
-        drop = Drop(program.troth.node, at, committed=committed)
-        await undone(place, program, refused, drop)
-        if at == 0:
-            commits = drop.commits
-        at += 1
-    return commits
-
-
-@pytest.mark.parametrize("refused", [*STEPS, ""])
-async def test_refused_at_every_step(place: Place, program: Program, refused: str) -> None:
-    drop = Drop(program.troth.node, 0, committed=False)
-    await undone(place, program, refused, drop)
-
-
-@pytest.mark.parametrize(("refused", "committed"), [("close", True), ("right again", False)])
-async def test_dropped_at_every_commit(
-    place: Place, program: Program, refused: str, *, committed: bool
+@pytest.mark.parametrize("kept", [True, False])
+async def test_refused_at_every_step_and_dropped_at_every_commit(
+    lanes: Lanes, *, kept: bool
 ) -> None:
-    assert await at_every_commit(place, program, refused, committed=committed) >= 4
+    cases = [Case(f"refused {step}", refused=step) for step in STEPS]
+    opened, *others, closed = await at_once(lanes, cases, kept=kept)
+    assert opened >= 1
+    assert min(others) >= 3
+    # The refusal with the first intent, five undos, and the end.
+    assert closed >= 7
 
 
-@pytest.mark.slow
-@pytest.mark.timeout(600)
-@pytest.mark.parametrize("committed", [True, False])
-@pytest.mark.parametrize("refused", [*STEPS, ""])
-async def test_dropped_at_every_commit_of_every_refusal(
-    place: Place, program: Program, refused: str, *, committed: bool
+@pytest.mark.parametrize("kept", [True, False])
+async def test_cancelled_at_every_step_and_dropped_at_every_commit(
+    lanes: Lanes, *, kept: bool
 ) -> None:
-    await at_every_commit(place, program, refused, committed=committed)
+    cases = [Case(f"cancelled {step}", held=step) for step in STEPS]
+    cases.append(Case("cancelled after all"))
+    first, *_, last = await at_once(lanes, cases, kept=kept)
+    assert first >= 3
+    assert last >= 7
