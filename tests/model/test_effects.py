@@ -6,6 +6,7 @@ import pytest
 
 from tests.model.effects import Effect, Rules, Scenario
 from tests.model.search import search
+from tests.model.verdicts import assert_breaks, assert_holds
 
 # Every history in which these faults happen, in any order, at any moment, with any time between.
 SCENARIOS = [
@@ -116,19 +117,14 @@ def name(scenario: Scenario) -> str:
 
 @pytest.mark.parametrize("scenario", SCENARIOS, ids=name)
 def test_every_history_keeps_every_promise(scenario: Scenario) -> None:
-    result = search(Effect(scenario))
-    print(f"{name(scenario)}: {result.states} states")  # noqa: T201  (shown by -s)
-    assert result.violation is None, "\n".join([result.violation, *result.trace])
-    assert result.states > 300, "the model has lost its choices"
+    assert_holds(name(scenario), Effect(scenario), more_than=300)
 
 
 @pytest.mark.slow
 @pytest.mark.timeout(600)
 @pytest.mark.parametrize("scenario", LARGE, ids=name)
 def test_every_history_of_the_large_scenarios(scenario: Scenario) -> None:
-    result = search(Effect(scenario), limit=1_500_000)
-    print(f"{name(scenario)}: {result.states} states")  # noqa: T201  (shown by -s)
-    assert result.violation is None, "\n".join([result.violation, *result.trace])
+    assert_holds(name(scenario), Effect(scenario))
 
 
 @pytest.mark.parametrize(
@@ -139,9 +135,7 @@ def test_every_history_of_the_large_scenarios(scenario: Scenario) -> None:
 def test_without_the_rule_the_promise_breaks(
     rule: str, scenario: Scenario, found: str, move: str
 ) -> None:
-    result = search(Effect(scenario, Rules(**{rule: False})))
-    assert result.violation == found
-    assert any(move in line for line in result.trace), "\n".join(result.trace)
+    assert_breaks(Effect(scenario, Rules(**{rule: False})), found, move)
 
 
 def test_every_rule_is_tried() -> None:

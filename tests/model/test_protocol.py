@@ -7,6 +7,7 @@ import pytest
 from tests.model.parts import Rules, Scenario
 from tests.model.protocol import Protocol
 from tests.model.search import search
+from tests.model.verdicts import assert_breaks, assert_holds
 
 # Every history of the run in which these faults happen, in any order and at any moment.
 SCENARIOS = [
@@ -34,19 +35,14 @@ def name(scenario: Scenario) -> str:
 
 @pytest.mark.parametrize("scenario", SCENARIOS, ids=name)
 def test_every_history_keeps_every_promise(scenario: Scenario) -> None:
-    result = search(Protocol(scenario, Rules()))
-    print(f"{name(scenario)}: {result.states} states")  # noqa: T201  (shown by -s)
-    assert result.violation is None, "\n".join([result.violation, *result.trace])
-    assert result.states > 500, "the model has lost its choices"
+    assert_holds(name(scenario), Protocol(scenario, Rules()), more_than=500)
 
 
 @pytest.mark.slow
 @pytest.mark.timeout(600)
 @pytest.mark.parametrize("scenario", LARGE, ids=name)
 def test_every_history_of_the_large_scenarios(scenario: Scenario) -> None:
-    result = search(Protocol(scenario, Rules()), limit=1_500_000)
-    print(f"{name(scenario)}: {result.states} states")  # noqa: T201  (shown by -s)
-    assert result.violation is None, "\n".join([result.violation, *result.trace])
+    assert_holds(name(scenario), Protocol(scenario, Rules()))
 
 
 EXPIRY = Scenario("probed", expiry=1, cancel=0)
@@ -102,9 +98,7 @@ MUTATIONS = [
 def test_without_the_rule_the_promise_breaks(
     rule: str, scenario: Scenario, found: str, move: str
 ) -> None:
-    result = search(Protocol(scenario, Rules(**{rule: False})))
-    assert result.violation == found
-    assert any(move in line for line in result.trace), "\n".join(result.trace)
+    assert_breaks(Protocol(scenario, Rules(**{rule: False})), found, move)
 
 
 def test_every_rule_is_tried() -> None:
