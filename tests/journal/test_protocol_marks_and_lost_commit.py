@@ -41,6 +41,9 @@ class Recorder:
         self.replies.append(reply)
         self._news.set()
 
+    def moving(self) -> bool:
+        return False
+
     def poisoned(self, run_id: UUID, error: BaseException) -> None:
         self.poison.append(run_id)
         self._news.set()

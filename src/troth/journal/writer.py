@@ -38,6 +38,9 @@ _FARTHEST_PARTITION_S = 400 * 86400.0
 class Listener(Protocol):
     """Whom the writer tells what became of a batch."""
 
+    def moving(self) -> bool:
+        """Does something that is in the open batch lead to more of it in a moment?"""
+
     def flushed(self, batch: Batch, reply: Reply) -> None:
         """The batch is durable."""
 
@@ -107,6 +110,8 @@ class Writer:
             self._wake.clear()
             # One more round of the loop: a result has woken us, and what follows from it belongs into the same flush.
             await asyncio.sleep(0)
+            if self._listener.moving():  # it came only now, while another reason has woken us
+                await asyncio.sleep(0)
             batch, self.batch = self.batch, Batch()
             if batch:
                 try:

@@ -244,6 +244,10 @@ class Node:
 
     # What the journal and the engine say ------------------------------------------------------------------------------
 
+    def moving(self) -> bool:
+        """Will runs that have something new say more in a moment? (asked by the writer)"""
+        return self.engine.moving
+
     def flushed(self, batch: Batch, reply: Reply) -> None:
         """A batch is durable (called by the writer)."""
         self.requests.flushed(batch, reply)

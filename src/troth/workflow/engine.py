@@ -120,6 +120,11 @@ class Engine:
         for run in self.runs.values():
             self.schedule(run)
 
+    @property
+    def moving(self) -> bool:
+        """Is there a run that has something new, and that has not moved yet?"""
+        return bool(self._dirty)
+
     # Runs move --------------------------------------------------------------------------------------------------------
 
     def schedule(self, run: ActiveRun) -> None:
