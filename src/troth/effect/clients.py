@@ -53,7 +53,8 @@ def judge(error: BaseException, ask: Judge | None = None) -> Judgement:
         log.exception("Provider.judge failed on %r; the tables of outcomes decide", error)
         return told
     if isinstance(asked, Outcome):
-        return dataclasses.replace(told, outcome=asked)
+        ruling = dataclasses.replace(ruling, outcome=asked, because="so says Provider.judge")
+        return Judgement(asked, _message(ruling, error), told.retry_after_s)
     return asked or told
 
 
