@@ -279,6 +279,7 @@ def test_not_done_lets_it_be_sent_again(troth, runs, cell):
     code, _, error = troth(*not_done)
     assert code == 2
     assert "can still arrive until" in error
+    assert re.search(r"may land +until 20\d\d-\d\d-\d\d ", troth("effect", "show", doubtful)[1])
     executed(lambda: troth(*not_done)[0] == 0, "nothing can arrive any more")
     executed(
         lambda: attempts(cell, doubtful) == 2 and states(cell)[doubtful] == "attention",

@@ -17,7 +17,9 @@ from troth.view.model import RunHeader, from_seconds
 
 # What the detail says of the values that steps were given.
 _CONFIDENTIAL = frozenset({"sent", "arguments_now"})
-_TOLD_ELSEWHERE = frozenset({"at", "message", "traceback", "recorded", "called", "type"})
+_TOLD_ELSEWHERE = frozenset(
+    {"at", "message", "traceback", "recorded", "called", "type", "attempts"}
+)
 
 
 def detail_of(header: RunHeader, *, payloads: bool) -> dict[str, Any] | None:
@@ -133,6 +135,7 @@ _FACTS: dict[str, tuple[str, Callable[[Any], object]]] = {
     "stake": ("at stake", _listed),
     "sent": ("arguments", lambda sent: codec.encode(sent).decode()),
     "sent_at": ("sent", _times),
+    "lands_until": ("may land", lambda at: at and f"until {cell(from_seconds(at))}"),
     "answers": ("answers", _listed),
     "probed": ("probe", lambda probed: "there is one" if probed else "none"),
     "probes": ("asked", _probes),
