@@ -56,6 +56,20 @@ def test_jitter_is_drawn() -> None:
     assert len({Retry().wait_s(1) for _ in range(50)}) > 1
 
 
+def test_no_try_begins_after_the_total_deadline() -> None:
+    retry = Retry(attempts=100, first=timedelta(seconds=2), within=timedelta(seconds=10))
+    assert retry.wait_s(1, elapsed_s=8.0, draw=1.0) == 2.0
+    assert retry.wait_s(1, elapsed_s=8.1, draw=1.0) is None
+
+
+def test_who_asks_not_to_be_called_sooner_is_not() -> None:
+    retry = Retry(attempts=3, first=timedelta(seconds=2), within=timedelta(seconds=10))
+    assert retry.wait_s(1, at_least_s=9.0, draw=1.0) == 9.0
+    assert retry.wait_s(1, at_least_s=1.0, draw=1.0) == 2.0
+    assert retry.wait_s(1, at_least_s=11.0) is None
+    assert retry.wait_s(3, at_least_s=1.0) is None
+
+
 @pytest.mark.parametrize(
     "wrong",
     [
@@ -63,6 +77,7 @@ def test_jitter_is_drawn() -> None:
         {"factor": 0.5},
         {"first": timedelta(seconds=-1)},
         {"longest": timedelta(seconds=-1)},
+        {"within": timedelta(0)},
     ],
 )
 def test_values_that_mean_nothing_are_refused(wrong: dict[str, object]) -> None:

@@ -10,7 +10,8 @@ from typing import Any
 import pytest
 
 from tests.workflow.place import QUICK, Place, soon
-from troth import Call, Provider, Refused, Retry, RunFailedError, Troth
+from troth import Call, Judgement, Outcome, Provider, Refused, Retry, RunFailedError, Troth
+from troth.base import codec
 from troth.journal.model import Kind
 
 DEDUPES = Provider("dedupes", key_lifetime=timedelta(hours=24))
@@ -327,3 +328,56 @@ async def test_a_cancelled_run_does_not_end_while_an_effect_of_it_is_unknown(
             lambda: place.state(run.id) in {"cancelled", "attention"}, "it comes to rest"
         )
     assert len(far.calls) == 2 or place.state(run.id) == "attention"
+
+
+@pytest.mark.parametrize(("asked_s", "waits_s"), [(1.5, 1.5), (1e9, 86_400.0)])
+async def test_a_provider_that_asks_for_time_gets_it_but_not_for_ever(
+    place: Place, troth: Troth, *, asked_s: float, waits_s: float
+) -> None:
+    far = Far(RuntimeError("busy"))
+    busy = Judgement(Outcome.NOT_DONE, "busy", retry_after_s=asked_s)
+    patient = Provider("patient", key_lifetime=timedelta(hours=24), judge=lambda _: busy)
+
+    @troth.effect(provider=patient, timeout=60, retry=AT_ONCE)
+    async def charge(call: Call) -> str:
+        return await far.request(call)
+
+    @troth.workflow
+    async def work() -> str:
+        return await charge()
+
+    async with troth.worker(QUICK):
+        run = await troth.start(work)
+        await place.until_state(run, "waiting")
+        [(ended_at, payload)] = place.rows(
+            "SELECT extract(epoch FROM at)::float8, payload FROM {s}.journal"
+            " WHERE run_id = %s AND kind = 4",
+            run.id,
+        )
+        due = codec.decode(bytes(payload))["due"]
+        assert due - ended_at == pytest.approx(waits_s, abs=0.1)
+        if waits_s < 10:
+            assert await soon(run.result()) == "done"
+
+
+async def test_attempts_end_with_the_total_deadline(place: Place, troth: Troth) -> None:
+    far = Far(*[ConnectionRefusedError()] * 50)
+    hasty = Retry(
+        attempts=50,
+        first=timedelta(milliseconds=200),
+        longest=timedelta(milliseconds=200),
+        within=timedelta(milliseconds=700),
+    )
+
+    @troth.effect(provider=DEDUPES, timeout=60, retry=hasty)
+    async def charge(call: Call) -> str:
+        return await far.request(call)
+
+    @troth.workflow
+    async def work() -> str:
+        return await charge()
+
+    async with troth.worker(QUICK):
+        run = await troth.start(work)
+        assert (await place.attention(run))[0] == "retries_exhausted"
+    assert 2 <= len(far.calls) <= 8
