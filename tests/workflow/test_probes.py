@@ -18,6 +18,7 @@ from troth import (
     Provider,
     Refused,
     Retry,
+    RunFailedError,
     Troth,
     Unknown,
     UsageError,
@@ -330,4 +331,27 @@ async def test_a_key_that_is_known_is_sent_again_rather_than_asked_for(
         run = await troth.start(work)
         assert await soon(run.result()) == "done"
     assert len(set(far.keys)) == 1
+    assert len(far.calls) == 2
+
+
+async def test_a_refusal_says_nothing_of_an_earlier_attempt_that_may_have_happened(
+    place: Place, troth: Troth
+) -> None:
+    far = Far(ConnectionResetError(), Refused("it exists already"))
+
+    @troth.effect(delivery="at_least_once", timeout=60, retry=AT_ONCE)
+    async def register(call: Call) -> str:
+        return await far.request(call)
+
+    @troth.workflow(fails_on=Refused)
+    async def work() -> str:
+        return await register()
+
+    async with troth.worker(QUICK):
+        run = await troth.start(work)
+        reason, detail = await place.attention(run)
+        assert (reason, detail["at"]) == ("in_doubt", "register")
+        place.resume(run, settled="register")  # neither of them
+        with pytest.raises(RunFailedError, match="it exists already"):
+            await soon(run.result())
     assert len(far.calls) == 2

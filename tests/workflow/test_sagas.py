@@ -457,6 +457,56 @@ async def test_a_cancellation_does_not_cut_an_undoing_short(
     assert world.log == ["make a", "make b", "unmake b", "unmake a"]
 
 
+async def test_in_a_scope_that_is_being_undone_nothing_new_begins(
+    place: Place, troth: Troth, world: World
+) -> None:
+    may_go = world.before["unmake a"] = asyncio.Event()
+
+    @troth.workflow
+    async def work() -> str:
+        async def later() -> None:
+            await troth.receive("wake")
+            await world.make("late")
+
+        try:
+            async with troth.saga():
+                await world.make("a")
+                await asyncio.gather(later(), world.refuse([]))
+        except Refused:
+            return "caught"
+        return "done"
+
+    async with troth.worker(QUICK):
+        run = await troth.start(work)
+        await soon(world.event(world.reached, "unmake a").wait())
+        await troth.send(run, "wake")
+        await place.until(lambda: "0:receive.wake" in place.results(run.id), "the sibling is woken")
+        may_go.set()
+        assert await soon(run.result()) == "caught"
+    assert world.log == ["make a", "unmake a"]
+
+
+async def test_a_failed_run_that_is_cancelled_while_it_is_undone_stays_failed(
+    place: Place, troth: Troth, world: World
+) -> None:
+    may_go = world.before["unmake a"] = asyncio.Event()
+
+    @troth.workflow
+    async def work() -> None:
+        await world.make("a")
+        await world.refuse([])
+
+    async with troth.worker(QUICK):
+        run = await troth.start(work)
+        await soon(world.event(world.reached, "unmake a").wait())
+        await run.cancel()
+        await place.until(lambda: "!cancel" in place.results(run.id), "the cancellation is heard")
+        may_go.set()
+        with pytest.raises(RunFailedError, match="no"):
+            await soon(run.result())
+    assert world.log == ["make a", "unmake a"]
+
+
 async def test_a_parallel_scope_that_is_being_undone_is_not_undone_twice(
     place: Place, troth: Troth, world: World
 ) -> None:
