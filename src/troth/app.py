@@ -21,6 +21,7 @@ from uuid import UUID
 from troth.base import codec, ids
 from troth.base.errors import RunCancelledError, RunFailedError, UnknownWorkflowError, UsageError
 from troth.journal.model import CANCEL_TOPIC, Place, RunState
+from troth.store.parts import Part
 from troth.store.tx import Tx
 from troth.workflow import context
 from troth.workflow.calls import TimedOut
@@ -37,6 +38,7 @@ if TYPE_CHECKING:
 P = ParamSpec("P")
 R = TypeVar("R")
 Ts = TypeVarTuple("Ts")
+PartT = TypeVar("PartT", bound=Part)
 
 DEFAULT_SCHEMA = "troth"
 
@@ -115,6 +117,20 @@ class Troth(Definitions):
         self.cell = cell
         self.directory = Path(directory)
         self._nodes: dict[asyncio.AbstractEventLoop, Node] = {}
+        self._parts: dict[tuple[type, str], Part] = {}
+
+    def include(self, part: PartT) -> PartT:
+        """Make a definition of a room (a machine, an inbox …) part of this program; gives back *part*.
+
+        It works with the tables of this Troth's schema then, and workers do what is to be done for it. Raises
+        `UsageError` if another one of its kind has the same name.
+        """
+        known = self._parts.setdefault((type(part), part.name), part)
+        if known is not part:
+            msg = f"there are two of {type(part).__name__} named {part.name}"
+            raise UsageError(msg)
+        part.bind(self.schema)
+        return part
 
     # Running ----------------------------------------------------------------------------------------------------------
 
@@ -159,6 +175,7 @@ class Troth(Definitions):
                 self.workflows,
                 options or NodeOptions(),
                 executes=executes,
+                relays=[relay for part in self._parts.values() for relay in part.relays],
             )
             self._nodes[loop] = node
             try:

@@ -13,7 +13,7 @@ import logging
 import os
 import socket
 import time
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any, Self
@@ -30,8 +30,10 @@ from troth.store.connect import connect_async, pool_async, pool_blocking
 from troth.store.errors import StoreError
 from troth.store.failure import DatabaseError
 from troth.store.migrate import require_schema
+from troth.store.parts import Relay
 from troth.worker.claims import Claims
 from troth.worker.reaper import Reaper
+from troth.worker.relays import Relays
 from troth.worker.requests import Requests
 from troth.worker.results import Results
 from troth.workflow.definition import Workflow
@@ -74,6 +76,7 @@ class Node:
         options: NodeOptions,
         *,
         executes: bool,
+        relays: Sequence[Relay] = (),
     ) -> None:
         self.schema = schema
         self.options = options
@@ -125,6 +128,7 @@ class Node:
         self.results = Results(schema, self.pool, self.engine.runs.__contains__)
         self.bell = Bell(url, schema, self.pool, heard=self._heard, missed=self._missed)
         self._reaper = Reaper(self.pool, self.q, released=self._runs_released)
+        self._relays = Relays(url, relays if executes else ())
 
     # Coming and going -------------------------------------------------------------------------------------------------
 
@@ -142,7 +146,8 @@ class Node:
         if self.executes:
             await self._housekeep()
             self.claims.open = True
-            self.bell.open(READY, MAIL, DONE)
+            self.bell.open(READY, MAIL, DONE, *self._relays.channels)
+            await self._relays.open()
         else:
             self.bell.open(DONE)
         return self
@@ -198,6 +203,7 @@ class Node:
         """Leave: running steps end, the rest is handed over at once, what is pending is made durable."""
         self._closing = True
         self.claims.close()
+        await self._relays.close()
         if self.executes:
             await self._drain()
         await self.writer.close()
@@ -358,12 +364,15 @@ class Node:
             self.claims.ask()
         elif channel == MAIL:
             self.engine.look([UUID(payload)])
-        else:
+        elif channel == DONE:
             self.results.hint(payload)
+        else:
+            self._relays.heard(channel)
 
     def _missed(self) -> None:
         self.claims.ask()
         self.results.missed()
+        self._relays.missed()
 
     def _runs_released(self) -> None:
         self.bell.ring(READY)
