@@ -9,18 +9,21 @@ import argparse
 import itertools
 import sys
 import tempfile
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import psycopg
 
-from bench.outcomes.processes import ROOT, CardProvider
+from bench.outcomes.processes import ROOT, CardProvider, NotStagedError, Said
 from bench.outcomes.situations import SITUATIONS, WITH_KEY, Cell, Row, Stage
 from bench.outcomes.table import render, versions
 from troth.store.embedded import Embedded
 
 PAGE = ROOT / "docs" / "comparisons" / "unknown-outcomes.md"
 BEGIN, END = "<!-- written by python -m bench.outcomes --write -->", "<!-- end -->"
+
+TRIES = 3  # to stage a situation
 
 HAND, DBOS, IDEMKIT, JUSTONCE, TROTH = (
     "peer_handwritten",
@@ -36,7 +39,7 @@ ROWS = [
     Row("dbos", "retries every error", DBOS, "plain"),
     Row("dbos", "no retries (default)", DBOS, "default"),
     Row("dbos", "retries what was refused, limits the time", DBOS, "careful"),
-    Row("dbos", "retries, looks before it charges, limits the time", DBOS, "look"),
+    Row("dbos", "10 attempts, looks before it charges, limits the time", DBOS, "look"),
     Row("idemkit", "default", IDEMKIT, "plain"),
     Row("idemkit", "caches what may have charged, lease of a day", IDEMKIT, "careful"),
     Row("justonce", "default", JUSTONCE, "plain"),
@@ -47,11 +50,11 @@ ROWS = [
     Row("a retry loop", "a fresh key for every try", HAND, "fresh key", keyed=True),
     Row("a retry loop", "one key for all tries", HAND, "key of the call", keyed=True),
     Row("a retry loop", "a key made of the order", HAND, "key of the order", keyed=True),
-    Row("a retry loop", "the same, looks before it charges", HAND, "key and look", keyed=True),
+    Row("a retry loop", "that key, looks before it charges", HAND, "key and look", keyed=True),
     Row("dbos", "retries, key made of workflow and step", DBOS, "key", keyed=True),
     Row(
         "dbos",
-        "the same, looks before it charges, limits the time",
+        "that key, 10 attempts, looks before it charges, limits the time",
         DBOS,
         "key and look",
         keyed=True,
@@ -59,7 +62,7 @@ ROWS = [
     Row("idemkit", "default, key made of the order", IDEMKIT, "key", keyed=True),
     Row("justonce", "default, its key handed on", JUSTONCE, "key", keyed=True),
     Row("troth", "`Provider` with a key lifetime", TROTH, "key", keyed=True),
-    Row("troth", "the same, and a probe", TROTH, "key and probe", keyed=True),
+    Row("troth", "that, and a probe", TROTH, "key and probe", keyed=True),
 ]
 
 
@@ -95,14 +98,23 @@ def of_row(row: Row, number: int, database: str) -> dict[str, Cell]:
         provider = CardProvider(Path(directory))
         try:
             for name, happen in (WITH_KEY if row.keyed else SITUATIONS).items():
-                order = f"order-{number}-{len(cells)}"
-                with Stage(row, order, database, provider).opened(Path(directory)) as stage:
-                    said = happen(stage)
-                cells[name] = Cell(provider.charges(order), said)
+                orders = (f"order-{number}-{len(cells)}-{n}" for n in range(TRIES))
+                stages = (Stage(row, o, database, provider, Path(directory)) for o in orders)
+                cells[name] = staged(stages, happen)
                 print(row.name, "|", name, "|", cells[name], file=sys.stderr)
         finally:
             provider.stop()
     return cells
+
+
+def staged(stages: Iterator[Stage], happen: Callable[[Stage], Said]) -> Cell:
+    """The first that comes about: on a busy machine a program may be too late for what it was to meet."""
+    for stage in stages:
+        try:
+            return stage.play(happen)
+        except NotStagedError as error:
+            print("once more:", error, file=sys.stderr)
+    raise NotStagedError(f"not in {TRIES} tries")
 
 
 def new_database(url: str, name: str) -> str:

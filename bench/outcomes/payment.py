@@ -20,7 +20,7 @@ import httpx
 JOB = "OUTCOMES_JOB"
 
 ANSWER_WITHIN_S = 1.0  # the client's patience with the provider (which speaks plain HTTP: no certificates to load)
-CALL_WITHIN_S = 2.0  # for systems that limit the time of the whole call
+CALL_WITHIN_S = 5.0  # for systems that limit the time of the whole call
 LANDS_LATE_S = 3.0  # a slow provider does it this long after the request came
 LANDS_WITHIN_S = 5.0  # what it promises about that: a request is done by then, or never
 LEASE_S = 5.0  # for systems that have one: the default of troth; a minute and more for others would only be slow
@@ -139,6 +139,12 @@ def _refusal_noticed() -> Any:
 def arm(directory: Path, point: str) -> None:
     """The next process that reaches this point stops there, once."""
     (directory / f"stop-{point}").touch()
+
+
+def disarm(directory: Path) -> None:
+    """Nobody stops any more."""
+    for armed in directory.glob("stop-*"):
+        armed.unlink()
 
 
 def reach(point: str) -> None:

@@ -1,7 +1,7 @@
 """DBOS Transact: a workflow with one step that charges.
 
 What it uses, from docs.dbos.dev: an idempotency key for the workflow (`SetWorkflowID`); configurable retries of a step
-(`retries_allowed`, `should_retry`) and its time limit (`timeout_seconds`); recovery at start of what the executor left
+(`retries_allowed`, `max_attempts`, `should_retry`) and its time limit (`timeout_seconds`); recovery at start of what the executor left
 pending. A second process with the same executor id is what an orchestrator makes that believes the first to be dead.
 """
 
@@ -42,8 +42,9 @@ async def careful(order: str) -> str:
     return await charge(order)
 
 
-# A stalled step is cancelled when it wakes up past its time; then it is tried again, and looks again.
-@DBOS.step(retries_allowed=True, timeout_seconds=CALL_WITHIN_S)
+# The best that we know: a stalled step is cancelled when it wakes up past its time, and then tried again, which looks again;
+# ten attempts, with waits that double, take eight minutes, and so outlast an outage.
+@DBOS.step(retries_allowed=True, max_attempts=10, timeout_seconds=CALL_WITHIN_S)
 async def looks_first(order: str) -> str:
     return await find(order) or await charge(order)
 
@@ -54,7 +55,7 @@ async def keyed(order: str) -> str:
     return await charge(order, key=f"{DBOS.workflow_id}-{DBOS.step_id}")
 
 
-@DBOS.step(retries_allowed=True, timeout_seconds=CALL_WITHIN_S)
+@DBOS.step(retries_allowed=True, max_attempts=10, timeout_seconds=CALL_WITHIN_S)
 async def keyed_and_looks_first(order: str) -> str:
     key = f"{DBOS.workflow_id}-{DBOS.step_id}"
     return await find(order) or await charge(order, key=key)

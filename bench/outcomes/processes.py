@@ -32,6 +32,10 @@ def wait_until(true: Callable[[], bool], what: str) -> None:
         time.sleep(0.02)
 
 
+class NotStagedError(Exception):
+    """What should have happened to the charge did not happen: the cell says nothing."""
+
+
 class CardProvider:
     """The example's provider: it counts what it did, whatever anybody was told."""
 
@@ -116,12 +120,12 @@ class Program:
             )
 
     def wait_frozen(self) -> None:
-        """Until it has stopped itself, at the place that was armed."""
+        """Until it has stopped itself, at the place that was armed. Raises `NotStagedError` if it ends before."""
         wait_until(self._frozen, "the program stops itself")
 
     def _frozen(self) -> bool:
         if self._child.poll() is not None:
-            raise RuntimeError(f"the program ended before that place:\n{self._log.read_text()}")
+            raise NotStagedError(f"it ended before that place:\n{self._log.read_text()}")
         return bool(psutil.Process(self._child.pid).status() == psutil.STATUS_STOPPED)
 
     def wake(self) -> None:

@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from bench.outcomes.payment import KEY_LIVES_S, LANDS_LATE_S, SHORT_KEY_LIVES_S, Job, arm
-from bench.outcomes.processes import CardProvider, Program, Said, wait_until
+from bench.outcomes.payment import (
+    CALL_WITHIN_S,
+    KEY_LIVES_S,
+    LANDS_LATE_S,
+    SHORT_KEY_LIVES_S,
+    Job,
+    arm,
+    disarm,
+)
+from bench.outcomes.processes import CardProvider, NotStagedError, Program, Said, wait_until
 
 OUTAGE_S = 50.0
 
@@ -48,33 +55,39 @@ class Cell:
 class Stage:
     """One cell: a provider, a directory, and the processes of one order."""
 
-    def __init__(self, row: Row, order: str, database: str, provider: CardProvider) -> None:
+    def __init__(
+        self, row: Row, order: str, database: str, provider: CardProvider, directory: Path
+    ) -> None:
         self.provider = provider
-        self.directory: Path | None = None
-        self._row = row
-        self._job = Job(database, provider.url, "", order, row.variant, KEY_LIVES_S)
+        self._directory = directory
+        self._module = f"bench.outcomes.{row.module}"
+        self._job = Job(database, provider.url, str(directory), order, row.variant, KEY_LIVES_S)
         self._programs: list[Program] = []
 
-    def arm(self, point: str) -> None:
-        assert self.directory is not None
-        arm(self.directory, point)
-
-    def program(self, *, key_lives_s: float = KEY_LIVES_S) -> Program:
-        """Start one more process of the program, on the same order."""
-        job = dataclasses.replace(self._job, directory=str(self.directory), key_lives_s=key_lives_s)
-        program = Program(f"bench.outcomes.{self._row.module}", job)
-        self._programs.append(program)
-        return program
-
-    @contextlib.contextmanager
-    def opened(self, directory: Path) -> Iterator[Stage]:
-        self.directory = directory
+    def play(self, happen: Callable[[Stage], Said]) -> Cell:
+        """Let it happen, and count. Raises `NotStagedError` if it did not come about."""
         try:
-            yield self
+            said = happen(self)
         finally:
             for program in self._programs:
                 program.remove()
             self.provider.behave()
+            disarm(self._directory)
+        return Cell(self.provider.charges(self._job.order), said)
+
+    def arm(self, point: str) -> None:
+        arm(self._directory, point)
+
+    def program(self, *, key_lives_s: float = KEY_LIVES_S) -> Program:
+        """Start one more process of the program, on the same order."""
+        program = Program(self._module, dataclasses.replace(self._job, key_lives_s=key_lives_s))
+        self._programs.append(program)
+        return program
+
+    def require_struck(self) -> None:
+        """Raises `NotStagedError` if the provider had no opportunity to misbehave."""
+        if not self.provider.struck():
+            raise NotStagedError("no request came in the provider's way")
 
 
 def nothing(stage: Stage) -> Said:
@@ -87,7 +100,7 @@ def fault(kind: str) -> Callable[[Stage], Said]:
     def happen(stage: Stage) -> Said:
         stage.provider.misbehave_once(kind)
         said = stage.program().said()
-        assert stage.provider.struck(), f"{kind} did not happen"
+        stage.require_struck()
         return said
 
     return happen
@@ -97,7 +110,7 @@ def lands_late(stage: Stage) -> Said:
     """The provider takes its time, and does it when the client has long given up."""
     stage.provider.misbehave_once("slow", seconds=LANDS_LATE_S)
     said = stage.program().said()
-    assert stage.provider.struck(), "it was not slow"
+    stage.require_struck()
     stage.provider.stop()  # a stopping server ends what it has begun: now it has landed
     stage.provider.start()
     return said
@@ -158,7 +171,9 @@ def taken_for_dead(stage: Stage) -> Said:
     stage.arm("sending")
     zombie = stage.program()
     zombie.wait_frozen()
+    late = time.monotonic() + CALL_WITHIN_S + 1
     successor = stage.program().said()
+    time.sleep(max(0.0, late - time.monotonic()))  # past every limit of a call's time
     zombie.wake()
     own = zombie.said()
     return dataclasses.replace(successor, flagged=successor.flagged or own.flagged)
