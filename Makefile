@@ -66,8 +66,12 @@ demo: $(READY) ## the example signup against a hostile world (ARGS=--json for ma
 
 # ── the gate ───────────────────────────────────────────────────────────────────────────────────
 
+.PHONY: outsiders
+outsiders: $(READY) # programs that tests run: a browser, a message broker (root installs what is missing)
+	@$(BIN)/python -m tools.debian
+
 .PHONY: test
-test: $(READY) ## the tests, without soaks
+test: $(READY) outsiders ## the tests, without soaks
 	@$(PYTEST) -n $(JOBS) -m "$(FAST)" $(ARGS)
 
 .PHONY: formatted
@@ -100,7 +104,7 @@ matrix-faults: $(READY) ## every effect meets every fault, counted at the other 
 
 .PHONY: test-matrix
 test-matrix: $(READY) ## PostgreSQL 15, and every other Python that is found
-	@$(BIN)/python tools/matrix.py --jobs $(JOBS) $(ARGS)
+	@$(BIN)/python -m tools.matrix --jobs $(JOBS) $(ARGS)
 
 .PHONY: test-wheel
 test-wheel: $(READY) ## build the wheel, install it into empty environments, run the command

@@ -16,6 +16,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from tools.debian import brought
+
 ROOT = Path(__file__).resolve().parent.parent
 POSTGRES_15 = Path("/usr/lib/postgresql/15/bin")
 PYTHONS = ("3.11", "3.12", "3.13")  # all but the one that runs this
@@ -74,32 +76,7 @@ def legs() -> Iterator[Leg]:
 
 def postgres_15() -> bool:
     """Is Debian's PostgreSQL 15 here? Root may install it."""
-    if POSTGRES_15.is_dir():
-        return True
-    if os.geteuid() == 0 and shutil.which("apt-get"):
-        apt_get("update")
-        apt_get("install", "-y", "--no-install-recommends", "postgresql-15")
-    if POSTGRES_15.is_dir():
-        return True
-    print(
-        f"no PostgreSQL 15 in {POSTGRES_15}: left out."
-        " On Debian 12: apt-get install --no-install-recommends postgresql-15"
-    )
-    return False
-
-
-def apt_get(*arguments: str) -> None:
-    """Run apt-get without questions; what it could not do shows in what is there afterwards."""
-    command = ["apt-get", "-qq", *arguments]
-    print(" ".join(command), flush=True)
-    environment = os.environ | {"DEBIAN_FRONTEND": "noninteractive"}
-    subprocess.run(
-        command,
-        env=environment,
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.DEVNULL,
-        check=False,
-    )
+    return brought(f"{POSTGRES_15}/postgres", "postgresql-15")
 
 
 def find_python(version: str) -> str | None:

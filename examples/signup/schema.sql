@@ -30,9 +30,31 @@ CREATE TABLE IF NOT EXISTS signup.role (
 );
 
 CREATE TABLE IF NOT EXISTS signup.quota (
+    account    uuid NOT NULL REFERENCES signup.account (id),
     workspace  bigint NOT NULL REFERENCES signup.workspace (id),
     resource   text NOT NULL,
     allowed    integer NOT NULL CHECK (allowed >= 0)
 );
 
 -- Deliberately without UNIQUE on workspace, role and quota: a step that ran twice would show.
+
+-- The hash of a password that was chosen with a signup, until that has succeeded.
+CREATE TABLE IF NOT EXISTS signup.login (
+    id       uuid PRIMARY KEY,
+    hash     text NOT NULL,
+    made_at  timestamptz NOT NULL DEFAULT now()
+);
+
+-- Row-level security: a tenant is an account, and a transaction sees the account that it acts for. `troth.access` sets it.
+SELECT troth.protect_tenants('signup.account', 'id', true), troth.protect_tenants('signup.workspace', 'account', true),
+       troth.protect_tenants('signup.role', 'account', true), troth.protect_tenants('signup.quota', 'account', true);
+
+-- Whoever serves requests acts as this role, which row-level security holds for whatever the role of the login is.
+DO $$ BEGIN
+    CREATE ROLE signup_web NOLOGIN NOBYPASSRLS;
+EXCEPTION WHEN duplicate_object OR unique_violation THEN
+    NULL;  -- roles belong to the server: another database has made it
+END $$;
+GRANT USAGE ON SCHEMA signup, troth TO signup_web;
+GRANT SELECT ON signup.account, signup.workspace, signup.role, signup.quota TO signup_web;
+GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA troth TO signup_web;

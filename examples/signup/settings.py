@@ -1,10 +1,15 @@
 """Where the others are, from the environment."""
 
 import os
+import secrets
 
 EFFECT_TIMEOUT_S = float(os.environ.get("SIGNUP_EFFECT_TIMEOUT_S", "10"))
 """How long a request may take before nobody knows what became of it. After the loss of a worker its
 successor waits this long, and a little, before it asks again: short means quick, and more doubts."""
+
+
+SWEEP_EVERY_S = float(os.environ.get("SIGNUP_SWEEP_EVERY_S", "300"))
+"""How often the provider's list of events is read, for those that were never delivered."""
 
 
 def database_url() -> str:
@@ -22,3 +27,14 @@ def stripe_key() -> str:
 
 def smtp_port() -> int:
     return int(os.environ.get("SIGNUP_SMTP_PORT", "1025"))
+
+
+def webhook_secrets() -> list[str]:
+    """What the provider signs its events with: the present secret, then older ones. Without any, none is believed."""
+    given = os.environ.get("SIGNUP_WEBHOOK_SECRETS", "")
+    return given.split(",") if given else [f"whsec_{secrets.token_hex(16)}"]
+
+
+def origin() -> str:
+    """Where people see the pages: forms are taken from there alone."""
+    return os.environ.get("SIGNUP_ORIGIN", "http://localhost:8000")

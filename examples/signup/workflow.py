@@ -1,44 +1,32 @@
 """The signup: an account here, a customer and a trial at the billing provider, and a mail.
 
-Run workers for it with `troth worker examples.signup.workflow:troth`.
+Its steps are here; `examples.signup.program` is the whole program.
 """
 
-from dataclasses import dataclass
-from datetime import timedelta
 from uuid import UUID, uuid4
 
 from psycopg.errors import UniqueViolation
+from stripe.params import SubscriptionCreateParams
 
 from examples.signup import welcome
-from examples.signup.billing import missing_is_fine, provider
+from examples.signup.billing import give_back, missing_is_fine, provider
+from examples.signup.core import SEATS, TRIAL_DAYS, Account, find_price, stripe, troth
+from examples.signup.people import access, lock_out
 from examples.signup.settings import EFFECT_TIMEOUT_S
-from troth import Call, Found, Missing, Provider, Refused, Retry, Troth, Tx
+from examples.signup.subscription import begin
+from troth import Call, Found, Missing, Tx
+from troth.access import EmailTakenError, HashedPassword
 from troth.integrations.stripe import find_by_metadata_async
-
-troth = Troth()
-
-# What Stripe's documentation promises: a key is recognised for at least 24 hours. The other figure is ours.
-stripe = Provider("stripe", key_lifetime=timedelta(hours=24), lands_within=timedelta(minutes=2))
-
-TRIAL_DAYS = 14
-SEATS = {"starter": 3, "pro": 25}
 
 
 class EmailTaken(Exception):
     """Somebody has an open account with this address."""
 
 
-@dataclass(frozen=True)
-class Account:
-    id: UUID
-    email: str
-    name: str
-    plan: str
-
-
 @troth.transaction(fails_on=EmailTaken)
 async def create_account(tx: Tx, email: str, name: str, plan: str) -> Account:
     account = Account(uuid4(), email, name, plan)
+    await access.tenants.act_as(tx, str(account.id))
     try:
         await tx.execute(
             "INSERT INTO signup.account (id, email, name, plan) VALUES (%s, %s, %s, %s)",
@@ -52,11 +40,13 @@ async def create_account(tx: Tx, email: str, name: str, plan: str) -> Account:
 @create_account.undo
 async def close_account(tx: Tx, account: Account, email: str, name: str, plan: str) -> None:
     """The row stays, so that one can see what happened. Whoever was refused may sign up again."""
+    await access.tenants.act_as(tx, str(account.id))
     await tx.execute("UPDATE signup.account SET closed_at = now() WHERE id = %s", [account.id])
 
 
 @troth.transaction
 async def provision_defaults(tx: Tx, account: Account) -> None:
+    await access.tenants.act_as(tx, str(account.id))
     made = await tx.execute(
         "INSERT INTO signup.workspace (account, name) VALUES (%s, %s) RETURNING id",
         [account.id, f"{account.name}'s workspace"],
@@ -68,27 +58,16 @@ async def provision_defaults(tx: Tx, account: Account) -> None:
         [account.id, workspace[0]],
     )
     await tx.execute(
-        "INSERT INTO signup.quota (workspace, resource, allowed) VALUES (%s, 'seats', %s)",
-        [workspace[0], SEATS[account.plan]],
+        "INSERT INTO signup.quota (account, workspace, resource, allowed) VALUES (%s, %s, 'seats', %s)",
+        [account.id, workspace[0], SEATS[account.plan]],
     )
 
 
 @provision_defaults.undo
 async def withdraw_defaults(tx: Tx, _: None, account: Account) -> None:
-    workspaces = "(SELECT id FROM signup.workspace WHERE account = %s)"
-    for table in ("role", "quota"):
-        await tx.execute(
-            f"DELETE FROM signup.{table} WHERE workspace IN {workspaces}", [account.id]
-        )
-    await tx.execute("DELETE FROM signup.workspace WHERE account = %s", [account.id])
-
-
-@troth.step(retry=Retry(attempts=10, first=timedelta(milliseconds=200)))
-async def find_price(plan: str) -> str:
-    prices = await provider().v1.prices.list_async({"lookup_keys": [plan], "active": True})
-    if not prices.data:
-        raise Refused(f"the plan {plan} is not for sale")
-    return prices.data[0].id
+    await access.tenants.act_as(tx, str(account.id))
+    for table in ("role", "quota", "workspace"):
+        await tx.execute(f"DELETE FROM signup.{table} WHERE account = %s", [account.id])
 
 
 # What the SDK's exceptions mean, troth knows: a declined card is a refusal, with the bank's words; a lost answer is
@@ -129,23 +108,30 @@ async def save_card(call: Call, customer: str, card: str) -> str:
     return saved.id
 
 
+# The last step at which somebody can say no. Without a trial, the first month is charged here, or nothing is made.
 @troth.effect(provider=stripe, timeout=EFFECT_TIMEOUT_S)
-async def start_trial(call: Call, account: Account, customer: str, price: str) -> str:
+async def subscribe(
+    call: Call, account: Account, customer: str, card: str, price: str, trial: bool
+) -> str:
+    payment: SubscriptionCreateParams = (
+        {"trial_period_days": TRIAL_DAYS} if trial else {"payment_behavior": "error_if_incomplete"}
+    )
     subscription = await provider().v1.subscriptions.create_async(
         {
             "customer": customer,
+            "default_payment_method": card,
             "items": [{"price": price}],
-            "trial_period_days": TRIAL_DAYS,
             "metadata": {"account": str(account.id), "troth_key": call.key},
+            **payment,
         },
         {"idempotency_key": call.key},
     )
     return subscription.id
 
 
-@start_trial.probe
-async def find_trial(
-    call: Call, account: Account, customer: str, price: str
+@subscribe.probe
+async def find_subscription(
+    call: Call, account: Account, customer: str, card: str, price: str, trial: bool
 ) -> Found[str] | Missing:
     return await find_by_metadata_async(
         call,
@@ -156,20 +142,47 @@ async def find_trial(
     )
 
 
-@start_trial.undo
-async def cancel_trial(
-    call: Call, subscription: str, account: Account, customer: str, price: str
+@subscribe.undo
+async def unsubscribe(
+    call: Call,
+    subscription: str,
+    account: Account,
+    customer: str,
+    card: str,
+    price: str,
+    trial: bool,
 ) -> None:
     with missing_is_fine():
         await provider().v1.subscriptions.cancel_async(subscription)
+    if not trial:
+        await give_back(customer, call.key)
 
 
 @troth.transaction
-async def record_billing(tx: Tx, account: Account, customer: str, subscription: str) -> None:
+async def record_billing(
+    tx: Tx, account: Account, customer: str, subscription: str, trial: bool
+) -> None:
+    """What the provider has answered; what it says later comes by its events (`subscription.py`)."""
+    await access.tenants.act_as(tx, str(account.id))
     await tx.execute(
         "UPDATE signup.account SET customer_id = %s, subscription_id = %s WHERE id = %s",
         [customer, subscription, account.id],
     )
+    await begin(tx, subscription, trial=trial, cause=f"signup:{account.id}")
+
+
+@troth.transaction(fails_on=EmailTakenError)
+async def let_in(tx: Tx, account: Account, login: UUID) -> None:
+    """The password that was chosen with the signup is good from now on."""
+    found = await tx.execute("DELETE FROM signup.login WHERE id = %s RETURNING hash", [login])
+    row = await found.fetchone()
+    password = HashedPassword(row[0]) if row else None
+    await access.people.add(tx, account.email, password, tenant=str(account.id))
+
+
+@let_in.undo
+async def take_back_login(tx: Tx, _: None, account: Account, login: UUID) -> None:
+    await lock_out(tx, account)
 
 
 # A mail server neither recognises a key nor can be asked. A welcome that is missing can be sent by a
@@ -180,13 +193,23 @@ async def send_welcome(call: Call, account: Account) -> str:
 
 
 @troth.workflow
-async def signup(email: str, name: str, plan: str, card: str = "pm_card_visa") -> Account:
+async def signup(
+    email: str,
+    name: str,
+    plan: str,
+    card: str = "pm_card_visa",
+    trial: bool = True,
+    login: UUID | None = None,
+) -> Account:
+    """*login* names the password that was chosen (`signup.login`), which is not kept in any journal."""
     account = await create_account(email, name, plan)
     await provision_defaults(account)
     price = await find_price(plan)
     customer = await create_customer(account)
-    await save_card(customer, card)
-    subscription = await start_trial(account, customer, price)
-    await record_billing(account, customer, subscription)
+    saved = await save_card(customer, card)
+    subscription = await subscribe(account, customer, saved, price, trial)
+    await record_billing(account, customer, subscription, trial)
+    if login is not None:
+        await let_in(account, login)
     await send_welcome(account)
     return account

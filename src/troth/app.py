@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Coroutine
+from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -132,6 +132,11 @@ class Troth(Definitions):
         part.bind(self.schema)
         return part
 
+    @property
+    def parts(self) -> Sequence[Part]:
+        """What it includes, in the order in which it was included."""
+        return tuple(self._parts.values())
+
     # Running ----------------------------------------------------------------------------------------------------------
 
     @asynccontextmanager
@@ -175,7 +180,7 @@ class Troth(Definitions):
                 self.workflows,
                 options or NodeOptions(),
                 executes=executes,
-                relays=[relay for part in self._parts.values() for relay in part.relays],
+                relays=[relay for part in self.parts for relay in part.relays],
             )
             self._nodes[loop] = node
             try:

@@ -19,6 +19,7 @@ class Part:
     def __init__(self, name: str = "counting", *, fails: int = 0) -> None:
         self.name = name
         self.channel = name
+        self.connections = 1
         self.schema = ""
         self.fails = fails
         self.began = 0

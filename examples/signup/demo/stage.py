@@ -13,8 +13,8 @@ import sys
 import tempfile
 import time
 from asyncio.subprocess import DEVNULL, PIPE, Process
-from collections.abc import Callable
-from contextlib import AsyncExitStack, suppress
+from collections.abc import AsyncIterator, Callable
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from pathlib import Path
 from typing import Any, Self
 
@@ -30,6 +30,7 @@ ROOT = Path(__file__).resolve().parents[3]
 SCHEMA = Path(__file__).resolve().parents[1] / "schema.sql"
 READY_S = 30.0
 STOP_S = 5.0
+SWEEP_EVERY_S = 5.0
 
 PRICES = {"starter": 900, "pro": 4900}
 
@@ -73,9 +74,15 @@ class Stage:
             "SIGNUP_STRIPE_URL": self.provider_url,
             "SIGNUP_SMTP_PORT": str(mailbox["smtp_port"]),
             "SIGNUP_EFFECT_TIMEOUT_S": str(self._effect_timeout_s),
+            "SIGNUP_SWEEP_EVERY_S": str(SWEEP_EVERY_S),
         }
         await self._sell_plans()
-        self.service_url = await self._open_service()
+        with socket.create_server(("127.0.0.1", 0)) as bound:
+            port = bound.getsockname()[1]
+            self.service_url = f"http://localhost:{port}"
+            self._environment["SIGNUP_ORIGIN"] = self.service_url
+            self._environment["SIGNUP_WEBHOOK_SECRETS"] = await self._send_events_to(port)
+            await self._open_service(bound.fileno())
 
     # PostgreSQL -----------------------------------------------------------------------------------
 
@@ -128,52 +135,64 @@ class Stage:
             raise StageError(f"the {name} did not start; see {self.logs}/{name}.log") from None
         return ports
 
+    @asynccontextmanager
+    async def _client(self) -> AsyncIterator[stripe.StripeClient]:
+        http = stripe.HTTPXClient(timeout=READY_S)
+        try:
+            yield stripe.StripeClient(
+                "sk_test_demo", base_addresses={"api": self.provider_url}, http_client=http
+            )
+        finally:
+            await http.close_async()  # type: ignore[no-untyped-call]  # the SDK has no types there
+
     async def _sell_plans(self) -> None:
         """The products and prices that an operator of the service would have made once."""
-        client = stripe.StripeClient(
-            "sk_test_demo",
-            base_addresses={"api": self.provider_url},
-            http_client=stripe.HTTPXClient(timeout=READY_S),
-        )
-        for plan, amount in PRICES.items():
-            product = await client.v1.products.create_async({"name": plan})
-            await client.v1.prices.create_async(
-                {
-                    "product": product.id,
-                    "currency": "eur",
-                    "unit_amount": amount,
-                    "recurring": {"interval": "month"},
-                    "lookup_key": plan,
-                }
+        async with self._client() as client:
+            for plan, amount in PRICES.items():
+                product = await client.v1.products.create_async({"name": plan})
+                await client.v1.prices.create_async(
+                    {
+                        "product": product.id,
+                        "currency": "eur",
+                        "unit_amount": amount,
+                        "recurring": {"interval": "month"},
+                        "lookup_key": plan,
+                    }
+                )
+
+    async def _send_events_to(self, port: int) -> str:
+        """Have the provider send its events to the service; the secret that it signs them with."""
+        url = f"http://127.0.0.1:{port}/webhooks/stripe"
+        async with self._client() as client:
+            endpoint = await client.v1.webhook_endpoints.create_async(
+                {"url": url, "enabled_events": ["*"]}
             )
+        assert endpoint.secret is not None
+        return endpoint.secret
 
     # Ours -----------------------------------------------------------------------------------------
 
-    async def _open_service(self) -> str:
+    async def _open_service(self, fd: int) -> None:
         """The service on a port that is taken before it starts, so that nobody else can have it."""
-        with socket.create_server(("127.0.0.1", 0)) as bound:
-            port = bound.getsockname()[1]
-            command = [
-                sys.executable,
-                "-m",
-                "uvicorn",
-                "examples.signup.service:app",
-                "--no-access-log",
-            ]
-            await self._spawn("service", *command, "--fd", str(bound.fileno()), fd=bound.fileno())
-        url = f"http://127.0.0.1:{port}"
-        async with httpx.AsyncClient(base_url=url, timeout=READY_S) as client:
+        command = [
+            sys.executable,
+            "-m",
+            "uvicorn",
+            "examples.signup.service:app",
+            "--no-access-log",
+        ]
+        await self._spawn("service", *command, "--fd", str(fd), fd=fd)
+        async with httpx.AsyncClient(base_url=self.service_url, timeout=READY_S) as client:
             try:
                 (await client.get("/openapi.json")).raise_for_status()
             except httpx.HTTPError as error:
                 log = self.logs / "service.log"
                 raise StageError(f"the service did not start ({error!r}); see {log}") from None
-        return url
 
     async def start_workers(self, processes: int) -> None:
         """What an operator would start: it keeps that many worker processes alive."""
         troth = Path(sys.executable).with_name("troth")
-        command = [str(troth), "worker", "examples.signup.workflow:troth"]
+        command = [str(troth), "worker", "examples.signup.program:troth"]
         numbers = ["--processes", str(processes), "--lease", f"{self.lease_s:g}s"]
         await self._spawn("workers", *command, *numbers)
 

@@ -2,6 +2,7 @@
 
 import argparse
 import asyncio
+import socket
 import sqlite3
 import sys
 from contextlib import closing
@@ -23,7 +24,12 @@ def main() -> None:
     except (sqlite3.Error, OSError) as error:
         sys.exit(f"provider: cannot start with {options.data} and port {options.port}: {error}")
     with closing(store):
-        asyncio.run(serve(Provider(store), bound, {"port": port_of(bound)}))
+        asyncio.run(run(Provider(store), bound))
+
+
+async def run(provider: Provider, bound: socket.socket) -> None:
+    async with provider.at_work():
+        await serve(provider, bound, {"port": port_of(bound)})
 
 
 if __name__ == "__main__":

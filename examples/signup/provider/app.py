@@ -1,15 +1,15 @@
-"""The ASGI application: the API under /v1, and the controls under /_faults, /_clock and /_truth."""
+"""The ASGI application: the API under /v1, and the controls under paths that begin with /_."""
 
 import asyncio
 import json
 import logging
 import secrets
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Coroutine, Iterator, Mapping
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
-from urllib.parse import parse_qs
+from typing import Any
 
-from examples.signup.outside.faults import Faults, Rule, RuleError
+from examples.signup.outside.faults import Faults, Rule
 from examples.signup.outside.serving import (
     Connection,
     Receive,
@@ -22,14 +22,17 @@ from examples.signup.outside.serving import (
     withhold,
 )
 from examples.signup.provider import idempotency
+from examples.signup.provider.agenda import catch_up
 from examples.signup.provider.authentication import authenticate
+from examples.signup.provider.controls import Controls, Unknown
+from examples.signup.provider.deliveries import Deliveries
 from examples.signup.provider.endpoint import Endpoint
 from examples.signup.provider.errors import ApiError, CardError
 from examples.signup.provider.form import Tree, decode
 from examples.signup.provider.idempotency import Claim, Saved, alive, fingerprint
 from examples.signup.provider.resources import ENDPOINTS
 from examples.signup.provider.session import API_VERSION, Session
-from examples.signup.provider.store import INDEXED, Json, Store
+from examples.signup.provider.store import Json, Store
 
 log = logging.getLogger("provider")
 
@@ -42,6 +45,10 @@ is saved under the key."""
 
 AFTER = ("hang_after", "timeout_after", "reset_after", "http500_after", "truncate_after")
 """The work is committed and the answer saved; the client does not get it."""
+
+
+TICK = 1.0
+"""Seconds between looks at the clock. A request looks too, so it never sees what is overdue."""
 
 
 @dataclass(frozen=True)
@@ -67,6 +74,8 @@ class Provider:
         self._store = store
         self._faults = Faults(BEFORE + DURING + AFTER, ("method", "path"))
         self._under_way: set[tuple[str, str]] = set()
+        self._deliveries = Deliveries(store)
+        self._controls = Controls(store, self._faults, self._deliveries)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         body = await read_body(receive)
@@ -74,7 +83,7 @@ class Provider:
             return
         method, path, query = scope["method"], scope["path"], scope["query_string"].decode()
         if path.startswith("/_"):
-            answer = self._control(method, path, query, body)
+            answer = await self._control(method, path, query, body)
             await self._store.durable()
             await respond(send, answer.status, answer.body)
             return
@@ -83,6 +92,8 @@ class Provider:
         request = Request(method, path, headers, parameters, f"req_{secrets.token_hex(7)}")
         rule = self._faults.draw({"method": method, "path": path})
         answer = await self._answer(request, rule)
+        catch_up(self._store)
+        self._deliveries.wake()
         await self._store.durable()
         await deliver(answer, rule.kind if rule else None, scope, receive, send)
 
@@ -144,6 +155,7 @@ class Provider:
     ) -> Answer:
         """The work, the saved answer and the count: together, or not at all."""
         store = self._store
+        catch_up(store)
         session = Session(store, store.now(), request.id, claim.key if claim else None)
         with store.work():
             did, status, body = self._work(session, endpoint, params, fault)
@@ -180,49 +192,43 @@ class Provider:
             return "failed", 500, encode(broken(fault).body)
         return "read" if endpoint.method == "GET" else "executed", 200, encode(thing)
 
-    # -- the controls ----------------------------------------------------------------------------
-
-    def _control(self, method: str, path: str, query: str, body: bytes) -> Answer:
+    async def _control(self, method: str, path: str, query: str, body: bytes) -> Answer:
         try:
-            match method, path:
-                case "GET", "/_faults":
-                    shown: object = self._faults.show()
-                case "POST", "/_faults":
-                    shown = [rule.show() for rule in self._faults.add(json.loads(body))]
-                case "DELETE", "/_faults":
-                    self._faults.clear()
-                    shown = []
-                case "GET", "/_clock":
-                    shown = self._clock()
-                case "POST", "/_clock":
-                    shown = self._set_clock(json.loads(body))
-                case "GET", "/_truth":
-                    shown = self._truth(parse_qs(query))
-                case _:
-                    return control_error(404, f"no {method} {path}; see /_faults /_clock /_truth")
-        except (RuleError, ValueError) as error:
+            shown = await self._controls.turn(method, path, query, body)
+        except Unknown as error:
+            return control_error(404, str(error))
+        except ValueError as error:
             return control_error(400, str(error))
         return Answer(200, encode(shown))
 
-    def _clock(self) -> Json:
-        return {"now": self._store.now(), "offset": self._store.offset}
+    # -- the background --------------------------------------------------------------------------
 
-    def _set_clock(self, posted: object) -> Json:
-        """`{"advance": seconds}` moves the clock, `{"offset": seconds}` sets it."""
-        match posted:
-            case {"advance": int(seconds)}:
-                self._store.set_offset(self._store.offset + seconds)
-            case {"offset": int(seconds)}:
-                self._store.set_offset(seconds)
-            case _:
-                raise ValueError('post {"advance": seconds} or {"offset": seconds}')
-        return self._clock()
+    @asynccontextmanager
+    async def at_work(self) -> AsyncIterator[None]:
+        """While inside, the clock brings what is due, and webhooks are delivered."""
+        works = {"the clock": self._tick(), "the deliveries": self._deliveries.run()}
+        tasks = [asyncio.create_task(reported(*one)) for one in works.items()]
+        try:
+            yield
+        finally:
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
 
-    def _truth(self, query: Mapping[str, list[str]]) -> Json:
-        (kind,) = query.get("type", [None])
-        if kind is not None and kind not in INDEXED:
-            raise ValueError(f"type is one of {', '.join(INDEXED)}")
-        return self._store.truth(kind)
+    async def _tick(self) -> None:
+        while True:
+            if catch_up(self._store):
+                self._deliveries.wake()
+            await asyncio.sleep(TICK)
+
+
+async def reported(name: str, work: Coroutine[Any, Any, None]) -> None:
+    """Work in the background; if it breaks, the log says so."""
+    try:
+        await work
+    except Exception:
+        log.exception("%s broke and stopped; start the provider again", name)
+        raise
 
 
 async def deliver(

@@ -48,3 +48,33 @@ CREATE TABLE IF NOT EXISTS clock (
     "offset" INTEGER NOT NULL
 );
 INSERT OR IGNORE INTO clock VALUES (1, 0);
+
+-- What the clock will bring: one row for each thing that is to happen to an object.
+CREATE TABLE IF NOT EXISTS due (
+    object TEXT NOT NULL,
+    what   TEXT NOT NULL,
+    at     INTEGER NOT NULL,
+    PRIMARY KEY (object, what)
+) WITHOUT ROWID;
+CREATE INDEX IF NOT EXISTS due_by_time ON due (at);
+
+-- The secrets of webhook endpoints, which the API shows only once.
+CREATE TABLE IF NOT EXISTS secret (
+    endpoint TEXT PRIMARY KEY,
+    secret   TEXT NOT NULL
+) WITHOUT ROWID;
+
+-- Each event on its way to each endpoint. Times are the machine's, as receivers compare them with theirs.
+-- state: new (its fate is not drawn yet), waiting, held, delivered, dropped, failed, skipped
+CREATE TABLE IF NOT EXISTS delivery (
+    seq      INTEGER PRIMARY KEY AUTOINCREMENT,
+    event    TEXT NOT NULL,
+    endpoint TEXT NOT NULL,
+    copy     INTEGER NOT NULL DEFAULT 1,
+    state    TEXT NOT NULL DEFAULT 'new',
+    attempts INTEGER NOT NULL DEFAULT 0,
+    next_at  REAL NOT NULL DEFAULT 0,
+    answer   INTEGER
+);
+CREATE INDEX IF NOT EXISTS delivery_by_state ON delivery (state, next_at, seq);
+CREATE INDEX IF NOT EXISTS delivery_by_event ON delivery (event);

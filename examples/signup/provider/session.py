@@ -21,6 +21,10 @@ PREFIX: Mapping[str, str] = {
     "payment_intent": "pi",
     "charge": "ch",
     "refund": "re",
+    "invoice": "in",
+    "line_item": "il",
+    "invoice_payment": "inpay",
+    "webhook_endpoint": "we",
     "event": "evt",
 }
 
@@ -41,11 +45,14 @@ def merged(old: Mapping[str, str], change: Mapping[str, str] | None) -> dict[str
 
 @dataclass(frozen=True)
 class Session:
-    """One request inside its transaction. Times are seconds since 1970."""
+    """One request, or one happening of the clock, inside its transaction.
+
+    Times are seconds since 1970. What the clock does has no request id.
+    """
 
     store: Store
     now: int
-    request_id: str
+    request_id: str | None
     idempotency_key: str | None
 
     def create(self, kind: str, fields: Json, event: str | None = None) -> Json:
@@ -70,7 +77,7 @@ class Session:
         changed = {**thing, **changes}
         self.store.update(changed)
         if event is not None:
-            self.emit(event, changed, previous)
+            self.emit(event, changed, previous if tells_previous(event) else None)
         return changed
 
     def remove(self, thing: Json, event: str) -> Json:
@@ -80,19 +87,26 @@ class Session:
         return deleted_form(thing)
 
     def emit(self, kind: str, thing: Json, previous: Json | None = None) -> None:
+        """Tell what happened: an event, and a delivery of it for each endpoint that wants it."""
         data: Json = {"object": thing}
         if previous is not None:
             data["previous_attributes"] = previous
-        self.create(
+        endpoints = [
+            one["id"]
+            for one in self.every("webhook_endpoint", status="enabled")
+            if not {kind, "*"}.isdisjoint(one["enabled_events"])
+        ]
+        event = self.create(
             "event",
             {
                 "api_version": API_VERSION,
                 "data": data,
-                "pending_webhooks": 0,
+                "pending_webhooks": len(endpoints),
                 "request": {"id": self.request_id, "idempotency_key": self.idempotency_key},
                 "type": kind,
             },
         )
+        self.store.enqueue(event["id"], endpoints)
 
     def get(self, kind: str, ident: str, param: str = "id") -> Json:
         """A live object. Raises `ApiError` `resource_missing`."""
@@ -180,6 +194,11 @@ class Session:
             node[steps[0]] = value = self.look(kind, value)
         if len(steps) > 1 and value is not None:
             self._expand(value, steps[1:], path)
+
+
+def tells_previous(event: str) -> bool:
+    """Whether an event says what the changed attributes were before."""
+    return event.endswith(".updated") or event == "payment_method.detached"
 
 
 def deleted_form(thing: Json) -> Json:

@@ -8,7 +8,7 @@ import asyncio
 import json
 import sqlite3
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import astuple, dataclass, field
 from pathlib import Path
@@ -27,7 +27,9 @@ INDEXED: Mapping[str, tuple[str, ...]] = {
     "payment_intent": ("amount", "currency", "customer", "status"),
     "charge": ("amount", "currency", "customer", "payment_intent", "status"),
     "refund": ("charge", "payment_intent"),
-    "event": ("type",),
+    "invoice": ("customer", "status", "parent.subscription_details.subscription"),
+    "webhook_endpoint": ("status",),
+    "event": ("type", "pending_webhooks"),
 }
 """The fields of each type that lists filter by and searches look for, beside metadata."""
 
@@ -53,7 +55,7 @@ class Store:
         self._db = sqlite3.connect(path, isolation_level=None, timeout=1)
         self._db.execute("PRAGMA locking_mode = EXCLUSIVE")
         self._db.execute("PRAGMA journal_mode = WAL")
-        self._db.execute("PRAGMA synchronous = FULL")
+        self._db.execute("PRAGMA synchronous = OFF")  # outlives a killed process, not a power cut
         self._db.executescript((Path(__file__).with_name("schema.sql")).read_text())
         self._batch: asyncio.Future[None] | None = None
         (self._offset,) = self._db.execute('SELECT "offset" FROM clock').fetchone()
@@ -125,6 +127,21 @@ class Store:
     def offset(self) -> int:
         return int(self._offset)
 
+    def schedule(self, ident: str, what: str, at: int | None) -> None:
+        """Something is to happen to an object at this time, and no other; None for never."""
+        if at is None:
+            self._db.execute("DELETE FROM due WHERE object = ? AND what = ?", (ident, what))
+        else:
+            self._db.execute("INSERT OR REPLACE INTO due VALUES (?, ?, ?)", (ident, what, at))
+
+    def next_due(self) -> tuple[str, str, int] | None:
+        """What is the first to be due by now: the object, what happens, and when."""
+        row: tuple[str, str, int] | None = self._db.execute(
+            "SELECT object, what, at FROM due WHERE at <= ? ORDER BY at, object, what LIMIT 1",
+            (self.now(),),
+        ).fetchone()
+        return row
+
     # -- objects ---------------------------------------------------------------------------------
 
     def insert(self, thing: Json, idempotency_key: str | None) -> None:
@@ -150,7 +167,8 @@ class Store:
 
     def _index(self, seq: int | None, thing: Json) -> None:
         kind = thing["object"]
-        terms = [(name, thing[name]) for name in INDEXED[kind] if thing[name] is not None]
+        values = [(name, inside(thing, name)) for name in INDEXED[kind]]
+        terms = [(name, value) for name, value in values if value is not None]
         terms += [(f"metadata.{name}", value) for name, value in thing.get("metadata", {}).items()]
         self._db.executemany(
             "INSERT INTO term (type, field, value, seq) VALUES (?, ?, ?, ?)",
@@ -201,6 +219,28 @@ class Store:
         ).fetchall()
         page = [json.loads(body) for (body,) in rows[: query.limit]]
         return (page if query.after is None else page[::-1]), len(rows) > query.limit
+
+    # -- webhooks --------------------------------------------------------------------------------
+
+    def keep_secret(self, endpoint: str, secret: str) -> None:
+        self._db.execute("INSERT INTO secret VALUES (?, ?)", (endpoint, secret))
+
+    def secret(self, endpoint: str) -> str:
+        (secret,) = self._db.execute(
+            "SELECT secret FROM secret WHERE endpoint = ?", (endpoint,)
+        ).fetchone()
+        return str(secret)
+
+    def enqueue(self, event: str, endpoints: Iterable[str]) -> None:
+        self._db.executemany(
+            "INSERT INTO delivery (event, endpoint) VALUES (?, ?)",
+            [(event, endpoint) for endpoint in endpoints],
+        )
+
+    @property
+    def db(self) -> sqlite3.Connection:
+        """For the statements of `outgoing`. Writes belong inside `work`."""
+        return self._db
 
     # -- idempotency keys ------------------------------------------------------------------------
 
@@ -256,6 +296,14 @@ class Store:
             "objects": objects,
             "requests": [dict(zip(names, row, strict=True)) for row in requests],
         }
+
+
+def inside(thing: Json, path: str) -> Any:
+    """The value at a path like `parent.subscription_details.subscription`."""
+    value: Any = thing
+    for name in path.split("."):
+        value = value[name]
+    return value
 
 
 def term(value: Any) -> str:

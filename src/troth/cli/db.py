@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 from cyclopts import App, Parameter
 
 from troth.base.errors import UsageError
-from troth.cli.access import agreed
+from troth.cli.acting import agreed
 from troth.cli.durations import Length, words
 from troth.cli.options import DEFAULT_CONNECTION, Connection, Output, Yes
 from troth.cli.output import show

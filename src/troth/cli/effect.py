@@ -12,7 +12,7 @@ from cyclopts import App, Parameter
 
 from troth.base.errors import UsageError
 from troth.cli import durations
-from troth.cli.access import act, author, connected, read, transacted
+from troth.cli.acting import act, author, connected, read, transacted
 from troth.cli.effect_page import (
     line_for_people,
     line_for_programs,

@@ -17,9 +17,13 @@ if TYPE_CHECKING:
     from cyclopts import App
 
 NOUNS = {
+    "access": "Who may: people, sessions, API keys, and why something was decided.",
     "db": "Bring the schema up to date and look at its state.",
     "dev": "A database and a worker that follows your changes.",
     "effect": "Look at effects that somebody must settle, and settle them.",
+    "inbox": "Look at events that came in, and put them back.",
+    "machine": "Look at the objects of machines, and draw machines.",
+    "outbox": "Look at events on their way out, and send them again.",
     "run": "Look at runs, and act on them.",
     "worker": "Run the processes that execute runs.",
 }

@@ -12,7 +12,7 @@ from cyclopts import App, Parameter
 
 from troth.base.errors import UsageError
 from troth.cli import durations
-from troth.cli.access import act, agreed, author, connected, read
+from troth.cli.acting import act, agreed, author, connected, read
 from troth.cli.options import (
     DEFAULT_CONNECTION,
     By,

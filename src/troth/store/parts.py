@@ -44,6 +44,10 @@ class Relay(Protocol):
     def channel(self) -> str:
         """A NOTIFY of `<schema>.<channel>` sets off its alarm. It only hurries: a relay looks by itself, too."""
 
+    @property
+    def connections(self) -> int:
+        """How many connections it uses at once, at most."""
+
     async def work(self, place: Workplace) -> None:
         """Work until cancelled, which may happen at any await. If it raises, it is called again a little later."""
 

@@ -26,7 +26,7 @@ from troth.journal.bell import DONE, MAIL, READY, Bell
 from troth.journal.membership import Beat, Heart
 from troth.journal.model import Batch, EndedRun, Reply, Start
 from troth.journal.writer import Writer
-from troth.store.connect import connect_async, pool_async, pool_blocking
+from troth.store.connect import AsyncPool, connect_async, pool_async, pool_blocking
 from troth.store.errors import StoreError
 from troth.store.failure import DatabaseError
 from troth.store.migrate import require_schema
@@ -151,6 +151,11 @@ class Node:
         else:
             self.bell.open(DONE)
         return self
+
+    @property
+    def request_pool(self) -> AsyncPool:
+        """Connections for requests: those that steps of runs use in a worker, and nothing else in a client."""
+        return self._step_pool
 
     async def _join(self) -> None:
         lease_s = self.options.lease_s if self.executes else CLIENT_LEASE_S

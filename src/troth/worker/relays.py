@@ -14,7 +14,6 @@ from troth.store.parts import Relay, Workplace
 
 log = logging.getLogger("troth.worker")
 
-CONNECTIONS = 4  # for all relays of a process: runs and relays do not take each other's
 _AGAIN_S = (0.2, 0.5, 1.0, 2.0, 5.0, 15.0)
 
 
@@ -38,7 +37,8 @@ class Relays:
     """The relays of one process."""
 
     def __init__(self, url: str, relays: Sequence[Relay]) -> None:
-        self._pool = pool_async(url, 0, CONNECTIONS)
+        # Of their own: relays do not take those of runs, nor each other's.
+        self._pool = pool_async(url, 0, max(1, sum(relay.connections for relay in relays)))
         self._relays = relays
         self._alarms = [(relay.channel, _Alarm()) for relay in relays]
         self._tasks: list[asyncio.Task[None]] = []

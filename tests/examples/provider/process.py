@@ -72,6 +72,18 @@ class Process:
     def advance(self, seconds: int) -> None:
         self.control.post("/_clock", json={"advance": seconds}).raise_for_status()
 
+    def deliver(self, **rules: Any) -> None:
+        """How webhooks misbehave from now on; without rules they do not."""
+        self.control.post("/_deliveries", json=rules).raise_for_status()
+
+    def flush(self, **how: Any) -> dict[str, int]:
+        """Send the webhooks that are held; how many were sent, and how many taken."""
+        answer = self.control.post("/_deliveries/flush", json=how, timeout=60)
+        return answer.raise_for_status().json()
+
+    def deliveries(self) -> dict[str, Any]:
+        return self.control.get("/_deliveries").raise_for_status().json()
+
     def truth(self, kind: str, **metadata: str) -> list[dict[str, Any]]:
         """The provider's rows of a type that have this metadata."""
         truth = self.control.get("/_truth", params={"type": kind}).json()

@@ -5,10 +5,12 @@ from examples.signup.provider.resources import (
     catalog,
     customers,
     events,
+    invoices,
     payment_methods,
     payments,
     refunds,
     subscriptions,
+    webhook_endpoints,
 )
 
 ENDPOINTS = Endpoints(
@@ -18,5 +20,7 @@ ENDPOINTS = Endpoints(
     subscriptions.ENDPOINTS,
     payments.ENDPOINTS,
     refunds.ENDPOINTS,
+    invoices.ENDPOINTS,
+    webhook_endpoints.ENDPOINTS,
     events.ENDPOINTS,
 )

@@ -2,7 +2,8 @@
 
 from examples.signup.provider.endpoint import Endpoint, listing, retrieve, searching
 from examples.signup.provider.form import Form, hash_of, metadata, text
-from examples.signup.provider.resources import payment_methods, subscriptions
+from examples.signup.provider.resources import lifecycle, payment_methods
+from examples.signup.provider.resources.states import ENDED
 from examples.signup.provider.session import Session, merged
 from examples.signup.provider.store import Json
 
@@ -62,8 +63,8 @@ def delete(session: Session, params: Json) -> Json:
     """Cancels the customer's subscriptions and detaches the payment methods, as Stripe does."""
     customer = session.get("customer", params["id"])
     for subscription in session.every("subscription", customer=params["id"]):
-        if subscription["status"] not in subscriptions.ENDED:
-            subscriptions.end(session, subscription)
+        if subscription["status"] not in ENDED:
+            lifecycle.end(session, subscription, "canceled", None)
     for method in session.every("payment_method", customer=params["id"]):
         payment_methods.detach_from_customer(session, method)
     return session.remove(customer, "customer.deleted")

@@ -1,5 +1,7 @@
 """Payment intents and the charges they make."""
 
+from dataclasses import dataclass
+
 from examples.signup.provider.endpoint import Endpoint, listing, retrieve, searching
 from examples.signup.provider.errors import ApiError, CardError
 from examples.signup.provider.form import (
@@ -21,6 +23,47 @@ INTENTS, CHARGES = "/v1/payment_intents", "/v1/charges"
 
 CONFIRMABLE = ("requires_payment_method", "requires_confirmation", "requires_action")
 CANCELABLE = (*CONFIRMABLE, "requires_capture")
+
+
+@dataclass(frozen=True)
+class Attempt:
+    """One try to get an invoice paid. There is no intent if there was nothing to pay, or no card."""
+
+    paid: bool
+    intent: Json | None = None
+    refusal: CardError | None = None
+
+
+def attempt(
+    session: Session, amount: int, currency: str, customer: str, method: str | None, invoice: str
+) -> Attempt:
+    """Ask the bank for an invoice's money for the first time."""
+    if amount == 0 or method is None:
+        return Attempt(paid=amount == 0)
+    payment = {
+        "amount": amount,
+        "currency": currency,
+        "customer": customer,
+        "description": "Subscription",
+        "payment_details": {"customer_reference": None, "order_reference": invoice},
+        "payment_method": method,
+    }
+    return outcome(session, create(session, payment))
+
+
+def attempt_again(session: Session, intent: Json, method: str | None) -> Attempt:
+    """Ask once more, with the same payment intent."""
+    if method is None:
+        return Attempt(paid=False, intent=intent)
+    return outcome(session, session.change(intent, {"payment_method": method}))
+
+
+def outcome(session: Session, intent: Json) -> Attempt:
+    try:
+        return Attempt(paid=True, intent=pay(session, intent, off_session=True))
+    except CardError as refusal:
+        after = session.get("payment_intent", intent["id"])
+        return Attempt(paid=False, intent=after, refusal=refusal)
 
 
 def create(session: Session, params: Json) -> Json:
@@ -45,6 +88,7 @@ def create(session: Session, params: Json) -> Json:
             "latest_charge": None,
             "metadata": merged({}, params.get("metadata", {})),
             "next_action": None,
+            "payment_details": params.get("payment_details"),
             "payment_method": method,
             "payment_method_types": ["card"],
             "receipt_email": params.get("receipt_email"),
@@ -136,8 +180,17 @@ def make_charge(session: Session, intent: Json, status: str, captured: bool) -> 
     )
 
 
+def not_of_an_invoice(session: Session, ident: str, verb: str) -> Json:
+    """The payment intent; one that pays an invoice is left to `POST /v1/invoices/{id}/pay`."""
+    intent = session.get("payment_intent", ident)
+    if intent.get("payment_details"):
+        invoice = intent["payment_details"]["order_reference"]
+        raise unexpected(intent, verb, f"it pays invoice {invoice}; pay the invoice instead")
+    return intent
+
+
 def confirm(session: Session, params: Json) -> Json:
-    intent = session.get("payment_intent", params["id"])
+    intent = not_of_an_invoice(session, params["id"], "confirm")
     if intent["status"] not in CONFIRMABLE:
         raise unexpected(intent, "confirm")
     if method := chosen_method(session, params, intent["customer"]):
@@ -162,7 +215,7 @@ def capture(session: Session, params: Json) -> Json:
 
 def cancel(session: Session, params: Json) -> Json:
     """Give up; money that is held is released."""
-    intent = session.get("payment_intent", params["id"])
+    intent = not_of_an_invoice(session, params["id"], "cancel")
     if intent["status"] not in CANCELABLE:
         raise unexpected(intent, "cancel")
     if intent["status"] == "requires_capture":
@@ -179,7 +232,7 @@ def cancel(session: Session, params: Json) -> Json:
 
 
 def update(session: Session, params: Json) -> Json:
-    intent = session.get("payment_intent", params["id"])
+    intent = not_of_an_invoice(session, params["id"], "update")
     if (
         set(params) - {"id", "metadata", "description", "expand"}
         and intent["status"] not in CONFIRMABLE

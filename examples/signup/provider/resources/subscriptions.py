@@ -1,10 +1,7 @@
-"""Subscriptions, with trials. No invoices: the first period is paid by a payment intent."""
-
-import calendar
-from datetime import UTC, datetime, timedelta
+"""Subscriptions: made, changed and canceled by request. What the clock does is in `lifecycle`."""
 
 from examples.signup.provider.endpoint import Endpoint, retrieve, searching
-from examples.signup.provider.errors import ApiError, CardError
+from examples.signup.provider.errors import ApiError
 from examples.signup.provider.form import (
     Form,
     at_least,
@@ -17,101 +14,98 @@ from examples.signup.provider.form import (
     text,
     timestamp_or_now,
 )
-from examples.signup.provider.resources import payments
+from examples.signup.provider.resources import billing, lifecycle
 from examples.signup.provider.resources.payment_methods import belonging_to
+from examples.signup.provider.resources.periods import same_rhythm
+from examples.signup.provider.resources.states import DAY, ENDED, LIVE, step
+from examples.signup.provider.resources.subscription_items import (
+    amount_of,
+    changed_items,
+    item_list,
+    new_item,
+    paid_period,
+    period_of,
+    rhythm,
+)
 from examples.signup.provider.session import Session, merged, new_id
 from examples.signup.provider.store import Json
 
 PATH = "/v1/subscriptions"
-DAY = 24 * 60 * 60
-ENDED = ("canceled", "incomplete_expired")
-LIVE = ("trialing", "active", "incomplete", "past_due", "unpaid", "paused")
 
 
 def create(session: Session, params: Json) -> Json:
+    """Begin a trial or charge for the first period. Either makes the first invoice."""
+    planned = new_subscription(session, params)
+    if planned["trial_end"] is None:
+        behavior = params.get("payment_behavior", "allow_incomplete")
+        if behavior != "default_incomplete":
+            needs_method(session, planned)
+        fields, attempt = lifecycle.first_bill(session, planned, behavior)
+    else:
+        fields = {"status": step(None, "trial"), "latest_invoice": new_id("invoice")}
+        attempt = lifecycle.NOTHING_TO_PAY
+    subscription = session.create(
+        "subscription", {**planned, **fields}, "customer.subscription.created"
+    )
+    lifecycle.schedule(session, subscription, None)
+    covers = (session.now, session.now)
+    invoice = subscription["latest_invoice"]
+    billing.make_invoice(session, invoice, subscription, "subscription_create", covers, attempt)
+    return subscription
+
+
+def new_subscription(session: Session, params: Json) -> Json:
+    """The subscription as the parameters say, without a status."""
     customer = session.get("customer", params["customer"], "customer")
     if not params["items"]:
         raise ApiError(400, "You must pass at least one item.", param="items")
     items = [
         new_item(session, item, f"items[{index}]") for index, item in enumerate(params["items"])
     ]
-    method = params.get("default_payment_method")
-    if method:
+    if method := params.get("default_payment_method"):
         belonging_to(session, method, customer["id"], "default_payment_method")
     trial_end = end_of_trial(session, params)
-    if trial_end is not None:
-        status = "trialing"
-    else:
-        method_to_charge = method or customer["invoice_settings"]["default_payment_method"]
-        behavior = params.get("payment_behavior", "allow_incomplete")
-        status = first_payment(session, customer["id"], items, method_to_charge, behavior)
-    currency = items[0]["price"]["currency"]
-    fields = {
-        "billing_cycle_anchor": trial_end or session.now,
-        "cancel_at": None,
-        "cancel_at_period_end": params.get("cancel_at_period_end", False),
-        "canceled_at": None,
+    anchor = trial_end or session.now
+    listed = (
+        item_list(items, session.now, trial_end)
+        if trial_end
+        else paid_period(items, anchor, session.now)
+    )
+    ending = params.get("cancel_at_period_end", False)
+    return {
+        "id": new_id("subscription"),
+        "billing_cycle_anchor": anchor,
+        "cancel_at": listed["data"][0]["current_period_end"] if ending else None,
+        "cancel_at_period_end": ending,
+        "canceled_at": session.now if ending else None,
+        "cancellation_details": {
+            "comment": None,
+            "feedback": None,
+            "reason": "cancellation_requested" if ending else None,
+        },
         "collection_method": "charge_automatically",
-        "currency": currency,
+        "currency": items[0]["price"]["currency"],
         "customer": customer["id"],
         "default_payment_method": method,
         "description": params.get("description"),
         "ended_at": None,
-        "latest_invoice": None,
+        "items": listed,
         "metadata": merged({}, params.get("metadata", {})),
         "start_date": session.now,
-        "status": status,
         "trial_end": trial_end,
         "trial_start": session.now if trial_end else None,
     }
-    fields["items"] = item_list(session, items, trial_end)
-    if fields["cancel_at_period_end"]:
-        fields["cancel_at"] = fields["items"]["data"][0]["current_period_end"]
-    return session.create("subscription", fields, "customer.subscription.created")
 
 
-def new_item(session: Session, params: Json, param: str) -> Json:
-    if not params.get("price"):
-        message = f"Missing required param: {param}[price]."
-        raise ApiError(400, message, code="parameter_missing", param=f"{param}[price]")
-    price = session.get("price", params["price"], f"{param}[price]")
-    if price["recurring"] is None:
-        message = "The price specified is set to `type=one_time` but this field only accepts "
-        raise ApiError(400, message + "prices with `type=recurring`.", param=f"{param}[price]")
-    return {
-        "id": new_id("subscription_item"),
-        "object": "subscription_item",
-        "created": session.now,
-        "metadata": merged({}, params.get("metadata", {})),
-        "price": price,
-        "quantity": params.get("quantity", 1),
-    }
-
-
-def item_list(session: Session, items: list[Json], trial_end: int | None) -> Json:
-    """The items as a list object, each with its current period."""
-    start = session.now
-    dated = [
-        {
-            **item,
-            "current_period_start": item.get("current_period_start", start),
-            "current_period_end": trial_end or period_end(start, item["price"]["recurring"]),
-        }
-        for item in items
-    ]
-    return {"object": "list", "has_more": False, "data": dated, "url": "/v1/subscription_items"}
-
-
-def period_end(start: int, recurring: Json) -> int:
-    """One interval later; the last day of a month stays the last day."""
-    interval, count = recurring["interval"], recurring["interval_count"]
-    begin = datetime.fromtimestamp(start, UTC)
-    if interval in ("day", "week"):
-        return int((begin + timedelta(days=count * (7 if interval == "week" else 1))).timestamp())
-    months = begin.year * 12 + begin.month - 1 + count * (12 if interval == "year" else 1)
-    year, month = divmod(months, 12)
-    day = min(begin.day, calendar.monthrange(year, month + 1)[1])
-    return int(begin.replace(year=year, month=month + 1, day=day).timestamp())
+def needs_method(session: Session, subscription: Json) -> None:
+    """Refuse to charge a customer who has nothing to be charged."""
+    amount = amount_of(subscription["items"]["data"])
+    if amount and lifecycle.method_to_charge(session, subscription) is None:
+        message = (
+            "This customer has no attached payment source or default payment method. Please "
+            "consider adding a default payment method."
+        )
+        raise ApiError(400, message, code="resource_missing")
 
 
 def end_of_trial(session: Session, params: Json) -> int | None:
@@ -130,40 +124,11 @@ def end_of_trial(session: Session, params: Json) -> int | None:
     return int(end)
 
 
-def first_payment(
-    session: Session, customer: str, items: list[Json], method: str | None, behavior: str
-) -> str:
-    """Pay the first period. Returns the subscription's status: `active` or `incomplete`."""
-    amount = sum(item["price"]["unit_amount"] * item["quantity"] for item in items)
-    if amount == 0:
-        return "active"
-    if behavior == "default_incomplete":
-        return "incomplete"
-    if method is None:
-        message = (
-            "This customer has no attached payment source or default payment method. Please "
-            "consider adding a default payment method."
-        )
-        raise ApiError(400, message, code="resource_missing")
-    payment = {
-        "amount": amount,
-        "confirm": True,
-        "currency": items[0]["price"]["currency"],
-        "customer": customer,
-        "description": "Subscription creation",
-        "off_session": True,
-        "payment_method": method,
-    }
-    try:
-        payments.create(session, payment)
-    except CardError:
-        if behavior == "error_if_incomplete":
-            raise
-        return "incomplete"
-    return "active"
-
-
 def update(session: Session, params: Json) -> Json:
+    """All changes make one event. A trial that ends now, and another interval, are charged at once.
+
+    Prices change without proration: the new one counts from the next period.
+    """
     subscription = session.get("subscription", params["id"])
     if subscription["status"] in ENDED and set(params) - {"id", "metadata", "expand"}:
         message = "A canceled subscription can only update its cancellation_details and metadata."
@@ -177,72 +142,52 @@ def update(session: Session, params: Json) -> Json:
         if method := params["default_payment_method"]:
             belonging_to(session, method, subscription["customer"], "default_payment_method")
         changes["default_payment_method"] = params["default_payment_method"]
-    if "items" in params:
-        changes["items"] = changed_items(session, subscription, params["items"])
-    if "trial_end" in params:
-        changes |= changed_trial(session, {**subscription, **changes}, params)
+    timing, charged = changed_timing(session, subscription, params)
+    changes |= timing
     if "cancel_at_period_end" in params:
-        ending = params["cancel_at_period_end"]
-        items = {**subscription, **changes}["items"]["data"]
-        changes |= {
-            "cancel_at_period_end": ending,
-            "cancel_at": items[0]["current_period_end"] if ending else None,
-            "canceled_at": session.now if ending else None,
-        }
-    return session.change(subscription, changes, "customer.subscription.updated")
+        after = {**subscription, **changes}
+        changes |= ending_at_period_end(session, after, params["cancel_at_period_end"])
+    if not charged:
+        return lifecycle.put(session, subscription, changes)
+    needs_method(session, {**subscription, **changes})
+    covers = (period_of(subscription)[0], session.now)
+    return lifecycle.charge_period(session, subscription, changes, "subscription_update", covers)
 
 
-def changed_items(session: Session, subscription: Json, given: list[Json]) -> Json:
-    """Items named by id change their price or quantity, or go; others are added."""
-    items = {item["id"]: item for item in subscription["items"]["data"]}
-    for index, params in enumerate(given):
-        param = f"items[{index}]"
-        ident = params.get("id")
-        if ident is None:
-            added = new_item(session, params, param)
-            items[added["id"]] = added
-        elif ident not in items:
-            message = f"No such subscription item: '{ident}'"
-            raise ApiError(400, message, code="resource_missing", param=f"{param}[id]")
-        elif params.get("deleted"):
-            del items[ident]
-        else:
-            price = params.get("price", items[ident]["price"]["id"])
-            quantity = params.get("quantity", items[ident]["quantity"])
-            fresh = new_item(session, {"price": price, "quantity": quantity}, param)
-            items[ident] = {**items[ident], "price": fresh["price"], "quantity": quantity}
-    if not items:
-        raise ApiError(400, "A subscription must have at least one item.", param="items")
-    trial_end = subscription["trial_end"] if subscription["status"] == "trialing" else None
-    return item_list(session, list(items.values()), trial_end)
-
-
-def changed_trial(session: Session, subscription: Json, params: Json) -> Json:
-    """A new end of the trial; `now` ends it, and the first period is paid."""
+def changed_timing(session: Session, subscription: Json, params: Json) -> tuple[Json, bool]:
+    """The changes of items, period and trial, and whether a new period begins that is charged."""
+    status, before = subscription["status"], subscription["items"]["data"]
+    items = changed_items(session, subscription, params["items"]) if "items" in params else before
     trial_end = end_of_trial(session, params)
-    items = [
-        {**item, "current_period_start": session.now} for item in subscription["items"]["data"]
-    ]
     if trial_end is not None:
         start = subscription["trial_start"] or session.now
         return {
-            "status": "trialing",
-            "trial_start": start,
+            "billing_cycle_anchor": trial_end,
+            "items": item_list(items, session.now, trial_end),
+            "status": step(status, "trial"),
             "trial_end": trial_end,
-            "items": item_list(session, items, trial_end),
+            "trial_start": start,
+        }, False
+    trial_ends = params.get("trial_end") == "now" and status == "trialing"
+    other_rhythm = not same_rhythm(rhythm(items), rhythm(before))
+    if trial_ends or (other_rhythm and status in ("active", "past_due")):
+        fresh: Json = {
+            "billing_cycle_anchor": session.now,
+            "items": paid_period(items, session.now, session.now),
         }
-    if subscription["status"] != "trialing":
-        return {}
-    customer = session.get("customer", subscription["customer"])
-    method = (
-        subscription["default_payment_method"]
-        or customer["invoice_settings"]["default_payment_method"]
-    )
-    paid = first_payment(session, customer["id"], items, method, "allow_incomplete")
+        return fresh | ({"trial_end": session.now} if trial_ends else {}), True
+    return (
+        {"items": item_list(items, *period_of(subscription))} if "items" in params else {}
+    ), False
+
+
+def ending_at_period_end(session: Session, subscription: Json, ending: bool) -> Json:
+    reason = "cancellation_requested" if ending else None
     return {
-        "status": "active" if paid == "active" else "past_due",
-        "trial_end": session.now,
-        "items": item_list(session, items, None),
+        "cancel_at": period_of(subscription)[1] if ending else None,
+        "cancel_at_period_end": ending,
+        "canceled_at": session.now if ending else None,
+        "cancellation_details": {**subscription["cancellation_details"], "reason": reason},
     }
 
 
@@ -255,12 +200,10 @@ def cancel(session: Session, params: Json) -> Json:
             code="resource_missing",
             param="id",
         )
-    return end(session, subscription)
-
-
-def end(session: Session, subscription: Json) -> Json:
-    changes = {"status": "canceled", "canceled_at": session.now, "ended_at": session.now}
-    return session.change(subscription, changes, "customer.subscription.deleted")
+    given = params.get("cancellation_details", {})
+    details = {**subscription["cancellation_details"], **given}
+    told = {**subscription, "cancellation_details": details}
+    return lifecycle.end(session, told, "canceled", "cancellation_requested")
 
 
 def list_subscriptions(session: Session, params: Json) -> Json:
@@ -280,9 +223,12 @@ SHARED = {
     "default_payment_method": text,
     "description": text,
     "metadata": metadata,
+    "off_session": boolean,
+    "proration_behavior": one_of("always_invoice", "create_prorations", "none"),
     "trial_end": timestamp_or_now,
 }
 BEHAVIOR = one_of("allow_incomplete", "default_incomplete", "error_if_incomplete")
+DETAILS = hash_of(comment=text, feedback=text)
 
 ENDPOINTS = [
     Endpoint(
@@ -310,5 +256,10 @@ ENDPOINTS = [
         Form(**SHARED, items=list_of(hash_of(**ITEM, id=text, deleted=boolean))),
         update,
     ),
-    Endpoint("DELETE", f"{PATH}/{{id}}", Form(), cancel),
+    Endpoint(
+        "DELETE",
+        f"{PATH}/{{id}}",
+        Form(cancellation_details=DETAILS, invoice_now=boolean, prorate=boolean),
+        cancel,
+    ),
 ]

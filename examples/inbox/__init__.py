@@ -1,0 +1,1 @@
+"""A subscription that follows its provider's events."""

@@ -1,0 +1,1 @@
+"""State that is modelled: a subscription that a payment provider tells about."""

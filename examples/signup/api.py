@@ -1,0 +1,233 @@
+"""The API: JSON in, JSON out, idempotent by `Idempotency-Key`, errors as problem+json."""
+
+from dataclasses import asdict
+from typing import Annotated, Any, Literal
+from uuid import UUID
+
+from fastapi import APIRouter, Depends, HTTPException, Request, Response
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints
+
+from examples.signup.core import troth
+from examples.signup.edge import (
+    COOKIE,
+    client_of,
+    keep_password,
+    login_id,
+    principal_of,
+    require_own_page,
+    transaction,
+)
+from examples.signup.people import AccountPage, access, account_page, act_for
+from examples.signup.plans import cancel_subscription, change_plan, close_account, replace_card
+from examples.signup.progress import Progress, progress_of
+from examples.signup.workflow import EmailTaken, signup
+from troth import Tx
+from troth.access import EmailTakenError, Principal, forgotten_cookie, session_cookie
+from troth.command.perform import Requests
+from troth.integrations.fastapi import Command, command, idempotent
+
+ADDRESS = r"^[^@\s\x00-\x1f]+@[^@\s\x00-\x1f]+\.[^@\s\x00-\x1f]+$"
+WAIT_S = 2.0  # for an operation, before its caller is told where to ask again
+SESSION_S = 14 * 24 * 3600
+
+api = APIRouter(prefix="/v1")
+requests = troth.include(
+    Requests("api", required=False, failures={EmailTaken: 409, EmailTakenError: 409})
+)
+
+
+def printable(text: str) -> str:
+    """The name goes into the subject of a mail, where a line break would begin another header."""
+    if not text.isprintable():
+        raise ValueError("must not contain control characters")
+    return text
+
+
+def encodable(text: str) -> str:
+    """What PostgreSQL can hold: no NUL, no lone surrogates."""
+    if any(each == "\0" or "\ud800" <= each <= "\udfff" for each in text):
+        raise ValueError("must not contain NUL or surrogates")
+    return text
+
+
+Email = Annotated[
+    str,
+    StringConstraints(strip_whitespace=True, to_lower=True, max_length=254, pattern=ADDRESS),
+    AfterValidator(printable),
+]
+Name = Annotated[
+    str,
+    StringConstraints(strip_whitespace=True, min_length=1, max_length=100),
+    AfterValidator(printable),
+]
+Card = Annotated[str, Field(max_length=100, pattern=r"^pm_[A-Za-z0-9_]+$")]
+Password = Annotated[str, Field(min_length=10, max_length=200), AfterValidator(encodable)]
+Plan = Literal["starter", "pro"]
+
+
+class Body(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+
+
+class SignupRequest(Body):
+    email: Email
+    name: Name
+    plan: Plan
+    card: Card = "pm_card_visa"
+    trial: bool = True
+    password: Password | None = None
+
+
+class LoginRequest(Body):
+    email: Annotated[str, Field(max_length=254), AfterValidator(encodable)]
+    password: Annotated[str, Field(max_length=200), AfterValidator(encodable)]
+
+
+class PlanRequest(Body):
+    plan: Plan
+
+
+class CardRequest(Body):
+    card: Card
+
+
+class Operation(BaseModel):
+    """Something that goes on: ask again at `url`."""
+
+    id: UUID
+    state: Literal["running", "undoing", "in_doubt", "attention"]
+    url: str
+
+
+class AccountView(BaseModel):
+    """`subscription` is a state: incomplete, trialing, active, past_due, unpaid, canceled."""
+
+    id: UUID
+    email: str
+    name: str
+    plan: str
+    seats: int
+    subscription: str
+    closed: bool
+
+
+LATER: dict[int | str, dict[str, Any]] = {202: {"model": Operation}}
+Doing = Annotated[Command, Depends(command)]
+
+
+# Signing up ---------------------------------------------------------------------------------------
+
+
+@api.post("/signups", status_code=200, responses=LATER)
+async def start_signup(body: SignupRequest, doing: Doing) -> Any:
+    """Start a signup; the same key, or without one the same address, is the same signup."""
+    key = f"key:{doing.principal}:{doing.key}" if doing.key else f"email:{body.email}"
+    login = None
+    if body.password is not None:
+        login = login_id(key)
+        hashed = await access.people.passwords.hash(body.password)
+        await keep_password(doing.tx, login, hashed)
+    person = (body.email, body.name, body.plan, body.card, body.trial, login)
+    run = await doing.start(signup, *person, key=key)
+    return doing.operation(run)
+
+
+@api.get("/signups/{signup_id}")
+async def show_signup(signup_id: UUID, request: Request) -> Progress:
+    """How far it has come. 404 if there is no such signup."""
+    async with transaction(request) as tx:
+        found = await progress_of(tx, signup_id)
+    if found is None:
+        raise HTTPException(404, f"There is no signup {signup_id}.")
+    return found
+
+
+# Coming and going ---------------------------------------------------------------------------------
+
+
+@api.post("/sessions", status_code=204)
+@idempotent(exempt=True)
+async def log_in(body: LoginRequest, request: Request) -> Response:
+    """Begin a session: a cookie. 401 for a wrong address or password, 429 after too many of them."""
+    begun = await access.log_in(
+        request.app.state.pool.connection,
+        body.email,
+        body.password,
+        client=client_of(request),
+        replaces=request.cookies.get(COOKIE),
+    )
+    return Response(status_code=204, headers={"set-cookie": session_cookie(begun.token, SESSION_S)})
+
+
+@api.delete("/sessions", status_code=204)
+@idempotent(exempt=True)
+async def log_out(request: Request) -> Response:
+    """End the session of the cookie, if there is one."""
+    token = request.cookies.get(COOKIE)
+    if token:
+        require_own_page(request)
+        async with transaction(request) as tx:
+            await access.sessions.end(tx, token)
+    return Response(status_code=204, headers={"set-cookie": forgotten_cookie()})
+
+
+# The account --------------------------------------------------------------------------------------
+
+
+async def may(tx: Tx, request: Request, action: str) -> tuple[Principal, AccountPage]:
+    """Whoever asks, and their account, if they may do this to it. Recorded in *tx*, with what is done."""
+    principal = await principal_of(tx, request)
+    account = await act_for(tx, principal)
+    await access.require(tx, principal, action, account.resource)
+    return principal, account
+
+
+@api.get("/account")
+async def show_account(request: Request) -> AccountView:
+    """One's own."""
+    async with transaction(request) as tx:
+        _, account = await may(tx, request, "Account::read")
+    return AccountView(**asdict(account))
+
+
+@api.get("/accounts/{account_id}")
+async def show_any_account(account_id: UUID, request: Request) -> AccountView:
+    """For support, by API key; and one's own."""
+    async with transaction(request) as tx:
+        principal = await principal_of(tx, request)
+        await access.tenants.act_as(tx, str(account_id), role="signup_web")
+        account = await account_page(tx, account_id)
+        await access.require(tx, principal, "Account::read", account.resource)
+    return AccountView(**asdict(account))
+
+
+@api.post("/account/plan", responses=LATER)
+async def choose_plan(body: PlanRequest, request: Request, doing: Doing) -> Any:
+    """Another plan, from now on."""
+    _, account = await may(doing.tx, request, "Account::change_plan")
+    run = await doing.start(change_plan, account.id, body.plan)
+    return doing.operation(run, wait=WAIT_S)
+
+
+@api.post("/account/card", responses=LATER)
+async def choose_card(body: CardRequest, request: Request, doing: Doing) -> Any:
+    """Another card; whoever owes something pays it with this one."""
+    _, account = await may(doing.tx, request, "Account::change_card")
+    run = await doing.start(replace_card, account.id, body.card)
+    return doing.operation(run, wait=WAIT_S)
+
+
+@api.post("/account/cancellation", responses=LATER)
+async def cancel(request: Request, doing: Doing) -> Any:
+    """End the subscription: a trial at once, anything else when what was paid for has passed."""
+    _, account = await may(doing.tx, request, "Account::cancel")
+    run = await doing.start(cancel_subscription, account.id)
+    return doing.operation(run, wait=WAIT_S)
+
+
+@api.post("/account/closure", responses=LATER)
+async def close(request: Request, doing: Doing) -> Any:
+    """Close the account; closing it again is the same closing."""
+    _, account = await may(doing.tx, request, "Account::close")
+    run = await doing.start(close_account, account.id, key=f"close:{account.id}")
+    return doing.operation(run, wait=WAIT_S)

@@ -1,0 +1,193 @@
+"""What people do with their account later: another plan, another card, cancelling, closing."""
+
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Literal
+from uuid import UUID
+
+import stripe as stripe_sdk
+
+from examples.signup.billing import missing_is_fine, provider
+from examples.signup.core import SEATS, find_price, stripe, troth
+from examples.signup.people import Customer, lock_out, open_account
+from examples.signup.settings import EFFECT_TIMEOUT_S
+from troth import Call, Found, Missing, Refused, Retry, Tx
+
+LOOK = Retry(attempts=10, first=timedelta(milliseconds=200))
+
+
+@dataclass(frozen=True)
+class Standing:
+    """A subscription as the provider has it now."""
+
+    status: str
+    item: str
+    price: str
+    owed: str | None  # its latest invoice, if that is open
+
+
+@troth.transaction
+async def find_account(tx: Tx, account: UUID) -> Customer:
+    return await open_account(tx, account)
+
+
+@troth.step(retry=LOOK)
+async def look_at_subscription(subscription: str) -> Standing:
+    found = await provider().v1.subscriptions.retrieve_async(
+        subscription, {"expand": ["latest_invoice"]}
+    )
+    [item] = found["items"].data
+    invoice = found.latest_invoice
+    owed = None
+    if isinstance(invoice, stripe_sdk.Invoice) and invoice.status == "open":
+        owed = invoice.id
+    return Standing(found.status, item.id, item.price.id, owed)
+
+
+# Another plan ------------------------------------------------------------------------------------
+
+
+@troth.effect(provider=stripe, timeout=EFFECT_TIMEOUT_S)
+async def set_price(call: Call, subscription: str, item: str, price: str, former: str) -> str:
+    """*former* is what the undo puts back."""
+    await provider().v1.subscriptions.update_async(
+        subscription,
+        {"items": [{"id": item, "price": price}], "proration_behavior": "none"},
+        {"idempotency_key": call.key},
+    )
+    return price
+
+
+@set_price.probe
+async def find_new_price(
+    call: Call, subscription: str, item: str, price: str, former: str
+) -> Found[str] | Missing:
+    found = await provider().v1.subscriptions.retrieve_async(subscription)
+    [now] = found["items"].data
+    return Found(price) if now.price.id == price else Missing()
+
+
+@set_price.undo
+async def restore_price(
+    call: Call, _: str, subscription: str, item: str, price: str, former: str
+) -> None:
+    with missing_is_fine():
+        await provider().v1.subscriptions.update_async(
+            subscription,
+            {"items": [{"id": item, "price": former}], "proration_behavior": "none"},
+            {"idempotency_key": call.key},
+        )
+
+
+@troth.transaction
+async def record_plan(tx: Tx, account: UUID, plan: str) -> None:
+    await open_account(tx, account)
+    await tx.execute("UPDATE signup.account SET plan = %s WHERE id = %s", [plan, account])
+    await tx.execute(
+        "UPDATE signup.quota SET allowed = %s WHERE resource = 'seats' "
+        "AND workspace IN (SELECT id FROM signup.workspace WHERE account = %s)",
+        [SEATS[plan], account],
+    )
+
+
+@troth.workflow
+async def change_plan(account: UUID, plan: str) -> str:
+    known = await find_account(account)
+    price = await find_price(plan)
+    standing = await look_at_subscription(known.subscription)
+    if price != standing.price:
+        await set_price(known.subscription, standing.item, price, standing.price)
+    await record_plan(account, plan)
+    return plan
+
+
+# Another card ------------------------------------------------------------------------------------
+
+
+@troth.effect(provider=stripe, timeout=EFFECT_TIMEOUT_S, stands=True)
+async def add_card(call: Call, customer: str, card: str) -> str:
+    """One card more at the provider harms nobody, so it may stay if it cannot pay."""
+    saved = await provider().v1.payment_methods.attach_async(
+        card, {"customer": customer}, {"idempotency_key": call.key}
+    )
+    return saved.id
+
+
+@troth.effect(provider=stripe, timeout=EFFECT_TIMEOUT_S, pivot=True)
+async def pay_invoice(call: Call, invoice: str, card: str) -> str:
+    """Charges what is owed, once: a paid invoice cannot be paid again."""
+    paid = await provider().v1.invoices.pay_async(
+        invoice, {"payment_method": card}, {"idempotency_key": call.key}
+    )
+    return str(paid.status)
+
+
+@pay_invoice.probe
+async def find_payment(call: Call, invoice: str, card: str) -> Found[str] | Missing:
+    found = await provider().v1.invoices.retrieve_async(invoice)
+    return Found("paid") if found.status == "paid" else Missing()
+
+
+@troth.effect(provider=stripe, timeout=EFFECT_TIMEOUT_S, stands=True)
+async def use_card(call: Call, subscription: str, card: str) -> None:
+    await provider().v1.subscriptions.update_async(
+        subscription, {"default_payment_method": card}, {"idempotency_key": call.key}
+    )
+
+
+@troth.workflow
+async def replace_card(account: UUID, card: str) -> Literal["paid", "saved"]:
+    """Whoever owes something pays it with the new card; if that is declined, nothing changes."""
+    known = await find_account(account)
+    standing = await look_at_subscription(known.subscription)
+    saved = await add_card(known.customer, card)
+    if standing.owed:
+        await pay_invoice(standing.owed, saved)
+    await use_card(known.subscription, saved)
+    return "paid" if standing.owed else "saved"
+
+
+# Leaving -----------------------------------------------------------------------------------------
+
+
+# Neither takes money, and both may be done twice: nothing that is cancelled is cancelled again.
+@troth.effect(provider=stripe, timeout=EFFECT_TIMEOUT_S, pivot=True)
+async def end_now(call: Call, subscription: str) -> None:
+    with missing_is_fine():
+        await provider().v1.subscriptions.cancel_async(subscription)
+
+
+@troth.effect(provider=stripe, timeout=EFFECT_TIMEOUT_S, pivot=True)
+async def end_later(call: Call, subscription: str) -> None:
+    await provider().v1.subscriptions.update_async(
+        subscription, {"cancel_at_period_end": True}, {"idempotency_key": call.key}
+    )
+
+
+@troth.transaction
+async def shut_account(tx: Tx, account: UUID) -> None:
+    """Nobody can log in any more, from this commit on."""
+    known = await open_account(tx, account)
+    await tx.execute("UPDATE signup.account SET closed_at = now() WHERE id = %s", [account])
+    await lock_out(tx, known.account)
+
+
+@troth.workflow
+async def cancel_subscription(account: UUID) -> Literal["ended", "ends later"]:
+    """A trial ends at once; what was paid for is kept until the period ends."""
+    known = await find_account(account)
+    standing = await look_at_subscription(known.subscription)
+    if standing.status == "canceled":
+        raise Refused("the subscription has ended already")
+    if standing.status == "trialing":
+        await end_now(known.subscription)
+        return "ended"
+    await end_later(known.subscription)
+    return "ends later"
+
+
+@troth.workflow
+async def close_account(account: UUID) -> None:
+    known = await find_account(account)
+    await end_now(known.subscription)
+    await shut_account(account)

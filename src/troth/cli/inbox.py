@@ -1,0 +1,228 @@
+"""`troth inbox`: events that came in, and putting them back."""
+
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+from cyclopts import App, Parameter
+
+from troth.base.errors import UsageError
+from troth.cli import durations
+from troth.cli.acting import act, author, read
+from troth.cli.options import (
+    DEFAULT_CONNECTION,
+    By,
+    Connection,
+    Note,
+    Output,
+    Payloads,
+    StatementTimeout,
+)
+from troth.cli.output import as_text, block, console, facts, show, title
+
+if TYPE_CHECKING:
+    from troth.inbox import State
+    from troth.inbox.store import Summary, Told
+    from troth.store.tx import Tx
+
+app = App(name="inbox", help="Look at events that came in, and put them back.")
+
+StateName = Literal["received", "parked", "applied", "superseded", "ignored", "quarantined"]
+Source = Annotated[str | None, Parameter(help="Only of this source.")]
+_MOST = 1000
+
+
+@app.command(name="list")
+def list_(
+    *,
+    state: Annotated[
+        StateName | None, Parameter(help="List the events in this state, the latest first.")
+    ] = None,
+    source: Source = None,
+    limit: Annotated[int, Parameter(help="At most so many, up to 1000.")] = 50,
+    connection: Connection = DEFAULT_CONNECTION,
+    output: Output = "table",
+    statement_timeout: StatementTimeout = 5.0,
+) -> None:
+    """Say how each source stands: what is open, what was settled within a day, what came only by sweep. Or list events.
+
+    Example: troth inbox list --state quarantined
+    """
+    from troth.inbox import State, store
+
+    _check_limit(limit)
+    if state is None:
+        found = read(connection, statement_timeout, lambda tx: store.summary(tx, connection.schema))
+        shown = _line_for_people if output == "table" else _record
+        lines = [shown(each) for each in found if source in {None, each.source}]
+        show(lines, output, "No events have come.")
+        return
+    which = State(state)
+    events = read(
+        connection,
+        statement_timeout,
+        lambda tx: store.in_state(tx, connection.schema, which, source, limit),
+    )
+    if output == "table":
+        events = [each | {"reason": _last_line(each["reason"])} for each in events]
+    show(events, output, f"No event is {state}.")
+
+
+@app.command(name="show")
+def show_(
+    event: Annotated[str, Parameter(help="The id of the event, as its source gave it.")],
+    /,
+    *,
+    source: Source = None,
+    payloads: Payloads = False,
+    connection: Connection = DEFAULT_CONNECTION,
+    output: Output = "table",
+    statement_timeout: StatementTimeout = 5.0,
+) -> None:
+    """Show one event: how it came, how it stands and why, what else came under its id, who put it back.
+
+    Example: troth inbox show evt_1NG8Du2eZvKYlo2CUI79vXWy
+    """
+    from troth.inbox import store
+
+    told = read(
+        connection, statement_timeout, lambda tx: store.show(tx, connection.schema, event, source)
+    )
+    if output == "table":
+        _page(told, payloads=payloads)
+    else:
+        record = _told_record(told, payloads=payloads)
+        print(as_text(record, indent=2 if output == "json" else 0))
+
+
+@app.command
+def replay(
+    event: Annotated[str | None, Parameter(help="The id of the event.")] = None,
+    /,
+    *,
+    quarantined: Annotated[bool, Parameter(negative="", help="All that are quarantined.")] = False,
+    ignored: Annotated[bool, Parameter(negative="", help="All that nobody handled.")] = False,
+    source: Source = None,
+    limit: Annotated[int, Parameter(help="At most so many, up to 1000.")] = _MOST,
+    note: Note = None,
+    by: By = None,
+    connection: Connection = DEFAULT_CONNECTION,
+) -> None:
+    """Let an event be tried anew that was quarantined, ignored or parked, and record who decided so.
+
+    Mend the cause first: a handler that fails again quarantines it again.
+
+    Example: troth inbox replay evt_1NG8Du2eZvKYlo2CUI79vXWy --note "fixed in 4f2a91c"
+    """
+    from troth.inbox import State
+    from troth.inbox.replay import find
+    from troth.inbox.replay import replay as put_back
+
+    _check_limit(limit)
+    if (event is not None) + quarantined + ignored != 1:
+        raise UsageError("say what is to be put back: an EVENT, --quarantined or --ignored")
+    who = author(by, note)
+    if event is None:
+        state = State.QUARANTINED if quarantined else State.IGNORED
+        _replay_all(connection, state, source, limit, who.by, who.note)
+        return
+
+    async def do(tx: Tx) -> State:
+        found = await find(tx, connection.schema, event, source)
+        return await put_back(tx, connection.schema, found, event, by=who.by, note=who.note)
+
+    print(f"{event} is put back: it was {act(connection, do)}, and is applied by the next worker")
+
+
+def _replay_all(
+    connection: Connection,
+    state: State,
+    source: str | None,
+    limit: int,
+    by: str,
+    note: str | None,
+) -> None:
+    from troth.inbox.replay import replay_all
+
+    async def do(tx: Tx) -> list[str]:
+        return await replay_all(tx, connection.schema, state, source, limit=limit, by=by, note=note)
+
+    done = act(connection, do)
+    print(f"{len(done)} events are put back that were {state}")
+    if len(done) == limit:
+        print("There may be more: do it again.", file=sys.stderr)
+
+
+def _check_limit(limit: int) -> None:
+    if not 1 <= limit <= _MOST:
+        raise UsageError(f"--limit is 1 to {_MOST}, not {limit}")
+
+
+def _line_for_people(summary: Summary) -> dict[str, Any]:
+    line = _record(summary)
+    oldest = line.pop("oldest_seconds")
+    return line | {"oldest": None if oldest is None else durations.words(oldest)}
+
+
+def _record(summary: Summary) -> dict[str, Any]:
+    return {
+        "source": summary.source,
+        **{state: summary.open.get(state, 0) for state in ("received", "parked", "quarantined")},
+        **{
+            f"{state}_24h": summary.settled.get(state, 0)
+            for state in ("applied", "superseded", "ignored")
+        },
+        "only_by_sweep": summary.only_by_sweep,
+        "conflicts": summary.conflicts,
+        "swept_at": summary.swept_at,
+        "sweep_error": summary.sweep_error,
+        "oldest_seconds": summary.oldest_s,
+    }
+
+
+def _last_line(reason: str | None) -> str | None:
+    return reason.strip().splitlines()[-1] if reason and reason.strip() else reason
+
+
+def _told_record(told: Told, *, payloads: bool) -> dict[str, Any]:
+    record = {key: value for key, value in told.facts.items() if key != "headers"}
+    record["conflicts"] = [
+        dict(zip(("type", "found_by", "first_seen", "last_seen", "seen"), row[:5], strict=True))
+        | ({"body": _text(bytes(row[5]))} if payloads else {})
+        for row in told.conflicts
+    ]
+    record["replays"] = [
+        dict(zip(("at", "by", "note", "was", "reason"), row, strict=True)) for row in told.replays
+    ]
+    if payloads:
+        record["headers"] = told.facts["headers"]
+        record["body"] = _text(told.body)
+    return record
+
+
+def _page(told: Told, *, payloads: bool) -> None:
+    out = console()
+    plain = {key: value for key, value in told.facts.items() if key not in {"headers", "reason"}}
+    facts(out, {key.replace("_", " "): value for key, value in plain.items()})
+    if told.facts["reason"]:
+        title(out, "Reason")
+        print(block(told.facts["reason"]))
+    for kind, found_by, first, last, seen, body in told.conflicts:
+        title(out, "Another content came under this id, and is not applied")
+        facts(
+            out,
+            {"type": kind, "found by": found_by, "first": first, "last": last, "seen": seen},
+        )
+        if payloads:
+            print(block(_text(bytes(body)) or ""))
+    for at, by, note, was, _ in told.replays:
+        title(out, "Put back")
+        facts(out, {"at": at, "by": by, "note": note, "was": was})
+    if payloads:
+        title(out, "Body")
+        print(block(_text(told.body) or "it is forgotten"))
+
+
+def _text(body: bytes | None) -> str | None:
+    return None if body is None else body.decode(errors="replace")

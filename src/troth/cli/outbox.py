@@ -1,0 +1,306 @@
+"""`troth outbox`: events on their way out, what did not arrive, and the endpoints of customers."""
+
+from __future__ import annotations
+
+import sys
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+from uuid import UUID
+
+from cyclopts import App, Parameter
+
+from troth.base.errors import UsageError
+from troth.cli import durations
+from troth.cli.acting import act, author, read
+from troth.cli.options import (
+    DEFAULT_CONNECTION,
+    By,
+    Connection,
+    Note,
+    Output,
+    StatementTimeout,
+)
+from troth.cli.output import show
+
+if TYPE_CHECKING:
+    from troth.outbox.model import DeliveryLine, Endpoint, Lag
+    from troth.store.tx import Tx
+
+app = App(name="outbox", help="Look at events on their way out, and send them again.")
+endpoint_app = App(name="endpoint", help="Look at the endpoints of webhooks; enable, disable.")
+app.command(endpoint_app)
+
+State = Literal["pending", "delivered", "dead", "in_doubt", "dropped"]
+_MOST = 1000
+
+Limit = Annotated[int, Parameter(help="At most so many, up to 1000.")]
+EndpointId = Annotated[UUID, Parameter(help="The id of the endpoint.")]
+
+
+@app.command(name="list")
+def list_(
+    message: Annotated[UUID | None, Parameter(help="One message. Without it: all.")] = None,
+    /,
+    *,
+    endpoint: Annotated[UUID | None, Parameter(help="Only to this endpoint.")] = None,
+    state: Annotated[
+        list[State] | None,
+        Parameter(negative="", help="Deliveries in this state; may be given several times."),
+    ] = None,
+    limit: Limit = 50,
+    connection: Connection = DEFAULT_CONNECTION,
+    output: Output = "table",
+    statement_timeout: StatementTimeout = 5.0,
+) -> None:
+    """List deliveries, the latest first: what was published, to whom it goes, and how that stands.
+
+    Example: troth outbox list 019d2f7c-5e80-7000-8000-5a5b6c7d8e9f
+    """
+    from troth.outbox import store
+
+    _require_limit(limit)
+
+    async def page(tx: Tx) -> list[DeliveryLine]:
+        return await store.deliveries(
+            tx,
+            connection.schema,
+            message=message,
+            endpoint=endpoint,
+            states=state,
+            limit=limit,
+        )
+
+    lines = read(connection, statement_timeout, page)
+    show([_delivery(line, output) for line in lines], output, "No deliveries.")
+
+
+@app.command
+def dead(
+    *,
+    limit: Limit = 50,
+    connection: Connection = DEFAULT_CONNECTION,
+    output: Output = "table",
+    statement_timeout: StatementTimeout = 5.0,
+) -> None:
+    """List dead letters (no try is left, or it was refused) and deliveries in doubt (it may have arrived).
+
+    Example: troth outbox dead -o jsonl
+    """
+    from troth.outbox import store
+
+    _require_limit(limit)
+
+    async def page(tx: Tx) -> list[DeliveryLine]:
+        return await store.failed(tx, connection.schema, limit=limit)
+
+    lines = read(connection, statement_timeout, page)
+    show([_delivery(line, output) for line in lines], output, "No dead letters.")
+
+
+@app.command
+def lag(
+    *,
+    connection: Connection = DEFAULT_CONNECTION,
+    output: Output = "table",
+    statement_timeout: StatementTimeout = 5.0,
+) -> None:
+    """Show how far each destination and endpoint is behind; those that owe nothing are left out.
+
+    Example: troth outbox lag -o json
+    """
+    from troth.outbox import store
+
+    async def page(tx: Tx) -> list[Lag]:
+        return await store.lag(tx, connection.schema)
+
+    lines = read(connection, statement_timeout, page)
+    show([_lag(line, output) for line in lines], output, "Nothing waits.")
+
+
+@app.command
+def resend(
+    message: Annotated[
+        UUID | None, Parameter(help="One message: dead, in doubt, or delivered already.")
+    ] = None,
+    /,
+    *,
+    endpoint: Annotated[UUID | None, Parameter(help="Dead letters of this endpoint.")] = None,
+    since: Annotated[
+        str | None,
+        Parameter(help="Dead since a time (2026-11-24T08:00) or for so long (2h, 7d)."),
+    ] = None,
+    note: Note = None,
+    by: By = None,
+    connection: Connection = DEFAULT_CONNECTION,
+) -> None:
+    """Send again, and record who said so. What is in doubt is sent again one by one, by its id: it may arrive twice.
+
+    Example: troth outbox resend --endpoint 019d2f7c-5e80-7000-8000-5a5b6c7d8e9f --since 2d --note "they were down"
+    """
+    from troth.outbox import store
+    from troth.store.plan import carry_out
+
+    if message is None and endpoint is None and since is None:
+        raise UsageError("say what to send again: the id of a message, --endpoint or --since")
+    who = author(by, note)
+    at = None if since is None else _moment(since)
+
+    async def do(tx: Tx) -> int:
+        plan = store.resend(
+            store.queries(connection.schema),
+            who.by,
+            who.note,
+            message=message,
+            endpoint=endpoint,
+            since=at,
+        )
+        return await carry_out(tx, plan)
+
+    count = act(connection, do)
+    if not count:
+        what = f"message {message}" if message else "dead letter like that"
+        print(f"troth: there is no {what} to send again", file=sys.stderr)
+    print(f"{count} {'delivery' if count == 1 else 'deliveries'} will be sent again")
+
+
+@endpoint_app.command(name="list")
+def endpoints(
+    *,
+    outbox: Annotated[str | None, Parameter(help="Only of this outbox.")] = None,
+    connection: Connection = DEFAULT_CONNECTION,
+    output: Output = "table",
+    statement_timeout: StatementTimeout = 5.0,
+) -> None:
+    """List endpoints and their health. Secrets are not shown.
+
+    Example: troth outbox endpoint list
+    """
+    from troth.outbox import store
+    from troth.store.plan import carry_out
+
+    async def page(tx: Tx) -> list[Endpoint]:
+        return await carry_out(tx, store.endpoints(store.queries(connection.schema), outbox))
+
+    lines = read(connection, statement_timeout, page)
+    show([_endpoint(line, output) for line in lines], output, "No endpoints.")
+
+
+@endpoint_app.command
+def enable(
+    endpoint: EndpointId,
+    /,
+    *,
+    note: Note = None,
+    by: By = None,
+    connection: Connection = DEFAULT_CONNECTION,
+) -> None:
+    """Let an endpoint be called again. What has waited for it goes out, in order, with all its tries.
+
+    Example: troth outbox endpoint enable 019d2f7c-5e80-7000-8000-5a5b6c7d8e9f
+    """
+    _switch(connection, endpoint, "enable", by, note)
+    print(f"endpoint {endpoint} is enabled: what has waited for it goes out now")
+
+
+@endpoint_app.command
+def disable(
+    endpoint: EndpointId,
+    /,
+    *,
+    note: Note = None,
+    by: By = None,
+    connection: Connection = DEFAULT_CONNECTION,
+) -> None:
+    """Do not call an endpoint any more. What is published for it waits.
+
+    Example: troth outbox endpoint disable 019d2f7c-5e80-7000-8000-5a5b6c7d8e9f --note "they asked for it"
+    """
+    _switch(connection, endpoint, "disable", by, note)
+    print(f"endpoint {endpoint} is disabled: what is published for it waits")
+
+
+def _switch(
+    connection: Connection, endpoint: UUID, verb: str, by: str | None, note: str | None
+) -> None:
+    from troth.outbox import store
+    from troth.store.plan import carry_out
+
+    who = author(by, note)
+
+    async def do(tx: Tx) -> None:
+        q = store.queries(connection.schema)
+        await carry_out(tx, store.switch_endpoint(q, endpoint, verb, who.by, who.note))
+
+    act(connection, do)
+
+
+# Lines ----------------------------------------------------------------------------------------------------------------
+
+
+def _delivery(line: DeliveryLine, output: str) -> dict[str, Any]:
+    if output == "table":
+        return {
+            "id": line.message,
+            "type": line.type,
+            "key": line.key,
+            "to": line.url or f"{line.outbox}/{line.destination}",
+            "state": line.state,
+            "attempts": line.attempts,
+            "next": line.next_at if line.state == "pending" else None,
+            "last": line.last,
+        }
+    return {
+        "message": line.message,
+        "outbox": line.outbox,
+        "type": line.type,
+        "key": line.key,
+        "published_at": line.published_at,
+        "destination": line.destination,
+        "endpoint": line.endpoint,
+        "url": line.url,
+        "state": line.state,
+        "attempts": line.attempts,
+        "next_at": line.next_at if line.state == "pending" else None,
+        "last": line.last,
+        "last_at": line.last_at,
+    }
+
+
+def _lag(line: Lag, output: str) -> dict[str, Any]:
+    to = {"destination": f"{line.outbox}/{line.destination}", "endpoint": line.endpoint}
+    known = {"url": line.url, "pending": line.pending}
+    counts = {"dead": line.dead, "in_doubt": line.in_doubt}
+    health = {"failing_since": line.failing_since, "disabled_since": line.disabled_since}
+    if output == "table":
+        oldest = None if line.oldest_s is None else durations.words(line.oldest_s)
+        return {**to, **known, "oldest": oldest, **counts, **health}
+    return {**to, **known, "oldest_s": line.oldest_s, **counts, **health}
+
+
+def _endpoint(line: Endpoint, output: str) -> dict[str, Any]:
+    found = {
+        "id": line.id,
+        "destination": f"{line.outbox}/{line.destination}",
+        "url": line.url,
+        "types": " ".join(line.types) if output == "table" else list(line.types),
+        "order": line.order,
+        "failing_since": line.failing_since,
+        "disabled_since": line.disabled_at,
+        "because": line.disabled_because,
+    }
+    if output == "table":
+        return found
+    return {**found, "allow_private": line.allow_private, "created_at": line.created_at}
+
+
+def _require_limit(limit: int) -> None:
+    if not 1 <= limit <= _MOST:
+        msg = f"--limit is 1 to {_MOST}, not {limit}"
+        raise UsageError(msg)
+
+
+def _moment(text: str) -> datetime:
+    try:
+        return durations.moment(text, datetime.now(UTC))
+    except ValueError as error:
+        raise UsageError(f"--since: {error}") from None

@@ -1,0 +1,79 @@
+"""Starting a run in the transaction of a request: both are there, or neither."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from typing import Any
+from uuid import UUID
+
+from troth.base import codec, ids
+from troth.base.errors import KeyConflictError, UnknownWorkflowError, UsageError
+from troth.store.plan import Plan, Statement
+from troth.store.queries import Queries
+from troth.workflow.definition import Workflow
+from troth.workflow.queue import check_place
+
+
+def start(
+    q: Queries,
+    cell: int,
+    workflows: Mapping[str, Workflow[Any, Any]],
+    workflow: object,
+    args: tuple[Any, ...],
+    *,
+    key: str | None = None,
+    at: datetime | None = None,
+    priority: int = 0,
+    partition: str | None = None,
+) -> Plan[UUID]:
+    """Start a run in the transaction of a request; its id. The arguments are those of `troth.start`.
+
+    *workflows* are those of the program. Raises `KeyConflictError`, `UsageError` and `PayloadError`.
+    """
+    if not isinstance(workflow, Workflow):
+        msg = f"{workflow!r} is not a workflow: decorate it with @troth.workflow"
+        raise UsageError(msg)
+    if workflows.get(workflow.name) is not workflow:
+        msg = f"{workflow.name} is a workflow of another Troth"
+        raise UnknownWorkflowError(msg)
+    if at is not None and at.tzinfo is None:
+        msg = f"at={at} has no time zone"
+        raise UsageError(msg)
+    queue = workflow.queue
+    check_place(workflow.name, queue, priority, partition)
+    payload = workflow.arguments.encode(args, {})
+    if not workflow.arguments.are_plain(args, {}):
+        workflow.arguments.decode(payload)  # a wrong type is told to the caller, not to the run
+    rows = yield Statement(
+        q.start_run,
+        {
+            "id": ids.new_id(cell),
+            "workflow": workflow.name,
+            "key": key,
+            "input": payload,
+            "digest": codec.digest(workflow.name.encode() + b"\0" + payload),
+            "at": at.astimezone(UTC).timestamp() if at else None,
+            "queue": queue and queue.name,
+            "partition": (partition or "") if queue else None,
+            "priority": priority if queue else None,
+        },
+    )
+    run_id, _, same = rows[0]
+    if not same and key is not None:
+        yield from _require_same_run(q, key, run_id, workflow.name, payload)
+    return UUID(str(run_id))
+
+
+def _require_same_run(
+    q: Queries, key: str, run_id: UUID, workflow: str, payload: bytes
+) -> Plan[None]:
+    rows = yield Statement(q.run_input, {"id": run_id})
+    if not rows:
+        return
+    first_workflow, first_payload = rows[0]
+    if first_workflow != workflow:
+        raise KeyConflictError(key, run_id, {"workflow": (first_workflow, workflow)})
+    different = codec.differences(first_payload, payload)
+    if different:
+        raise KeyConflictError(key, run_id, different)

@@ -1,0 +1,180 @@
+"""The only place that runs the statements of idempotent requests.
+
+A request costs no round trip of its own: BEGIN travels with the look at its key, COMMIT with the record of its answer.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, LiteralString, cast
+from uuid import UUID
+
+from troth.base import codec
+from troth.command.request_model import (
+    Answer,
+    Fate,
+    Isolation,
+    Known,
+    Operation,
+    Record,
+    Standing,
+)
+from troth.store.connect import AsyncConnection, BlockingConnection
+from troth.store.plan import Plan, Statement
+from troth.store.queries import Queries, load
+from troth.store.tx import Row
+
+_BEGIN: Mapping[Isolation, LiteralString] = {
+    "read committed": "BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE",
+    "repeatable read": "BEGIN ISOLATION LEVEL REPEATABLE READ READ WRITE",
+    "serializable": "BEGIN ISOLATION LEVEL SERIALIZABLE READ WRITE",
+}
+# A refusal is recorded without what its handler did. Nothing of ours, the lock above all, is after this point.
+SAVEPOINT: LiteralString = "SAVEPOINT troth_request"
+_BACK: LiteralString = "ROLLBACK TO SAVEPOINT troth_request"
+
+
+def queries(schema: str) -> Queries:
+    """The statements of idempotent requests for one schema."""
+    return load("troth.command", schema, "requests.sql")
+
+
+# The transaction ------------------------------------------------------------------------------------------------------
+
+
+async def begin(
+    connection: AsyncConnection, q: Queries, isolation: Isolation, asked: tuple[bytes, int] | None
+) -> Row | None:
+    """Begin a transaction; what is known of the key *asked* for (its id and lock), in the same round trip."""
+    rows = None
+    async with connection.pipeline():
+        await connection.execute(_BEGIN[isolation])
+        if asked is not None:
+            rows = await connection.execute(q.admit, asked)
+        await connection.execute(SAVEPOINT)
+    return await rows.fetchone() if rows is not None else None
+
+
+def begin_blocking(
+    connection: BlockingConnection,
+    q: Queries,
+    isolation: Isolation,
+    asked: tuple[bytes, int] | None,
+) -> Row | None:
+    """As `begin`, from a thread."""
+    rows = None
+    with connection.pipeline():
+        connection.execute(_BEGIN[isolation])
+        if asked is not None:
+            rows = connection.execute(q.admit, asked)
+        connection.execute(SAVEPOINT)
+    return rows.fetchone() if rows is not None else None
+
+
+async def commit(
+    connection: AsyncConnection, q: Queries, fate: Fate, record: Record | None
+) -> bool:
+    """Commit, with *record*, in one round trip. False: the server has rolled back, since a statement had failed."""
+    async with connection.pipeline():
+        for query, params in _last_words(q, fate, record):
+            await connection.execute(query, params)
+        committed = await connection.execute("COMMIT")
+    return committed.statusmessage == "COMMIT"
+
+
+def commit_blocking(
+    connection: BlockingConnection, q: Queries, fate: Fate, record: Record | None
+) -> bool:
+    """As `commit`, from a thread."""
+    with connection.pipeline():
+        for query, params in _last_words(q, fate, record):
+            connection.execute(query, params)
+        committed = connection.execute("COMMIT")
+    return committed.statusmessage == "COMMIT"
+
+
+def state_of(connection: AsyncConnection | BlockingConnection) -> str:
+    """Of its transaction: INTRANS, INERROR (a statement has failed), IDLE (somebody has ended it), UNKNOWN (lost)."""
+    return connection.info.transaction_status.name
+
+
+def last_words(q: Queries, fate: Fate, record: Record | None) -> Plan[None]:
+    """What is to be done before a COMMIT that somebody else sends."""
+    for query, params in _last_words(q, fate, record):
+        yield Statement(query, params, returns=False)
+
+
+def _last_words(
+    q: Queries, fate: Fate, record: Record | None
+) -> Sequence[tuple[LiteralString, Mapping[str, Any] | None]]:
+    back: list[tuple[LiteralString, Mapping[str, Any] | None]] = (
+        [(_BACK, None)] if fate is Fate.REFUSAL else []
+    )
+    return [*back, (q.record, _row(record))] if record else back
+
+
+def _row(record: Record) -> Mapping[str, Any]:
+    sent, answer, operation = record.sent, record.answer, record.operation
+    return {
+        "id": record.id,
+        "name": record.name,
+        "caller": sent.caller,
+        "method": sent.method,
+        "route": sent.route,
+        "key": sent.key,
+        "salt": record.salt,
+        "parts": codec.encode(record.parts),
+        "status": answer and answer.status,
+        "headers": answer and codec.encode(answer.headers),
+        "body": answer and answer.body,
+        "run": operation and operation.run_id,
+        "render": operation and operation.render,
+        "lifetime": record.lifetime_s,
+    }
+
+
+# What is known --------------------------------------------------------------------------------------------------------
+
+
+def known(row: Row) -> Known:
+    """What `admit` found under a key."""
+    _, salt, parts, status, headers, body, run_id, render = row
+    operation = None if run_id is None else Operation(run_id, 0.0, render)
+    return Known(salt, codec.decode(parts), _answer(status, headers, body), operation)
+
+
+def standing(q: Queries, run_id: UUID) -> Plan[Standing | None]:
+    """What a run has come to; None if it is forgotten."""
+    rows = yield Statement(q.standing, {"run": run_id})
+    return Standing(*rows[0]) if rows else None
+
+
+def settle(q: Queries, request_id: bytes, answer: Answer) -> Plan[Answer]:
+    """Store the final answer of a request, unless it has one; the one that it has now."""
+    params = (request_id, answer.status, codec.encode(answer.headers), answer.body)
+    rows = yield Statement(q.settle, params)
+    return (_answer(*rows[0]) if rows else None) or answer
+
+
+def operation(
+    q: Queries, run_id: UUID, name: str, caller: str
+) -> Plan[tuple[bytes, Operation, Answer | None] | None]:
+    """The request of *caller* that a run belongs to: its id, and its final answer if there is one."""
+    rows = yield Statement(q.operation, (run_id, name, caller))
+    if not rows:
+        return None
+    request_id, render, status, headers, body = rows[0]
+    return request_id, Operation(run_id, 0.0, render), _answer(status, headers, body)
+
+
+def purge(q: Queries, limit: int) -> Plan[int]:
+    """Forget at most *limit* of what has expired; how many."""
+    rows = yield Statement(q.purge, (limit,))
+    return int(rows[0][0])
+
+
+def _answer(status: int | None, headers: bytes | None, body: bytes | None) -> Answer | None:
+    if status is None or headers is None or body is None:
+        return None
+    pairs = tuple((name, value) for name, value in codec.decode(headers))
+    return Answer(status, cast("tuple[tuple[str, str], ...]", pairs), body)

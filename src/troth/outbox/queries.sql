@@ -1,0 +1,94 @@
+-- Events out: publish, endpoints, the work of relays, and what operators look at. The rest is in migration 0008.
+
+-- name: publish
+-- A message and its deliveries, in the caller's transaction.
+SELECT troth_schema.outbox_publish(%s, %s, %s, %s, %s, %s, %s, %s, %s)
+
+-- name: add_endpoint
+-- Register an endpoint: it gets what is published from now on.
+INSERT INTO troth_schema.outbox_endpoint (id, outbox, destination, url, types, per_key, allow_private, secret)
+VALUES (%s, %s, %s, %s, %s, %s, %s, %s)
+
+-- name: rotate_secret
+-- A new secret; the old one signs, too, for so many seconds.
+UPDATE troth_schema.outbox_endpoint
+SET old_secret = secret, old_secret_until = clock_timestamp() + make_interval(secs => %s), secret = %s
+WHERE id = %s AND removed_at IS NULL RETURNING id
+
+-- name: switch_endpoint
+-- Enable, disable or remove an endpoint, and record who did.
+SELECT troth_schema.outbox_switch(%s, %s, %s, %s)
+
+-- name: resend
+-- Send again, and record who said so.
+SELECT troth_schema.outbox_resend(%s, %s, %s, %s, %s)
+
+-- name: next_at_target
+-- When something at a target may be claimed, in seconds from now.
+SELECT d.target, false, extract(epoch FROM d.next_at - clock_timestamp())::float8 FROM troth_schema.outbox_delivery d
+WHERE d.target = %s AND d.state = 'pending' ORDER BY d.next_at LIMIT 1
+
+-- name: next_at_endpoints
+-- When something at each endpoint may be claimed, and whether it fails just now.
+SELECT e.id::text, e.failing_since IS NOT NULL, extract(epoch FROM d.next_at - clock_timestamp())::float8
+FROM troth_schema.outbox_endpoint e
+CROSS JOIN LATERAL (
+    SELECT o.next_at FROM troth_schema.outbox_delivery o
+    WHERE o.target = e.id::text AND o.state = 'pending' ORDER BY o.next_at LIMIT 1) d
+WHERE e.outbox = %s AND e.destination = %s AND e.disabled_at IS NULL AND e.removed_at IS NULL
+
+-- name: claim
+-- Lease what is due.
+SELECT * FROM troth_schema.outbox_claim(%s, %s, %s, %s)
+
+-- name: record
+-- What came of an attempt; false if its claim is over.
+SELECT troth_schema.outbox_record(%s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s)
+
+-- name: wake_line
+-- Let the next one of a line go.
+SELECT troth_schema.outbox_wake_line(%s, %s)
+
+-- name: endpoints
+-- The endpoints, without their secrets.
+SELECT e.id, e.outbox, e.destination, e.url, e.types, e.per_key, e.allow_private, e.created_at, e.failing_since, e.disabled_at,
+       e.disabled_because
+FROM troth_schema.outbox_endpoint e WHERE e.removed_at IS NULL AND (%(outbox)s::text IS NULL OR e.outbox = %(outbox)s)
+ORDER BY e.id
+
+-- name: lag
+-- How far each target is behind.
+SELECT d.outbox, d.destination, d.endpoint, e.url, count(*) FILTER (WHERE d.state = 'pending'),
+       extract(epoch FROM clock_timestamp() - min(m.published_at) FILTER (WHERE d.state = 'pending'))::float8,
+       count(*) FILTER (WHERE d.state = 'dead'), count(*) FILTER (WHERE d.state = 'in_doubt'), e.failing_since, e.disabled_at
+FROM troth_schema.outbox_delivery d
+JOIN troth_schema.outbox_message m ON m.id = d.message
+LEFT JOIN troth_schema.outbox_endpoint e ON e.id = d.endpoint
+WHERE d.state = 'pending' OR d.state IN ('dead', 'in_doubt')
+GROUP BY d.outbox, d.destination, d.endpoint, e.url, e.failing_since, e.disabled_at
+ORDER BY d.outbox, d.destination, e.url
+
+-- name: deliveries
+-- Deliveries, the latest first, each with its last attempt.
+SELECT m.id, d.outbox, m.type, m.key, m.published_at, d.destination, d.endpoint, e.url, d.state::text, d.claim, d.next_at,
+       a.outcome, a.at
+FROM troth_schema.outbox_delivery d
+JOIN troth_schema.outbox_message m ON m.id = d.message
+LEFT JOIN troth_schema.outbox_endpoint e ON e.id = d.endpoint
+LEFT JOIN LATERAL (
+    SELECT t.outcome, t.at FROM troth_schema.outbox_attempt t WHERE t.delivery = d.id ORDER BY t.claim DESC LIMIT 1) a ON true
+WHERE (%(message)s::uuid IS NULL OR d.message = %(message)s)
+  AND (%(endpoint)s::uuid IS NULL OR d.endpoint = %(endpoint)s)
+  AND (%(states)s::text[] IS NULL OR d.state::text = ANY (%(states)s))
+ORDER BY d.id DESC LIMIT %(limit)s
+
+-- name: failed
+-- Dead letters and what is in doubt, the latest first, each with its last attempt.
+SELECT m.id, d.outbox, m.type, m.key, m.published_at, d.destination, d.endpoint, e.url, d.state::text, d.claim, d.next_at,
+       a.outcome, a.at
+FROM troth_schema.outbox_delivery d
+JOIN troth_schema.outbox_message m ON m.id = d.message
+LEFT JOIN troth_schema.outbox_endpoint e ON e.id = d.endpoint
+LEFT JOIN LATERAL (
+    SELECT t.outcome, t.at FROM troth_schema.outbox_attempt t WHERE t.delivery = d.id ORDER BY t.claim DESC LIMIT 1) a ON true
+WHERE d.state IN ('dead', 'in_doubt') ORDER BY d.id DESC LIMIT %(limit)s
