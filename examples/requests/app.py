@@ -6,8 +6,7 @@ from typing import Annotated, Any
 from fastapi import Depends, FastAPI
 from pydantic import BaseModel
 
-from troth import Call, Provider, Refused, Troth
-from troth.command.perform import Requests
+from troth import Call, Provider, Refused, Requests, Troth
 from troth.integrations.fastapi import (
     Command,
     IdempotencyMiddleware,

@@ -21,9 +21,8 @@ from examples.signup.people import AccountPage, access, account_page, act_for
 from examples.signup.plans import cancel_subscription, change_plan, close_account, replace_card
 from examples.signup.progress import Progress, progress_of
 from examples.signup.workflow import EmailTaken, signup
-from troth import Tx
+from troth import Requests, Tx
 from troth.access import EmailTakenError, Principal, forgotten_cookie, session_cookie
-from troth.command.perform import Requests
 from troth.integrations.fastapi import Command, command, idempotent
 
 ADDRESS = r"^[^@\s\x00-\x1f]+@[^@\s\x00-\x1f]+\.[^@\s\x00-\x1f]+$"

@@ -8,6 +8,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from troth.access.program import Access as Access
     from troth.app import Run as Run
     from troth.app import Troth as Troth
     from troth.base.backoff import Retry as Retry
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     from troth.base.errors import UnknownWorkflowError as UnknownWorkflowError
     from troth.base.errors import UsageError as UsageError
     from troth.base.errors import WorkflowCodeError as WorkflowCodeError
+    from troth.command.perform import Requests as Requests
     from troth.effect.model import Breaker as Breaker
     from troth.effect.model import Call as Call
     from troth.effect.model import Done as Done
@@ -35,6 +37,10 @@ if TYPE_CHECKING:
     from troth.effect.model import Provider as Provider
     from troth.effect.model import Rate as Rate
     from troth.effect.model import Unknown as Unknown
+    from troth.inbox.definition import Inbox as Inbox
+    from troth.machine.fire import Machine as Machine
+    from troth.machine.model import Transition as Transition
+    from troth.outbox.publish import Outbox as Outbox
     from troth.store.tx import BlockingTx as BlockingTx
     from troth.store.tx import Tx as Tx
     from troth.workflow.calls import TimedOut as TimedOut
@@ -42,6 +48,7 @@ if TYPE_CHECKING:
     from troth.workflow.queue import Queue as Queue
 
 _HOMES = {
+    "Access": "troth.access.program",
     "BlockingTx": "troth.store.tx",
     "Breaker": "troth.effect.model",
     "Call": "troth.effect.model",
@@ -49,16 +56,20 @@ _HOMES = {
     "FencedError": "troth.base.errors",
     "ForeignTransactionError": "troth.base.errors",
     "Found": "troth.effect.model",
+    "Inbox": "troth.inbox.definition",
     "Judgement": "troth.effect.model",
     "KeyConflictError": "troth.base.errors",
+    "Machine": "troth.machine.fire",
     "Missing": "troth.effect.model",
     "NotInRunError": "troth.base.errors",
+    "Outbox": "troth.outbox.publish",
     "Outcome": "troth.effect.model",
     "PayloadError": "troth.base.errors",
     "Provider": "troth.effect.model",
     "Queue": "troth.workflow.queue",
     "Rate": "troth.effect.model",
     "Refused": "troth.base.errors",
+    "Requests": "troth.command.perform",
     "Retry": "troth.base.backoff",
     "Run": "troth.app",
     "RunCancelledError": "troth.base.errors",
@@ -66,6 +77,7 @@ _HOMES = {
     "RunFailedError": "troth.base.errors",
     "RunNotFoundError": "troth.base.errors",
     "TimedOut": "troth.workflow.calls",
+    "Transition": "troth.machine.model",
     "Troth": "troth.app",
     "TrothError": "troth.base.errors",
     "Tx": "troth.store.tx",

@@ -7,12 +7,13 @@ from typing import Any
 
 import httpx
 
-from examples.signup.demo.board import ENDED, Board
+from examples.signup.demo.board import Board
 
 PATIENCE_S = 90.0
 LOOK_S = 0.2
 AGAIN_S = 0.5
 GOOD_CARD = "pm_card_visa"
+WAITS_FOR_A_PERSON = frozenset({"in_doubt", "attention"})
 BAD_CARD = "pm_card_chargeDeclined"
 
 
@@ -70,50 +71,62 @@ async def sign_everybody_up(
 async def sign_up(http: httpx.AsyncClient, person: Person, board: Board) -> None:
     """Click, and wait for the end."""
     clicks = [click(http, person, board) for _ in range(person.clicks)]
-    answers = await asyncio.gather(*clicks)
-    ids = {answer["id"] for answer in answers}
-    if len(ids) > 1:
-        board.quarrels.append(f"{person.email} clicked {person.clicks} times and got {ids}")
-    board.signed_up[person.email] = answers[0]["id"]
+    operations = {operation_of(answer) for answer in await asyncio.gather(*clicks)}
+    if len(operations) > 1:
+        clicked = f"{person.email} clicked {person.clicks} times"
+        board.quarrels.append(f"{clicked} and began {len(operations)} signups")
+    url = operations.pop()
+    board.signed_up[person.email] = url.rpartition("/")[2]
     board.ring()
-    state = await end_of(http, answers[0]["url"], board)
-    board.ended[state] += 1
+    board.ended[await end_of(http, url, board)] += 1
     board.ring()
 
 
-async def click(http: httpx.AsyncClient, person: Person, board: Board) -> dict[str, Any]:
+async def click(http: httpx.AsyncClient, person: Person, board: Board) -> httpx.Response:
     """One press of the button, repeated until it is answered."""
     body = {
         "email": person.email, "name": person.name, "plan": person.plan, "card": person.card,
     }  # fmt: skip
     headers = {"idempotency-key": f"form-of-{person.email}"} if person.clicks > 1 else {}
     board.clicks += 1
-    answer = await insist(http, "POST", "/v1/signups", board, json=body, headers=headers)
-    accepted: dict[str, Any] = answer
-    return accepted
+    return await insist(http, "POST", "/v1/signups", board, json=body, headers=headers)
+
+
+def operation_of(answer: httpx.Response) -> str:
+    """Where one can ask what has become of it: said while it goes on, and with what has become of it."""
+    url = answer.headers.get("location") or answer.headers.get("content-location")
+    if url is None:
+        answer.raise_for_status()
+        raise ValueError(f"no operation: {answer.text}")
+    return str(url)
 
 
 async def end_of(http: httpx.AsyncClient, url: str, board: Board) -> str:
     """Look again and again, until the signup has ended or waits for a person."""
     while True:
-        state: str = (await insist(http, "GET", url, board))["state"]
-        if state in ENDED:
-            return state
+        answer = await insist(http, "GET", url, board)
+        if answer.status_code != httpx.codes.ACCEPTED:
+            return "succeeded" if answer.is_success else "failed"
+        if answer.json()["state"] in WAITS_FOR_A_PERSON:
+            return "attention"
         await asyncio.sleep(LOOK_S)
 
 
 async def insist(
     http: httpx.AsyncClient, method: str, url: str, board: Board, **request: Any
-) -> dict[str, Any]:
-    """The answer; no answer and "later" (5xx) are asked again. Raises for a refusal (4xx)."""
+) -> httpx.Response:
+    """The answer; no answer, "later" (5xx) and "it is still being worked on" (409 to a repetition) are asked again."""
     while True:
         try:
             answer = await http.request(method, url, **request)
-            if not answer.is_server_error:
-                answer.raise_for_status()
-                body: dict[str, Any] = answer.json()
-                return body
+            if not answer.is_server_error and "retry-after" not in refused(answer):
+                return answer
         except httpx.TransportError:
             pass
         board.retries += 1
         await asyncio.sleep(AGAIN_S)
+
+
+def refused(answer: httpx.Response) -> httpx.Headers:
+    """The headers of a refusal (4xx)."""
+    return answer.headers if answer.is_client_error else httpx.Headers()
