@@ -1,8 +1,8 @@
-"""What an idempotent request costs beside the bare handler on the same transaction.
+"""What an idempotent, authorized request costs beside the bare handler on the same transaction.
 
     python -m bench.edge [--requests 2000] [--write]
 
-Both are called as ASGI applications in this process, in turn, on the same pool: one INSERT, one commit.
+All are called as ASGI applications in this process, in turn: one INSERT, one commit.
 """
 
 import argparse
@@ -17,8 +17,8 @@ from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
 
-from troth import Troth
-from troth.command.perform import Requests
+from troth import Access, Requests, Troth
+from troth.access import Passwords, Ref, Resource
 from troth.integrations.asgi import COMMAND, IdempotencyMiddleware
 from troth.store.connect import pool_async
 from troth.store.embedded import Embedded
@@ -26,6 +26,23 @@ from troth.store.migrate import migrate
 
 RESULTS = Path(__file__).with_name("RESULTS.md")
 MARKS = ("<!-- bench.edge -->", "<!-- end of bench.edge -->")
+POLICIES = """
+@id("own")
+permit (principal is Bench::Person, action == Bench::Action::"Thing::make", resource is Bench::Account)
+when { principal has tenant && principal.tenant == resource.tenant };
+@id("frozen")
+forbid (principal, action, resource is Bench::Account) when { resource.frozen };
+"""
+SCHEMA = """
+namespace Bench {
+    entity Tenant;
+    entity Group;
+    entity Person in [Group] = { "tenant"?: Tenant };
+    entity Account = { "tenant": Tenant, "frozen": Bool };
+    action "Thing::make" appliesTo { principal: [Person], resource: [Account] };
+}
+"""
+ACCOUNT = Resource("Account", "a-1", {"tenant": Ref("Tenant", "acme"), "frozen": False})
 INSERT = "INSERT INTO bench_thing (name) VALUES (%s) RETURNING id"
 App = Callable[[Any, Any, Any], Awaitable[None]]
 
@@ -61,6 +78,11 @@ async def call(app: App, key: str) -> float:
 async def measure(url: str, requests: int) -> dict[str, list[float]]:
     troth = Troth(url)
     part = troth.include(Requests("bench"))
+    cheap = Passwords(memory_kib=64, passes=1, lanes=1)
+    access = troth.include(
+        Access(policies=POLICIES, schema=SCHEMA, namespace="Bench", passwords=cheap)
+    )
+    token = ""
     pool = pool_async(url, 1, 4)
     await pool.open()
 
@@ -76,17 +98,43 @@ async def measure(url: str, requests: int) -> dict[str, list[float]]:
         row = await (await scope[COMMAND].tx.execute(INSERT, (name,))).fetchone()
         await answer(send, row[0])
 
+    async def authorized(scope: Any, receive: Any, send: Any) -> None:
+        name = json.loads((await receive())["body"])["name"]
+        tx = scope[COMMAND].tx
+        principal = await access.authenticate(tx, session_token=token)
+        await access.require(tx, principal, "Thing::make", ACCOUNT)
+        row = await (await tx.execute(INSERT, (name,))).fetchone()
+        await answer(send, row[0])
+
     edge = IdempotencyMiddleware(covered, requests=part, troth=troth)
-    took: dict[str, list[float]] = {"bare": [], "idempotent": [], "replayed": []}
+    whole = IdempotencyMiddleware(authorized, requests=part, troth=troth)
+    took: dict[str, list[float]] = {
+        "bare": [],
+        "idempotent": [],
+        "replayed": [],
+        "idempotent and authorized, the decision recorded": [],
+    }
     try:
         async with troth.client():
             async with pool.connection() as connection:
                 await connection.execute(
                     "CREATE TABLE bench_thing (id bigint GENERATED ALWAYS AS IDENTITY, name text)"
                 )
+                await access.people.add(
+                    connection, "ada@example.com", "correct horse", tenant="acme"
+                )
+            begun = await access.log_in(
+                pool.connection, "ada@example.com", "correct horse", client="::1"
+            )
+            token = begun.token
             for number in range(requests + 50):
                 key = str(uuid.uuid4())
-                seen = [await call(bare, key), await call(edge, key), await call(edge, key)]
+                seen = [
+                    await call(bare, key),
+                    await call(edge, key),
+                    await call(edge, key),
+                    await call(whole, str(uuid.uuid4())),
+                ]
                 if number >= 50:  # the first ones prepare statements
                     for name, seconds in zip(took, seen, strict=True):
                         took[name].append(seconds)
@@ -110,7 +158,7 @@ def written(text: str, figures: str, command: str) -> str:
 ## An idempotent request
 
 `{command}`: one INSERT, one commit, called in this process in turn, one at a time. *bare*: the same handler and transaction without
-the middleware.
+the middleware. *authorized*: a session is looked up, Cedar asked, and the decision recorded in the same transaction.
 
 {figures}
 {MARKS[1]}"""

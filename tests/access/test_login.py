@@ -151,15 +151,19 @@ async def test_no_connection_is_held_while_a_password_is_verified(
     assert seen == [[(0,)]]
 
 
-async def test_a_person_who_is_disabled_meanwhile_gets_no_session(
-    access, begin, ada, sql, monkeypatch
+@pytest.mark.parametrize("change", ["disable", "another password"])
+async def test_a_person_who_was_changed_meanwhile_gets_no_session(
+    access, begin, ada, sql, monkeypatch, change
 ):
     real = type(access.people.passwords).verify
 
     async def slow(*args):
         fits = await real(*args)
         async with begin() as tx:
-            await access.people.disable(tx, ada.id)
+            if change == "disable":
+                await access.people.disable(tx, ada.id)
+            else:
+                await access.people.change(tx, ada.id, password=change)
         return fits
 
     monkeypatch.setattr(type(access.people.passwords), "verify", slow)

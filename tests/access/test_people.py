@@ -169,6 +169,14 @@ async def test_what_ends_sessions(access, begin, ada, change):
     assert await gone(access, begin, session.token)
 
 
+async def test_a_session_that_outlived_its_person_is_nobodys(access, begin, ada, sql):
+    """Disabling ends sessions. Should one be left, as after a restore or an update by hand, it is no use."""
+    session = await logged_in(access, begin)
+    sql("UPDATE {}.person SET disabled_at = clock_timestamp()")
+    assert sql("SELECT count(*) FROM {}.session") == [(1,)]
+    assert await gone(access, begin, session.token)
+
+
 async def test_somebody_recognised_otherwise_gets_a_session_unless_disabled(access, begin, ada):
     async with begin() as tx:
         session = await access.sessions.start(tx, ada.id, client="mail")

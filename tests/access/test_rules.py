@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hmac
 from datetime import UTC, datetime, timedelta, timezone
 from decimal import Decimal
 
@@ -45,6 +46,15 @@ def test_normalising_twice_changes_nothing(text):
 
 
 # Keys and scopes ------------------------------------------------------------------------------------------------------
+
+
+def test_secrets_are_compared_in_constant_time(monkeypatch):
+    compared = []
+    real = hmac.compare_digest
+    monkeypatch.setattr(hmac, "compare_digest", lambda *a: compared.append(a) or real(*a))
+    assert rules.same(b"one", b"one")
+    assert not rules.same(b"one", b"two")
+    assert compared == [(b"one", b"one"), (b"one", b"two")]
 
 
 def test_a_key_is_read_as_it_was_written():

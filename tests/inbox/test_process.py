@@ -8,9 +8,11 @@ from datetime import timedelta
 import psycopg
 import pytest
 
+from tests.harness.cell import open_cell
 from tests.inbox.site import QUICK, Site, stripe_event
 from troth.base.errors import UsageError
-from troth.inbox import Superseded
+from troth.inbox import Superseded, store
+from troth.inbox.model import Claimed
 from troth.inbox.replay import replay
 
 
@@ -163,6 +165,24 @@ async def test_a_database_error_of_the_handler_is_its_failure(site: Site) -> Non
     assert site.did() == []
 
 
+async def test_a_conflict_in_the_database_is_no_failure_of_the_handler(site: Site) -> None:
+    inbox = site.inbox()
+    conflicts = iter(range(2))
+
+    @inbox.on("thing.changed")
+    async def handle(tx, event) -> None:
+        await site.note(tx, event)
+        if next(conflicts, None) is not None:
+            await tx.execute("DO $$ BEGIN RAISE EXCEPTION USING ERRCODE = '40001'; END $$")
+
+    await site.deliver(inbox, stripe_event(1))
+    async with site.working():
+        await site.wait_states(evt_1="applied")
+    assert site.did() == ["evt_1"]
+    assert next(conflicts, None) is None
+    assert site.value("SELECT failures FROM {s}.inbox_event") == 0
+
+
 async def test_a_handler_that_takes_too_long_fails(site: Site) -> None:
     inbox = site.inbox(handler_timeout=timedelta(milliseconds=50))
 
@@ -202,6 +222,47 @@ async def test_the_newest_wins_where_it_was_asked_for(site: Site) -> None:
         await site.wait_states(evt_4="superseded", evt_3="applied", evt_6="applied")
 
 
+async def test_a_claim_sees_what_was_committed_before_it_had_the_object(site: Site) -> None:
+    """The hazard: its statement began while another process applied a newer event, and had the object after that."""
+    inbox = site.inbox(newest_wins=True)
+    await site.deliver(inbox, stripe_event(4), stripe_event(5))
+    async with open_cell(site.url, site.schema) as cell:
+        first, second = await cell.session(), await cell.session()
+        async with first.transaction():
+            await first.execute(f"LOCK TABLE {site.schema}.inbox_object")
+            claiming = await cell.blocked(
+                store.claim(second, site.schema, "stripe", 60.0), second, first
+            )
+            for change in (
+                "state = 'applied' WHERE event_id = 'evt_5'",
+                "failures = 2 WHERE event_id = 'evt_4'",
+            ):
+                await first.execute(f"UPDATE {site.schema}.inbox_event SET {change}")
+        claimed = await claiming
+    assert isinstance(claimed, Claimed)
+    assert (claimed.event.id, claimed.failures, claimed.overtaken) == ("evt_4", 2, True)
+
+
+async def test_the_next_event_of_an_object_does_not_wait_for_the_clock(
+    site: Site, monkeypatch
+) -> None:
+    """Nor does a retry: who has ended a turn looks again at once."""
+    monkeypatch.setattr("troth.inbox.process._BUSY_AGAIN_S", 3600.0)
+    monkeypatch.setattr("troth.inbox.process._IDLE_AGAIN_S", 3600.0)
+    inbox = site.inbox()
+
+    @inbox.on("thing.*")
+    async def handle(tx, event) -> None:
+        await site.note(tx, event)
+        if event.attempt == 1:
+            raise ZeroDivisionError
+
+    await site.deliver(inbox, *(stripe_event(n) for n in range(1, 6)))
+    async with site.working():
+        await site.wait(lambda: len(site.did()) == 5, "all are applied")
+    assert site.did() == [f"evt_{n}" for n in range(1, 6)]
+
+
 async def test_a_handler_finds_an_event_superseded(site: Site) -> None:
     inbox = site.inbox()
 
@@ -213,74 +274,6 @@ async def test_a_handler_finds_an_event_superseded(site: Site) -> None:
     async with site.working():
         await site.wait_states(evt_1="superseded")
     assert site.value("SELECT reason FROM {s}.inbox_event") == "seen newer"
-
-
-async def test_a_hint_is_fetched_outside_of_any_transaction(site: Site) -> None:
-    inbox = site.inbox()
-    open_then: list[int] = []
-
-    async def fetch(event) -> str:
-        query = "SELECT count(*) FROM pg_stat_activity WHERE state LIKE 'idle in transaction%%' AND query LIKE %s"
-        open_then.append(await asyncio.to_thread(site.value, query, f"%{site.schema}%"))
-        return f"now {event.id}"
-
-    @inbox.hint("thing.*", fetch=fetch)
-    async def handle(tx, event, current) -> None:
-        await site.note(tx, event, current)
-
-    await site.deliver(inbox, stripe_event(1), stripe_event(2))
-    async with site.working():
-        await site.wait_states(evt_1="applied", evt_2="applied")
-    assert site.rows("SELECT event, said FROM {s}.did ORDER BY n") == [
-        ("evt_1", "now evt_1"),
-        ("evt_2", "now evt_2"),
-    ]
-    assert open_then == [0, 0]
-
-
-async def test_a_hint_that_others_applied_meanwhile_is_dropped(site: Site) -> None:
-    inbox = site.inbox()
-    go, begun = asyncio.Event(), asyncio.Event()
-
-    async def fetch(event) -> str:
-        if event.id == "evt_1":
-            begun.set()
-            await go.wait()
-        return "fetched"
-
-    @inbox.hint("thing.*", fetch=fetch)
-    async def handle(tx, event, current) -> None:
-        await site.note(tx, event, current)
-
-    await site.deliver(inbox, stripe_event(1))
-    async with site.working():
-        await begun.wait()
-        # As a process would that finds the fetch to have taken too long.
-        site.rows("UPDATE {s}.inbox_event SET state = 'applied'")
-        await site.deliver(inbox, stripe_event(2))
-        go.set()
-        await site.wait_states(evt_2="applied")
-    assert site.did() == ["evt_2"]
-
-
-async def test_a_fetch_that_fails_is_tried_again(site: Site) -> None:
-    inbox = site.inbox()
-    tries: list[int] = []
-
-    async def fetch(event) -> str:
-        tries.append(event.attempt)
-        if len(tries) < 3:
-            raise ConnectionError("away")
-        return "there"
-
-    @inbox.hint("thing.*", fetch=fetch)
-    async def handle(tx, event, current) -> None:
-        await site.note(tx, event, current)
-
-    await site.deliver(inbox, stripe_event(1))
-    async with site.working():
-        await site.wait_states(evt_1="applied")
-    assert tries == [1, 2, 3]
 
 
 async def test_an_event_that_is_taken_in_while_its_object_is_put_to_rest_is_not_stranded(

@@ -6,9 +6,10 @@ import re
 from itertools import pairwise
 from xml.etree import ElementTree as ET
 
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
+from tests.machine import mermaid
 from tests.machine.conftest import subscription
 from troth.machine import Machine, Transition
 
@@ -19,10 +20,10 @@ def hostile() -> Machine:
     return Machine(
         '<script>alert("1")</script>',
         initial="end",
-        final={"a --> b", 'q"]'},
+        final={"a --> b", '<q>"]&lt;'},
         transitions=[
             Transition("<b>", "end", "a --> b"),
-            Transition("x: y; z", "end", 'q"]', guard=lambda _: None),
+            Transition("x: y; z", "end", '<q>"]&lt;', guard=lambda _: None),
             Transition("again & again", "end", "end"),
         ],
     )
@@ -54,7 +55,7 @@ def test_names_mean_nothing_to_mermaid():
         "stateDiagram-v2",
         '    state "end" as state1',
         '    state "a --#62; b" as state2',
-        '    state "q#34;]" as state3',
+        '    state "#60;q#62;#34;]#38;lt#59;" as state3',
         "    [*] --> state1",
         "    state1 --> state2 : #60;b#62;",
         "    state1 --> state3 : x#58; y#59; z [guard]",
@@ -62,6 +63,36 @@ def test_names_mean_nothing_to_mermaid():
         "    state2 --> [*]",
         "    state3 --> [*]",
     ]
+
+
+WORDS = [
+    *("end", "state", "State", "note", "default", "class", "classDef", "style", "scale", "click", "direction", "as"),
+    *("accTitle", "accDescr", "stateDiagram", "hide empty description", "direction TB", "change direction lr"),
+    *("[*]", "[[fork]]", "<<join>>", "%% no", "a%%b", "x:::y", "--", "-->", "a-b", "two words", 'a "b" as c', "a {", "}"),
+    *("# 1", "#60;", "a;b", "a: b", "É", "7", "state1", "state2_", "plain", "_", "end note", "note left of x"),
+]  # fmt: skip
+words = st.sampled_from(WORDS) | st.text(
+    st.characters(categories=["L", "N", "P", "S"], include_characters=" "), min_size=1, max_size=12
+).filter(lambda text: text == text.strip() and text.isprintable())
+
+
+@example(["[[fork]]", "direction TB", "a"], ["[[join]]", "change direction LR", "x"])
+@settings(max_examples=300, deadline=None)
+@given(
+    st.lists(words, min_size=2, max_size=6, unique=True), st.lists(words, min_size=6, max_size=6)
+)
+def test_mermaid_reads_the_machine_that_was_declared(states, events):
+    """Whatever the names are: as a row of states, each leading to the next one and the last to none."""
+    moves = list(zip(states, events, states[1:], strict=False))
+    made = [Transition(event, one, to) for one, event, to in moves]
+    text = Machine("m", initial=states[0], final={states[-1]}, transitions=made).mermaid()
+    read = mermaid.read(text)
+    assert [(read.title(a), read.title(b), label) for a, b, label in read.arrows] == [
+        ("[*]", states[0], None),
+        *((one, to, event) for one, event, to in moves),
+        (states[-1], "[*]", None),
+    ]
+    assert len(set(read.titles)) == len(read.titles)
 
 
 def test_svg_is_well_formed_and_has_no_scripts():

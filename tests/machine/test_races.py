@@ -7,6 +7,7 @@ import random
 from collections import Counter
 from itertools import pairwise
 
+import psycopg
 import pytest
 from psycopg import IsolationLevel, errors
 
@@ -15,8 +16,11 @@ from troth import Troth, Tx
 from troth.machine import (
     EarlyEventError,
     Fired,
+    Firing,
     IllegalTransitionError,
+    Machine,
     ObjectExistsError,
+    Transition,
     UnknownObjectError,
 )
 from troth.store.connect import connect_async
@@ -103,6 +107,38 @@ async def test_an_observation_meets_the_creation(machine, cell):
     assert (found.from_state, found.state, found.path, found.seq) == (
         "incomplete", "active", ("activate",), 2,
     )  # fmt: skip
+
+
+async def test_a_guard_decides_on_what_stays(migrated, cell):
+    """While a guard thinks, nobody moves the object to where another guard would have to be asked."""
+    one = await cell.session()
+    refused = []
+
+    def slow(firing: Firing) -> None:
+        with psycopg.connect(migrated[0], autocommit=True) as other:
+            other.execute("SET lock_timeout = '30ms'")
+            try:
+                made.fire_blocking(other, firing.id, "block", cause="theirs")
+            except errors.LockNotAvailable:
+                refused.append(firing.state)
+
+    made = Machine(
+        "guarded",
+        initial="open",
+        final={"paid"},
+        transitions=[
+            Transition("pay", "open", "paid", guard=slow),
+            Transition("block", "open", "blocked"),
+            Transition("pay", "blocked", "paid", guard=lambda _: "it is blocked"),
+        ],
+    )
+    made.bind(migrated[1])
+    await made.create(one, "x", cause="made")
+    async with one.transaction():
+        fired = await made.fire(one, "x", "pay", cause="mine")
+    assert (fired.from_state, fired.state, refused) == ("open", "paid", ["open"])
+    with pytest.raises(IllegalTransitionError):
+        await made.fire(one, "x", "block", cause="theirs")
 
 
 async def test_who_holds_an_object_decides_on_what_stays(machine, cell):

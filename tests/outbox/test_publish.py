@@ -10,7 +10,7 @@ import pytest
 from tests.outbox.destinations import Memory
 from troth import PayloadError, Troth, UsageError
 from troth.integrations.webhooks_out import Webhooks
-from troth.outbox import Delivered, Outbox
+from troth.outbox import Delivered, EndpointNotFoundError, Outbox
 from troth.store.connect import connect_async, connect_blocking
 
 
@@ -124,3 +124,30 @@ def test_two_publishers_do_not_wait_for_each_other(migrated):
         second.execute("SET lock_timeout = '1s'")
         events.publish_blocking(second, "a", 2, key="k")
         first.commit()
+
+
+def test_a_thread_does_with_endpoints_what_a_task_does(migrated):
+    url, schema = migrated
+    events = Outbox("events", destinations=[Webhooks()])
+    events.bind(schema)
+    ends = events.endpoints
+    with connect_blocking(url) as tx:
+        endpoint, first = ends.add_blocking(tx, "https://a.example/", types=["a"])
+        assert ends.rotate_blocking(tx, endpoint) != first
+        ends.disable_blocking(tx, endpoint, by="ada", note="they asked")
+        (line,) = ends.list_blocking(tx)
+        assert (line.id, line.disabled_because) == (endpoint, "disabled by ada")
+        ends.enable_blocking(tx, endpoint, by="ada")
+        assert ends.list_blocking(tx)[0].disabled_at is None
+        ends.remove_blocking(tx, endpoint, by="bob")
+        assert ends.list_blocking(tx) == []
+        acts = tx.execute(f"SELECT act, by, note FROM {schema}.outbox_act ORDER BY id").fetchall()
+        assert acts == [
+            ("disable", "ada", "they asked"),
+            ("enable", "ada", None),
+            ("remove", "bob", None),
+        ]
+        with pytest.raises(EndpointNotFoundError):
+            ends.rotate_blocking(tx, endpoint)
+        with pytest.raises(EndpointNotFoundError):
+            ends.enable_blocking(tx, endpoint, by="ada")

@@ -271,6 +271,21 @@ async def test_gone_disables_and_enabling_sends_what_has_waited_in_order(desk):
     assert other
 
 
+async def test_enabling_gives_what_has_waited_all_its_tries_at_once(desk):
+    events = desk.outbox(webhooks())
+    endpoint, _ = await events.endpoints.add(desk.tx, "https://a.example")
+    await events.publish(desk.tx, "a", 1, key="k")
+    await events.publish(desk.tx, "a", 2, key="k")
+    await desk.rows("UPDATE {}.outbox_delivery SET tries = 9, next_at = now() + interval '1 d'")
+    await desk.rows("UPDATE {}.outbox_endpoint SET failing_since = now() - interval '4 d'")
+    await events.endpoints.disable(desk.tx, endpoint, by="ada")
+    await events.endpoints.enable(desk.tx, endpoint, by="ada")
+    waits = await desk.rows("SELECT tries, next_at <= now() FROM {}.outbox_delivery")
+    assert waits == [(0, True), (0, True)]
+    # Nor is it disabled again by the next failure, because of what was before.
+    assert (await events.endpoints.list(desk.tx))[0].failing_since is None
+
+
 async def test_an_endpoint_that_has_failed_for_days_is_disabled_and_nothing_is_lost(desk):
     events = desk.outbox(webhooks(give_up_after=timedelta(days=5), schedule=(0.0, *[0.05] * 100)))
     async with Receiver(lambda _: Answer(500)) as receiver, desk.working(events):

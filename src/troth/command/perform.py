@@ -19,6 +19,7 @@ from uuid import UUID
 
 from troth.base import codec
 from troth.base.errors import UsageError
+from troth.command import request_refusals as refusals
 from troth.command import request_rules as rules
 from troth.command import request_store as store
 from troth.command.request_model import (
@@ -30,12 +31,10 @@ from troth.command.request_model import (
     Operation,
     Options,
     Record,
-    RequestRefusedError,
     Sent,
     Standing,
 )
 from troth.journal.model import ENDED, Reason, RunState
-from troth.store.failure import DatabaseError, Failure, failure_of
 from troth.store.parts import Relay, Workplace
 from troth.store.plan import Plan, carry_out
 from troth.store.queries import Queries
@@ -47,7 +46,6 @@ F = TypeVar("F", bound=Callable[..., Any])
 log = logging.getLogger("troth.command")
 
 _CHANGES: Final = "__troth_idempotent__"
-RETRY_NOW: Final = (("retry-after", "1"),)
 _BUSINESS_ERROR = (
     422  # unless the author gives another: a definite no, which no client repeats by itself
 )
@@ -145,7 +143,7 @@ class Requests:
         if row is None or row[0] == "fresh":
             return None
         if row[0] == "busy":
-            raise in_use()
+            raise refusals.in_use()
         known = store.known(row)
         rules.require_same(known.parts, _parts(ask, known.salt))
         return known
@@ -184,7 +182,7 @@ class Requests:
         """As `answer_of`, by the id of the run. Raises `RequestRefusedError` (404), also if it is somebody else's."""
         found = yield from store.operation(self.queries, run_id, self.name, caller)
         if found is None:
-            raise no_operation()
+            raise refusals.no_operation()
         request_id, operation, answer = found
         return answer if answer is not None else (yield from self.answer_of(request_id, operation))
 
@@ -215,7 +213,7 @@ class Requests:
     def _still(self, operation: Operation, standing: Standing | None) -> Answer:
         url = self.url_of(operation.run_id)
         body = {"id": str(operation.run_id), "state": _state_word(standing), "url": url}
-        return rules.json_answer(202, body, (("location", url), *RETRY_NOW))
+        return rules.json_answer(202, body, (("location", url), *refusals.RETRY_NOW))
 
 
 def idempotent(
@@ -261,60 +259,7 @@ def check_options(options: Options) -> None:
         raise UsageError(msg)
 
 
-# What went wrong ------------------------------------------------------------------------------------------------------
-
-
-def in_use() -> RequestRefusedError:
-    """The first request with this key has not ended."""
-    detail = "The first request with this Idempotency-Key is still being worked on. Repeat this one in a moment."
-    return RequestRefusedError(409, "idempotency_key_in_use", detail, headers=RETRY_NOW)
-
-
-def no_operation() -> RequestRefusedError:
-    """Nobody asked for this run, or somebody else did."""
-    return RequestRefusedError(404, "no_such_operation", "There is no such operation of yours.")
-
-
-def too_large(limit: int) -> RequestRefusedError:
-    """More was sent than the route allows."""
-    return RequestRefusedError(
-        413, "body_too_large", f"The body of this request may have {limit} bytes."
-    )
-
-
-def too_much_answer(limit: int) -> Answer:
-    """The handler's answer cannot be kept, so it was not given: a mistake of the server's author."""
-    detail = f"The answer is larger than the {limit} bytes that are kept for a retry, or is none that can be kept. Nothing was done."
-    return rules.problem(500, "response_too_large", detail)
-
-
-def trouble(error: BaseException, *, committing: bool) -> RequestRefusedError | None:
-    """What to tell the client about an error of the database; None if it is a bug. *committing*: COMMIT was on its way."""
-    failure = failure_of(error)
-    if failure is Failure.DUPLICATE and committing and _is_record(error):
-        return (
-            in_use()
-        )  # a transaction that reads an old snapshot did not see that it was not alone
-    if failure is Failure.LOST and committing:
-        detail = "It is not known whether this request took effect. Repeat it with the same Idempotency-Key to find out."
-        return RequestRefusedError(503, "outcome_unknown", detail, headers=RETRY_NOW)
-    if failure in (Failure.LOST, Failure.CONFLICT, Failure.AGAIN):
-        detail = "This request did not take effect. Repeat it in a moment, with the same Idempotency-Key."
-        return RequestRefusedError(503, "try_again", detail, headers=RETRY_NOW)
-    return None
-
-
-def broken_transaction(state: str) -> UsageError:
-    """The handler left its transaction in a state in which it cannot be committed as a whole."""
-    why = {
-        "INERROR": "a statement failed, and the handler went on as if nothing had been",
-        "IDLE": "the handler has committed or rolled back by itself, which is not its to do",
-    }.get(state, f"its connection is {state}")
-    return UsageError(f"the transaction of this request cannot be committed: {why}")
-
-
-def _is_record(error: BaseException) -> bool:
-    return isinstance(error, DatabaseError) and error.diag.constraint_name == "request_pkey"
+# Fingerprints ---------------------------------------------------------------------------------------------------------
 
 
 def _parts(ask: Ask, salt: bytes) -> dict[str, str]:

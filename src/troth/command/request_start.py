@@ -7,8 +7,9 @@ from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID
 
-from troth.base import codec, ids
-from troth.base.errors import KeyConflictError, UnknownWorkflowError, UsageError
+from troth.base import ids
+from troth.base.errors import UnknownWorkflowError, UsageError
+from troth.journal.starts import require_same_start, start_digest
 from troth.store.plan import Plan, Statement
 from troth.store.queries import Queries
 from troth.workflow.definition import Workflow
@@ -52,7 +53,7 @@ def start(
             "workflow": workflow.name,
             "key": key,
             "input": payload,
-            "digest": codec.digest(workflow.name.encode() + b"\0" + payload),
+            "digest": start_digest(workflow.name, payload),
             "at": at.astimezone(UTC).timestamp() if at else None,
             "queue": queue and queue.name,
             "partition": (partition or "") if queue else None,
@@ -61,19 +62,7 @@ def start(
     )
     run_id, _, same = rows[0]
     if not same and key is not None:
-        yield from _require_same_run(q, key, run_id, workflow.name, payload)
+        found = yield Statement(q.run_input, {"id": run_id})
+        first = (found[0][0], found[0][1]) if found else None
+        require_same_start(key, run_id, first, workflow.name, payload)
     return UUID(str(run_id))
-
-
-def _require_same_run(
-    q: Queries, key: str, run_id: UUID, workflow: str, payload: bytes
-) -> Plan[None]:
-    rows = yield Statement(q.run_input, {"id": run_id})
-    if not rows:
-        return
-    first_workflow, first_payload = rows[0]
-    if first_workflow != workflow:
-        raise KeyConflictError(key, run_id, {"workflow": (first_workflow, workflow)})
-    different = codec.differences(first_payload, payload)
-    if different:
-        raise KeyConflictError(key, run_id, different)

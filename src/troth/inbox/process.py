@@ -27,6 +27,7 @@ CHANNEL: Final = "inbox"
 _BUSY_AGAIN_S = 1.0  # after there was something to do: who took it in may not have notified
 _IDLE_AGAIN_S = 15.0
 _SOON_S = 0.02
+_CONFLICT_S = 0.2
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,16 +71,24 @@ class Processor:
     async def work(self, place: Workplace) -> None:
         """Look for the next event in one task, hand it over to another, until cancelled."""
         free = asyncio.Semaphore(self._how.concurrency)
-        turns: set[asyncio.Task[None]] = set()
+        turns: set[asyncio.Task[bool]] = set()
+        ended = asyncio.Event()
         worked = False
+
+        def over(turn: asyncio.Task[bool]) -> None:
+            turns.discard(turn)
+            free.release()
+            if not turn.cancelled() and turn.result():
+                ended.set()
+
         try:
             while True:
                 await free.acquire()
+                ended.clear()
                 seen: asyncio.Future[_Nothing | None] = asyncio.get_running_loop().create_future()
                 turn = asyncio.create_task(self._turn(place, seen), name=self.name)
                 turns.add(turn)
-                turn.add_done_callback(turns.discard)
-                turn.add_done_callback(lambda _: free.release())
+                turn.add_done_callback(over)
                 try:
                     nothing = await seen
                 except DatabaseError as error:
@@ -92,25 +101,25 @@ class Processor:
                     continue
                 longest_s = _BUSY_AGAIN_S if worked or len(turns) > 1 else _IDLE_AGAIN_S
                 wait_s = longest_s if nothing.wait_s is None else max(nothing.wait_s, _SOON_S)
-                worked = False
-                await place.alarm.wait(min(wait_s, longest_s))
+                worked = await _rest(place, min(wait_s, longest_s), ended)
         finally:
             for turn in turns:
                 turn.cancel()
             await asyncio.gather(*turns, return_exceptions=True)
 
-    async def _turn(self, place: Workplace, seen: asyncio.Future[_Nothing | None]) -> None:
-        """One event from claim to commit. *seen* is told as soon as it is known whether there is one."""
+    async def _turn(self, place: Workplace, seen: asyncio.Future[_Nothing | None]) -> bool:
+        """One event from claim to commit; whether there was one. *seen* is told that as soon as it is known."""
         try:
             await self._apply_next(place, seen)
         except Exception as error:
             if not seen.done():
                 seen.set_exception(error)
-            else:
-                log.exception("%s: what became of an event could not be recorded", self.name)
+                return False
+            log.exception("%s: what became of an event could not be recorded", self.name)
         finally:
             if not seen.done():
                 seen.cancel()
+        return seen.result() is None
 
     async def _apply_next(self, place: Workplace, seen: asyncio.Future[_Nothing | None]) -> None:
         claimed: Claimed | float | None = None
@@ -195,7 +204,7 @@ class Processor:
         async with place.connections.connection() as tx, transaction_async(tx, "read committed"):
             if _is_conflict(error):
                 log.info("%s: %s %s is tried again: %s", self.name, event.type, event.id, error)
-                await store.mark_fetching(tx, self._schema, event, 0.0)
+                await store.mark_fetching(tx, self._schema, event, _CONFLICT_S)  # a short rest
                 return
             verdict = self._judge(claimed, error)
             recorded = await store.settle(tx, self._schema, claimed, verdict)
@@ -217,6 +226,18 @@ class Processor:
             error.add_note(f"A handler or fetch has {self._how.handler_timeout_s:g} s.")
         text = "".join(traceback.format_exception(error))
         return rules.failed(claimed, text, handler.retry, handler.blocks)
+
+
+async def _rest(place: Workplace, wait_s: float, ended: asyncio.Event) -> bool:
+    """Until somebody rings, it is time, or a turn has ended: then its object may be due again. Whether one has."""
+    rung = asyncio.create_task(place.alarm.wait(wait_s))
+    over = asyncio.create_task(ended.wait())
+    try:
+        await asyncio.wait((rung, over), return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        rung.cancel()
+        over.cancel()
+    return ended.is_set()
 
 
 def _is_conflict(error: Exception) -> bool:

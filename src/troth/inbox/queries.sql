@@ -7,12 +7,9 @@ SELECT outcome, stands FROM troth_schema.inbox_accept(%(source)s, %(event)s, %(t
 
 -- name: claim
 -- Hold an object, and read its event whose turn it is.
-SELECT c.object, c.wait_s, e.event_id, e.type, e.created_at, e.version, e.body, e.headers, e.received_at, e.found_by,
-       e.failures, e.parks, extract(epoch FROM clock_timestamp() - e.parked_since)::float8,
-       e.version < (SELECT max(x.version) FROM troth_schema.inbox_event x
-                    WHERE x.source = e.source AND x.object_key = e.object_key AND x.state = 'applied' AND x.version IS NOT NULL)
+SELECT c.object, c.wait_s, c.head, c.type, c.created_at, c.version, c.body, c.headers, c.received_at, c.found_by,
+       c.failures, c.parks, c.parked_s, c.overtaken
 FROM troth_schema.inbox_claim(%(source)s, %(object)s, %(idle_s)s) c
-LEFT JOIN troth_schema.inbox_event e ON e.source = %(source)s AND e.event_id = c.head
 
 -- name: fetching
 -- Somebody asks the provider for this object: others need not, for a while.

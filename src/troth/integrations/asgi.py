@@ -15,7 +15,7 @@ from typing import Any, TypeVar
 from uuid import UUID
 
 from troth.app import Troth
-from troth.command import perform, request_rules, request_store
+from troth.command import perform, request_refusals, request_rules, request_store
 from troth.command.perform import Requests, idempotent
 from troth.command.request_model import Answer, Fate, Operation, Options, RequestRefusedError, Sent
 from troth.integrations.asgi_command import (
@@ -81,7 +81,7 @@ class IdempotencyMiddleware:
         key = request_rules.parse_key(keys, required=options.required)
         length = next((value for name, value in headers if name == b"content-length"), "")
         if length.isdecimal() and int(length[:20]) > options.max_body:
-            raise perform.too_large(options.max_body)
+            raise request_refusals.too_large(options.max_body)
         body = bytearray()
         more = True
         while more:
@@ -90,7 +90,7 @@ class IdempotencyMiddleware:
                 return None
             body += message.get("body", b"")
             if len(body) > options.max_body:
-                raise perform.too_large(options.max_body)
+                raise request_refusals.too_large(options.max_body)
             more = message.get("more_body", False)
         kind = next((value for name, value in headers if name == b"content-type"), "")
         return Sent(
@@ -137,7 +137,7 @@ class _Exchange:
         except _NotKeptError:
             answer = self._instead
         except DatabaseError as error:
-            refused = perform.trouble(error, committing=False)
+            refused = request_refusals.trouble(error, committing=False)
             if refused is None or self._done:
                 raise
             log.warning("%s %s: %s", self._ask.sent.method, self._ask.sent.route, error)
@@ -192,7 +192,7 @@ class _Exchange:
                 limit,
                 message["type"],
             )
-            self._instead = perform.too_much_answer(limit)
+            self._instead = request_refusals.too_much_answer(limit)
             raise _NotKeptError
         if not message.get("more_body", False):
             await self._complete()
@@ -213,7 +213,7 @@ class _Exchange:
         await self._leave()
         self._done = True
         if operation is not None:
-            await _send(self._send, await self._follow(operation))
+            await _send(self._send, await self._told_of(operation))
             return
         await self._send(self._start)
         await self._send({"type": "http.response.body", "body": bytes(self._body)})
@@ -223,22 +223,32 @@ class _Exchange:
         assert connection is not None
         state = request_store.state_of(connection)
         if state != "INTRANS" and not (state == "INERROR" and fate is Fate.REFUSAL):
-            raise perform.broken_transaction(state)
+            raise request_refusals.broken_transaction(state)
         record = self._requests.record(self._ask, answer, operation)
         try:
             committed = await request_store.commit(connection, self._requests.queries, fate, record)
         except DatabaseError as error:
-            refused = perform.trouble(error, committing=True)
+            refused = request_refusals.trouble(error, committing=True)
             if refused is None:
                 raise
             log.warning("%s %s: %s", self._ask.sent.method, self._ask.sent.route, error)
             self._instead = request_rules.refusal(refused)
             raise _NotKeptError from error
         if not committed:
-            raise perform.broken_transaction("INERROR")
+            raise request_refusals.broken_transaction("INERROR")
+
+    async def _told_of(self, operation: Operation) -> Answer:
+        """What the first caller is told about an operation. What was begun is durable, so a retry finds it."""
+        try:
+            return await self._follow(operation)
+        except DatabaseError as error:
+            refused = request_refusals.trouble(error, committing=True)
+            if refused is None:
+                raise
+            log.warning("%s %s: %s", self._ask.sent.method, self._ask.sent.route, error)
+            return request_rules.refusal(refused)
 
     async def _follow(self, operation: Operation) -> Answer:
-        """What the first caller is told about an operation. What it has begun is durable, so nothing here takes it back."""
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(operation.wait_s):
                 await self._troth.node.results.wait(operation.run_id)
@@ -296,7 +306,7 @@ class OperationEndpoint:
         except RequestRefusedError as refused:
             answer = request_rules.refusal(refused)
         except DatabaseError as error:
-            trouble = perform.trouble(error, committing=False)
+            trouble = request_refusals.trouble(error, committing=False)
             if trouble is None:
                 raise
             answer = request_rules.refusal(trouble)
@@ -306,7 +316,7 @@ class OperationEndpoint:
         try:
             run_id = UUID(scope["path"].rstrip("/").rpartition("/")[2])
         except ValueError:
-            raise perform.no_operation() from None
+            raise request_refusals.no_operation() from None
         plan = self._requests.find(run_id, request_rules.storable(self._caller(scope)))
         return await _ask_database(self._troth.node.request_pool, plan)
 

@@ -17,7 +17,7 @@ from uuid import UUID
 
 from troth.app import Troth
 from troth.base.errors import UsageError
-from troth.command import perform, request_rules, request_start, request_store
+from troth.command import request_refusals, request_rules, request_start, request_store
 from troth.command.perform import Ask, Requests
 from troth.command.request_model import (
     Answer,
@@ -153,7 +153,7 @@ class Edge:
             plan = self.requests.find(UUID(run_id), request_rules.storable(caller))
             return self.ask_database(plan)
         except ValueError:
-            return request_rules.refusal(perform.no_operation())
+            return request_rules.refusal(request_refusals.no_operation())
         except RequestRefusedError as refused:
             return request_rules.refusal(refused)
         except DatabaseError as error:
@@ -213,7 +213,7 @@ class Exchange:
                         self._ask.sent.route,
                         limit,
                     )
-                    return perform.too_much_answer(limit)
+                    return request_refusals.too_much_answer(limit)
             fate = request_rules.fate_of(status, touched=command.touched, keep=command.kept)
             if fate is Fate.FORGET:
                 return None
@@ -272,7 +272,7 @@ class PooledSession:
         require_sound(self._connection, fate)
         record = requests.record(ask, answer, operation)
         if not request_store.commit_blocking(self._connection, requests.queries, fate, record):
-            raise perform.broken_transaction("INERROR")
+            raise request_refusals.broken_transaction("INERROR")
 
     def leave(self) -> None:
         connection, self._connection = self._connection, None
@@ -292,12 +292,12 @@ def require_sound(connection: BlockingConnection, fate: Fate) -> None:
     """Raise `UsageError` if the transaction cannot be committed as a whole."""
     state = request_store.state_of(connection)
     if state != "INTRANS" and not (state == "INERROR" and fate is Fate.REFUSAL):
-        raise perform.broken_transaction(state)
+        raise request_refusals.broken_transaction(state)
 
 
 def told(error: DatabaseError, *, committing: bool = False) -> Answer:
     """What the client is told about an error of the database. Raises it if it is a bug."""
-    refused = perform.trouble(error, committing=committing)
+    refused = request_refusals.trouble(error, committing=committing)
     if refused is None:
         raise error
     return request_rules.refusal(refused)

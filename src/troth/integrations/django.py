@@ -24,7 +24,7 @@ from django.utils.module_loading import import_string
 
 from troth.app import Troth
 from troth.base.errors import UsageError
-from troth.command import perform, request_rules, request_store
+from troth.command import perform, request_refusals, request_rules, request_store
 from troth.command.perform import Ask, Requests, idempotent
 from troth.command.request_model import (
     Answer,
@@ -116,15 +116,15 @@ class IdempotencyMiddleware:
         key = request_rules.parse_key([] if given is None else [given], required=options.required)
         length = request.headers.get("Content-Length") or ""
         if length.isdecimal() and int(length[:20]) > options.max_body:
-            raise perform.too_large(options.max_body)
+            raise request_refusals.too_large(options.max_body)
         try:
             body = request.body
         except RequestDataTooBig:
-            raise perform.too_large(options.max_body) from None
+            raise request_refusals.too_large(options.max_body) from None
         except UnreadablePostError:
             raise RequestRefusedError(400, "body_unreadable", "The body did not arrive.") from None
         if len(body) > options.max_body:
-            raise perform.too_large(options.max_body)
+            raise request_refusals.too_large(options.max_body)
         match = request.resolver_match
         return Sent(
             request_rules.storable(self._edge.caller(request)),
@@ -174,7 +174,7 @@ class _AtomicSession:
     def commit(self, requests: Requests, ask: Ask, fate: Fate, answer: Answer | None, operation: Operation | None) -> None:  # fmt: skip
         wrapper = connections[self._using]
         if wrapper.needs_rollback and fate is not Fate.REFUSAL:
-            raise perform.broken_transaction("INERROR")
+            raise request_refusals.broken_transaction("INERROR")
         require_sound(wrapper.connection, fate)
         record = requests.record(ask, answer, operation)
         carry_out_blocking(self.tx, request_store.last_words(requests.queries, fate, record))

@@ -19,7 +19,7 @@ from werkzeug.exceptions import RequestEntityTooLarge
 
 from troth.app import Troth
 from troth.base.errors import UsageError
-from troth.command import perform, request_rules
+from troth.command import perform, request_refusals, request_rules
 from troth.command.perform import Requests, idempotent
 from troth.command.request_model import Answer, Options, RequestRefusedError, Sent
 from troth.integrations.blocking import Command, Edge, Exchange, PooledSession, by_authorization
@@ -91,12 +91,12 @@ class Idempotency:
         keys = request.headers.getlist("Idempotency-Key")
         key = request_rules.parse_key(keys, required=options.required)
         if (request.content_length or 0) > options.max_body:
-            raise perform.too_large(options.max_body)
+            raise request_refusals.too_large(options.max_body)
         request.max_content_length = options.max_body
         try:
             body = request.get_data(cache=True)
         except RequestEntityTooLarge:
-            raise perform.too_large(options.max_body) from None
+            raise request_refusals.too_large(options.max_body) from None
         return Sent(
             request_rules.storable(self._caller(request)),
             request_rules.storable(request.method),

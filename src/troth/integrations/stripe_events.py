@@ -2,7 +2,8 @@
 
 stripe_events.sweep(every=timedelta(minutes=5), list_since=lambda cursor: events_since(listing, cursor))
 
-Webhooks are not the only truth: Stripe gives up delivering after three days, and lists events for thirty.
+Webhooks are not the only truth: Stripe gives up delivering after three days, and lists events for thirty. Older ones
+cannot be had by any means.
 """
 
 from __future__ import annotations
@@ -23,16 +24,31 @@ async def events_since(
 ) -> Page:
     """The events behind *cursor*, which is the id of an event. None: from the oldest that is listed.
 
-    *listing* is the SDK's, `client.v1.events.list_async`. Raises what it raises.
+    An event is listed for 30 days only. If the one that the cursor names is not any more, because nothing has happened
+    since or nobody has read for so long, this begins with the oldest again.
+
+    *listing* is the SDK's, `client.v1.events.list_async`. *size*: events in a page, at most 100. Raises what *listing* raises.
     """
-    if cursor is None:
-        found, more = await _oldest(listing, size)
-    else:
-        # Newest first within a page, as all lists of Stripe; the page is the one next to the cursor.
-        page = await listing({"limit": size, "ending_before": cursor})
-        found, more = page.data, page.has_more
+    found, more = await (
+        _oldest(listing, size) if cursor is None else _behind(listing, cursor, size)
+    )
     events = [_listed(event) for event in reversed(found)]
-    return Page(events, events[-1].id if events else None, more)
+    return Page(events, events[-1].id if events else cursor, more)
+
+
+async def _behind(
+    listing: Callable[[Any], Awaitable[Any]], cursor: str, size: int
+) -> tuple[list[Any], bool]:
+    """The page next to the cursor, the newest first as in all lists of Stripe, and whether there are newer ones."""
+    import stripe
+
+    try:
+        page = await listing({"limit": size, "ending_before": cursor})
+    except stripe.InvalidRequestError as error:
+        if error.code != "resource_missing" or error.param != "ending_before":
+            raise
+        return await _oldest(listing, size)
+    return page.data, page.has_more
 
 
 async def _oldest(listing: Callable[[Any], Awaitable[Any]], size: int) -> tuple[list[Any], bool]:

@@ -19,6 +19,8 @@ from troth.machine.model import Declaration
 # Mermaid --------------------------------------------------------------------------------------------------------------
 
 _WORD = re.compile(r"[A-Za-z][A-Za-z0-9_]*")
+# `[[fork]]` makes a state another thing, and `direction TB` a line, wherever they stand in it.
+_MEANINGFUL = re.compile(r"[^\w .,\[\]-]|\[(?=\[)|(?<=direction)\s", re.IGNORECASE)
 _KEYWORDS = frozenset(
     {
         "accdescr",
@@ -27,11 +29,13 @@ _KEYWORDS = frozenset(
         "choice",
         "class",
         "classdef",
+        "click",
         "default",
         "direction",
         "end",
         "fork",
         "hide",
+        "href",
         "join",
         "left",
         "note",
@@ -79,7 +83,7 @@ def _mermaid_ids(states: Sequence[str]) -> dict[str, str]:
 
 def _entities(text: str) -> str:
     """What could mean something to Mermaid, by its number."""
-    return re.sub(r"[^\w .,\[\]-]", lambda found: f"#{ord(found[0])};", text)
+    return _MEANINGFUL.sub(lambda found: f"#{ord(found[0])};", text)
 
 
 def _label(found: Declaration, state: str, event: str) -> str:

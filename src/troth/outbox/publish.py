@@ -6,19 +6,22 @@ import base64
 import secrets
 from collections.abc import Mapping, Sequence
 from datetime import timedelta
-from typing import Any, Protocol, runtime_checkable
+from typing import Any, Protocol, TypeAlias, runtime_checkable
 from uuid import UUID
 
 from troth.base import codec, ids
 from troth.base.errors import UsageError
 from troth.outbox import rules, store
+from troth.outbox.keep import Keeper
 from troth.outbox.model import Destination, Endpoint, Order
 from troth.outbox.relay import DestinationRelay
+from troth.store.parts import Relay
 from troth.store.plan import Plan, carry_out, carry_out_blocking
 from troth.store.queries import Queries
 from troth.store.tx import BlockingTx, Tx
 
 LARGEST_PAYLOAD = 256 * 1024  # bytes
+_Endpoints: TypeAlias = list[Endpoint]
 _SECRET_BYTES = (24, 64)  # Standard Webhooks 1.0.0, "Signature scheme"
 
 
@@ -33,15 +36,26 @@ class ChecksUrls(Protocol):
 class Outbox:
     """A named way out, to some destinations: `events = troth.include(Outbox("events", destinations=[…]))`.
 
-    What is published goes to all destinations that this program declares. *largest*: bytes of a payload.
+    What is published goes to all destinations that this program declares. *largest*: bytes of a payload. *keep*: how long
+    a message is remembered after its last delivery has ended; it may be forgotten up to as long again later, and never
+    while one is pending or in doubt. Raises `UsageError` for what cannot be.
     """
 
     def __init__(
-        self, name: str, *, destinations: Sequence[Destination], largest: int = LARGEST_PAYLOAD
+        self,
+        name: str,
+        *,
+        destinations: Sequence[Destination],
+        largest: int = LARGEST_PAYLOAD,
+        keep: timedelta = timedelta(days=30),
     ) -> None:
         self._name = rules.require_name(name)
         self._destinations = tuple(destinations)
         self._largest = largest
+        self._keep = keep
+        if keep <= timedelta(0):
+            msg = f"outbox {name}: keep is greater than 0, not {keep}"
+            raise UsageError(msg)
         self._bound: Queries | None = None
         names = [rules.require_name(each.name) for each in self._destinations]
         if len(set(names)) < len(names):
@@ -59,9 +73,11 @@ class Outbox:
         self._bound = store.queries(schema)
 
     @property
-    def relays(self) -> Sequence[DestinationRelay]:
-        """One for each destination (`troth.store.parts.Part`)."""
-        return [DestinationRelay(self._name, each, self.queries) for each in self._destinations]
+    def relays(self) -> Sequence[Relay]:
+        """One for each destination, and one that forgets (`troth.store.parts.Part`)."""
+        keeper = Keeper(self._name, self.queries, self._keep.total_seconds())
+        sending = [DestinationRelay(self._name, each, self.queries) for each in self._destinations]
+        return [*sending, keeper]
 
     @property
     def queries(self) -> Queries:
@@ -187,28 +203,68 @@ class Endpoints:
     ) -> str:
         """Give an endpoint a new secret, and return it; for *keep* both sign. Raises `EndpointNotFoundError`."""
         signing = _checked_secret(secret)
-        await carry_out(tx, store.rotate_secret(self._outbox.queries, endpoint, signing, keep))
+        await carry_out(tx, self._rotating(endpoint, signing, keep))
+        return signing
+
+    def rotate_blocking(
+        self,
+        tx: BlockingTx,
+        endpoint: UUID,
+        *,
+        keep: timedelta = timedelta(days=1),
+        secret: str | None = None,
+    ) -> str:
+        """As `rotate`, from a thread."""
+        signing = _checked_secret(secret)
+        carry_out_blocking(tx, self._rotating(endpoint, signing, keep))
         return signing
 
     async def enable(self, tx: Tx, endpoint: UUID, *, by: str, note: str | None = None) -> None:
         """Let an endpoint be called again: what has waited goes out, in order. Raises `EndpointNotFoundError`."""
-        await self._switch(tx, endpoint, "enable", by, note)
+        await carry_out(tx, self._switching(endpoint, "enable", by, note))
+
+    def enable_blocking(
+        self, tx: BlockingTx, endpoint: UUID, *, by: str, note: str | None = None
+    ) -> None:
+        """As `enable`, from a thread."""
+        carry_out_blocking(tx, self._switching(endpoint, "enable", by, note))
 
     async def disable(self, tx: Tx, endpoint: UUID, *, by: str, note: str | None = None) -> None:
         """Do not call an endpoint; what is published for it waits. Raises `EndpointNotFoundError`."""
-        await self._switch(tx, endpoint, "disable", by, note)
+        await carry_out(tx, self._switching(endpoint, "disable", by, note))
+
+    def disable_blocking(
+        self, tx: BlockingTx, endpoint: UUID, *, by: str, note: str | None = None
+    ) -> None:
+        """As `disable`, from a thread."""
+        carry_out_blocking(tx, self._switching(endpoint, "disable", by, note))
 
     async def remove(self, tx: Tx, endpoint: UUID, *, by: str, note: str | None = None) -> None:
         """Forget an endpoint; what waits for it is dropped. Raises `EndpointNotFoundError`."""
-        await self._switch(tx, endpoint, "remove", by, note)
+        await carry_out(tx, self._switching(endpoint, "remove", by, note))
 
-    async def list(self, tx: Tx) -> list[Endpoint]:
+    def remove_blocking(
+        self, tx: BlockingTx, endpoint: UUID, *, by: str, note: str | None = None
+    ) -> None:
+        """As `remove`, from a thread."""
+        carry_out_blocking(tx, self._switching(endpoint, "remove", by, note))
+
+    async def list(self, tx: Tx) -> _Endpoints:
         """All of this outbox, the oldest first."""
-        return await carry_out(tx, store.endpoints(self._outbox.queries, self._outbox.name))
+        return await carry_out(tx, self._listing())
 
-    async def _switch(self, tx: Tx, endpoint: UUID, act: str, by: str, note: str | None) -> None:
-        q = self._outbox.queries
-        await carry_out(tx, store.switch_endpoint(q, endpoint, act, by, note))
+    def list_blocking(self, tx: BlockingTx) -> _Endpoints:
+        """As `list`, from a thread."""
+        return carry_out_blocking(tx, self._listing())
+
+    def _rotating(self, endpoint: UUID, secret: str, keep: timedelta) -> Plan[None]:
+        return store.rotate_secret(self._outbox.queries, endpoint, secret, keep)
+
+    def _switching(self, endpoint: UUID, act: str, by: str, note: str | None) -> Plan[None]:
+        return store.switch_endpoint(self._outbox.queries, endpoint, act, by, note)
+
+    def _listing(self) -> Plan[_Endpoints]:
+        return store.endpoints(self._outbox.queries, self._outbox.name)
 
     def _adding(
         self,

@@ -49,6 +49,10 @@ SELECT troth_schema.outbox_record(%s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s)
 -- Let the next one of a line go.
 SELECT troth_schema.outbox_wake_line(%s, %s)
 
+-- name: forget
+-- Forget messages that ended long ago, some at a time; how many were looked at, and forgotten.
+SELECT * FROM troth_schema.outbox_forget(%s, %s, %s)
+
 -- name: endpoints
 -- The endpoints, without their secrets.
 SELECT e.id, e.outbox, e.destination, e.url, e.types, e.per_key, e.allow_private, e.created_at, e.failing_since, e.disabled_at,

@@ -197,6 +197,13 @@ async def record(
     return bool(row and row[0])
 
 
+async def forget(tx: Tx, q: Queries, outbox: str, keep_s: float, limit: int) -> tuple[int, int]:
+    """Forget messages that ended long ago, of *limit* that may have; how many were looked at, and how many forgotten."""
+    row = await (await tx.execute(q.forget, (outbox, keep_s, limit))).fetchone()
+    assert row is not None
+    return int(row[0]), int(row[1])
+
+
 # For operators --------------------------------------------------------------------------------------------------------
 
 

@@ -14,16 +14,16 @@ from collections.abc import Callable
 from typing import Any
 from uuid import UUID
 
-from troth.base import codec, ids
+from troth.base import ids
 from troth.base.clock import Clock
 from troth.base.errors import (
     ForeignTransactionError,
-    KeyConflictError,
     RunEndedError,
     RunNotFoundError,
 )
 from troth.journal import store
 from troth.journal.model import Batch, Place, Reply, Send, Start
+from troth.journal.starts import require_same_start, start_digest
 from troth.journal.writer import Writer
 from troth.store.connect import AsyncPool
 from troth.store.errors import StoreError
@@ -95,7 +95,7 @@ class Requests:
         if not same and key is not None:
             async with self._pool.connection() as connection:
                 found = await store.run_input(connection, self._q, run_id)
-            raise_if_different(key, run_id, found, workflow.name, payload)
+            require_same_start(key, run_id, found, workflow.name, payload)
         return run_id
 
     async def start_in(
@@ -117,7 +117,7 @@ class Requests:
         )
         if not started.same and key is not None:
             found = await store.run_input(tx, self._q, started.run_id)
-            raise_if_different(key, started.run_id, found, workflow.name, payload)
+            require_same_start(key, started.run_id, found, workflow.name, payload)
         return started.run_id
 
     async def send(self, run_id: UUID | None, key: str | None, topic: str, payload: bytes) -> None:
@@ -259,25 +259,6 @@ class Requests:
 
 _Starting = tuple[Start, Workflow[Any, Any], "asyncio.Future[tuple[UUID, bool]]"]
 Pending = tuple[list[_Starting], list[Send]]
-
-
-def start_digest(workflow: str, payload: bytes) -> bytes:
-    """What two starts with the same key must agree in."""
-    return codec.digest(workflow.encode() + b"\0" + payload)
-
-
-def raise_if_different(
-    key: str, run_id: UUID, found: tuple[str, bytes] | None, workflow: str, payload: bytes
-) -> None:
-    """Raise `KeyConflictError` if the run that has the key was another request."""
-    if found is None:
-        return
-    first_workflow, first_payload = found
-    if first_workflow != workflow:
-        raise KeyConflictError(key, run_id, {"workflow": (first_workflow, workflow)})
-    different = codec.differences(first_payload, payload)
-    if different:
-        raise KeyConflictError(key, run_id, different)
 
 
 def raise_if_not_sent(send: Send, status: str) -> None:

@@ -81,7 +81,7 @@ def place(database_url: str) -> Iterator[tuple[str, str]]:
 async def site(framework: str, place: tuple[str, str]) -> AsyncIterator[Site]:
     url, schema = place
     with psycopg.connect(url, autocommit=True) as connection:
-        for table in ("request", "run", "run_history", "journal", "message", "thing"):
+        for table in ("request", "start_key", "run", "run_history", "journal", "message", "thing"):
             connection.execute(f"DELETE FROM {schema}.{table}")
     shop = Shop(url, schema)
     async with shop.troth.client(), SITES[framework](shop) as served:

@@ -18,7 +18,8 @@ from starlette.responses import JSONResponse as StarletteJSON
 from starlette.routing import Mount, Route
 from werkzeug.test import Client
 
-from tests.integrations.edge.shop import Reply, Shop
+from tests.integrations.edge.shop import Reply, Shop, conflict
+from troth.base.errors import KeyConflictError
 from troth.integrations import asgi
 from troth.integrations import fastapi as adapter
 from troth.store.plan import carry_out, carry_out_blocking
@@ -85,8 +86,20 @@ async def starlette_site(shop: Shop) -> AsyncIterator[AsgiSite]:
         run = await command.start(shop.order, (await request.json())["name"])
         return command.operation(run, wait=shop.wait, render=shop.receipt)
 
+    async def keyed(request: Request) -> Any:
+        command = request.scope[asgi.COMMAND]
+        body = await request.json()
+        _, answer = await carry_out(command.tx, shop.work(command, body))
+        run = await command.start(shop.order, body["name"], key="one")
+        return StarletteJSON(answer | {"run": str(run.id)}, 201)
+
+    async def refuse(_request: Request, error: Any) -> Any:
+        return StarletteJSON(conflict(error), 422)
+
     app = Starlette(
+        exception_handlers={KeyConflictError: refuse},
         routes=[
+            Route("/keyed", keyed, methods=["POST"]),
             Route("/things", things, methods=["POST"]),
             Route("/things/{id}", things, methods=["POST", "GET"]),
             Route("/optional", optional, methods=["POST"]),
@@ -96,7 +109,7 @@ async def starlette_site(shop: Shop) -> AsyncIterator[AsgiSite]:
                 "/operations",
                 asgi.OperationEndpoint(shop.requests, shop.troth, caller=asgi_caller),
             ),
-        ]
+        ],
     )
     app.add_middleware(
         asgi.IdempotencyMiddleware, requests=shop.requests, troth=shop.troth, caller=asgi_caller
@@ -146,8 +159,19 @@ async def fastapi_site(shop: Shop) -> AsyncIterator[AsgiSite]:
         run = await command.start(shop.order, body.name)
         return command.operation(run, wait=shop.wait, render=shop.receipt)
 
+    @router.post("/keyed", status_code=201)
+    async def keyed(body: Thing, command: Given) -> Any:
+        _, answer = await carry_out(command.tx, shop.work(command, body.model_dump()))
+        run = await command.start(shop.order, body.name, key="one")
+        return answer | {"run": str(run.id)}
+
     app = FastAPI()
     app.include_router(router)
+
+    @app.exception_handler(KeyConflictError)
+    async def refuse(_request: Request, error: KeyConflictError) -> JSONResponse:
+        return JSONResponse(conflict(error), 422)
+
     app.mount(
         "/operations", adapter.OperationEndpoint(shop.requests, shop.troth, caller=asgi_caller)
     )
@@ -197,6 +221,18 @@ async def flask_site(shop: Shop) -> AsyncIterator[WsgiSite]:
         run = command.start(shop.order, request.get_json()["name"])
         return command.operation(run, wait=shop.wait, render=shop.receipt)
 
+    @app.post("/keyed")
+    def keyed() -> Any:
+        command = adapter.current_command()
+        body = request.get_json()
+        _, answer = carry_out_blocking(command.tx, shop.work(command, body))
+        run = command.start(shop.order, body["name"], key="one")
+        return answer | {"run": str(run)}, 201
+
+    @app.errorhandler(KeyConflictError)
+    def refuse(error: KeyConflictError) -> Any:
+        return conflict(error), 422
+
     try:
         yield WsgiSite(app)
     finally:
@@ -220,7 +256,10 @@ async def django_site(shop: Shop) -> AsyncIterator[WsgiSite]:
             SECRET_KEY="test",
             ALLOWED_HOSTS=["*"],
             ROOT_URLCONF="tests.integrations.edge.django_urls",
-            MIDDLEWARE=["troth.integrations.django.IdempotencyMiddleware"],
+            MIDDLEWARE=[
+                "tests.integrations.edge.django_urls.Errors",
+                "troth.integrations.django.IdempotencyMiddleware",
+            ],
             TROTH_EDGE="tests.integrations.edge.frameworks.edge",
             USE_TZ=True,
             LOGGING_CONFIG=None,

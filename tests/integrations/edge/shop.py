@@ -6,6 +6,7 @@ import json
 from typing import Any
 
 from troth import Troth
+from troth.base.errors import KeyConflictError
 from troth.command.perform import Requests
 from troth.store.plan import Plan, Statement
 
@@ -76,6 +77,11 @@ class Shop:
             case "commit":
                 yield Statement("COMMIT", returns=False)
         return 201, answer
+
+
+def conflict(error: KeyConflictError) -> dict[str, Any]:
+    """How the applications answer a start key that is another run's."""
+    return {"run": str(error.run_id), "differs": sorted(error.differences)}
 
 
 class Reply:

@@ -11,7 +11,8 @@ import pytest
 
 from tests.harness.cell import until
 from tests.integrations.edge.shop import LOCK
-from troth.command.request_model import DAY
+from troth.command.request_model import DAY, Answer
+from troth.store.plan import Plan, Statement
 
 KEY = "k-1"
 
@@ -222,6 +223,20 @@ async def test_a_run_that_goes_on_is_told_so_and_its_end_is_the_answer_for_ever(
     assert (await site.get(run["url"])).body == final.body
 
 
+async def test_an_operation_that_cannot_be_looked_at_was_begun_all_the_same(site, monkeypatch):
+    def lost(*_args: object) -> Plan[Answer]:
+        yield Statement("SELECT 1")
+        raise psycopg.OperationalError("server closed the connection unexpectedly")
+
+    monkeypatch.setattr(site.shop.requests, "answer_of", lost)
+    told = await site.post("/orders", {"name": "book"}, KEY)
+    assert (told.status, told.code, told["retry-after"]) == (503, "outcome_unknown", "1")
+    monkeypatch.undo()
+    again = await site.post("/orders", {"name": "book"}, KEY)
+    assert (again.status, again.replayed) == (202, True)
+    assert len(site.rows("SELECT id FROM {}.run")) == 1
+
+
 async def test_a_run_in_doubt_is_not_told_as_anything_else(site):
     run = json.loads((await site.post("/orders", {"name": "book"}, KEY)).body)
     site.rows("UPDATE {}.run SET state = 'attention', reason = 'in_doubt', wake_at = 'infinity'")
@@ -253,6 +268,25 @@ async def test_a_key_whose_run_goes_on_does_not_expire(site):
     assert site.rows("SELECT {}.purge_requests(100)") == [(0,)]
     assert (await site.post("/orders", {"name": "book"}, KEY)).body == first.body
     assert len(site.rows("SELECT id FROM {}.run")) == 1
+
+
+async def test_a_start_key_gives_the_run_that_another_start_has_begun(site):
+    run = await site.shop.troth.start(site.shop.order, "ada", key="one")
+    answer = await site.post("/keyed", {"name": "ada"}, KEY)
+    assert (answer.status, json.loads(answer.body)["run"]) == (201, str(run.id))
+    assert len(site.rows("SELECT id FROM {}.run")) == 1
+
+
+async def test_a_start_key_that_is_another_runs_is_answered_as_the_application_says(site):
+    first = await site.post("/keyed", {"name": "ada"}, "k-1")
+    refused = await site.post("/keyed", {"name": "bob"}, "k-2")
+    assert (first.status, refused.status) == (201, 422)
+    run = json.loads(first.body)["run"]
+    assert json.loads(refused.body) == {"run": run, "differs": ["name"]}
+    again = await site.post("/keyed", {"name": "bob"}, "k-2")
+    assert (again.status, again.body, again.replayed) == (422, refused.body, True)
+    assert site.things == ["ada"]
+    assert site.rows("SELECT id::text FROM {}.run") == [(run,)]
 
 
 def worker(site):

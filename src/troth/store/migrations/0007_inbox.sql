@@ -232,11 +232,17 @@ END $$;
 
 CREATE FUNCTION troth_schema.inbox_claim(
     p_source text, p_object text, p_idle_s double precision,
-    OUT head text, OUT object text, OUT wait_s double precision
+    OUT head text, OUT object text, OUT wait_s double precision, OUT type text, OUT created_at timestamptz,
+    OUT version bigint, OUT body bytea, OUT headers text, OUT received_at timestamptz, OUT found_by text,
+    OUT failures integer, OUT parks integer, OUT parked_s double precision, OUT overtaken boolean
 )
 LANGUAGE plpgsql AS $$
--- Hold an object (p_object, or the one that has been due for longest) and name the event whose turn it is. Without one,
+-- Hold an object (p_object, or the one that has been due for longest) and read the event whose turn it is. Without one,
 -- *wait_s* says when there may be one. A process that stands still with an object is ended by the server.
+--
+-- The event is read here, and not by the statement that calls this: that one sees what was committed before it began, and
+-- who held the object before may have committed after that.
+#variable_conflict use_column
 DECLARE
     at timestamptz := clock_timestamp();
     h record;
@@ -262,7 +268,15 @@ BEGIN
         SELECT extract(epoch FROM min(greatest(o.due_at, o.fetching_until)) - clock_timestamp()) INTO wait_s
         FROM troth_schema.inbox_object o
         WHERE o.source = p_source AND o.due_at < 'infinity' AND (o.due_at > at OR o.fetching_until > at);
+        RETURN;
     END IF;
+    SELECT e.type, e.created_at, e.version, e.body, e.headers, e.received_at, e.found_by, e.failures, e.parks,
+           extract(epoch FROM clock_timestamp() - e.parked_since),
+           e.version < (SELECT max(x.version) FROM troth_schema.inbox_event x
+                        WHERE x.source = e.source AND x.object_key = e.object_key AND x.state = 'applied'
+                          AND x.version IS NOT NULL)
+    INTO type, created_at, version, body, headers, received_at, found_by, failures, parks, parked_s, overtaken
+    FROM troth_schema.inbox_event e WHERE e.source = p_source AND e.event_id = head;
 END $$;
 
 CREATE FUNCTION troth_schema.inbox_settle(

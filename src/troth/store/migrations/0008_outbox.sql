@@ -1,9 +1,9 @@
 -- Events out: what was published, to whom it goes, and what came of each attempt.
 --
 --   outbox_endpoint  whom webhooks go to, as registered by customers           (a row each; written when its health changes)
---   outbox_message   what was published                                        (append-only)
+--   outbox_message   what was published                                        (written at publish; forgotten when old)
 --   outbox_delivery  one message on its way to one target                      (written at publish, claim and record)
---   outbox_attempt   what came of each attempt                                 (append-only)
+--   outbox_attempt   what came of each attempt                                 (append-only; forgotten with its message)
 --   outbox_act       what people did: resend, enable, disable                  (append-only)
 --
 -- A *target* is what has an order, a limit and a backlog of its own: an endpoint (its id), or a destination without
@@ -39,8 +39,11 @@ CREATE TABLE troth_schema.outbox_message (
     key           text,
     payload       bytea NOT NULL,
     headers       bytea NOT NULL,                    -- a JSON object of texts
-    published_at  timestamptz NOT NULL DEFAULT clock_timestamp()
+    published_at  timestamptz NOT NULL DEFAULT clock_timestamp(),
+    kept_from     timestamptz NOT NULL DEFAULT clock_timestamp()  -- it is forgotten so long after that, if it has ended
 );
+
+CREATE INDEX outbox_message_kept ON troth_schema.outbox_message (outbox, kept_from);
 
 CREATE TYPE troth_schema.outbox_state AS ENUM ('pending', 'delivered', 'dead', 'in_doubt', 'dropped');
 
@@ -311,4 +314,49 @@ BEGIN
     END IF;
     INSERT INTO troth_schema.outbox_act (act, endpoint, by, note) VALUES (p_act, p_endpoint, p_by, p_note);
     RETURN true;
+END $$;
+
+CREATE FUNCTION troth_schema.outbox_forget(
+    p_outbox text, p_keep_s double precision, p_limit integer, OUT looked_at integer, OUT forgotten integer
+)
+LANGUAGE plpgsql AS $$
+-- Forget messages all of whose deliveries ended so long ago, some at a time, and all that is known of them.
+--
+-- A message that has not ended, or not so long ago, is moved on, and not looked at again before that can have changed: so
+-- what waits for months costs no more than what ends. Nobody is waited for: who sends a delivery again, or records one,
+-- holds it.
+DECLARE
+    at timestamptz := clock_timestamp();
+    until timestamptz := at - make_interval(secs => p_keep_s);
+    old uuid[];
+    free bigint[];
+    over uuid[];
+BEGIN
+    SELECT coalesce(array_agg(o.id), '{}') INTO old FROM (
+        SELECT m.id FROM troth_schema.outbox_message m WHERE m.outbox = p_outbox AND m.kept_from < until
+        ORDER BY m.kept_from LIMIT p_limit FOR UPDATE SKIP LOCKED) o;
+    looked_at := cardinality(old);
+
+    SELECT coalesce(array_agg(o.id), '{}') INTO free FROM (
+        SELECT d.id FROM troth_schema.outbox_delivery d
+        WHERE d.message = ANY (old) AND d.state IN ('delivered', 'dead', 'dropped') AND d.ended_at < until
+        FOR UPDATE SKIP LOCKED) o;
+    SELECT coalesce(array_agg(m.id), '{}') INTO over FROM unnest(old) AS m (id)
+    WHERE NOT EXISTS (
+        SELECT 1 FROM troth_schema.outbox_delivery d LEFT JOIN unnest(free) AS f (id) ON f.id = d.id
+        WHERE d.message = m.id AND f.id IS NULL);
+    forgotten := cardinality(over);
+
+    DELETE FROM troth_schema.outbox_attempt a USING troth_schema.outbox_delivery d
+    WHERE d.message = ANY (over) AND a.delivery = d.id;
+    DELETE FROM troth_schema.outbox_delivery d WHERE d.message = ANY (over);
+    DELETE FROM troth_schema.outbox_message m WHERE m.id = ANY (over);
+
+    -- What is open cannot be forgotten before it has been over for so long; of what has ended it is known when it can.
+    UPDATE troth_schema.outbox_message m
+    SET kept_from = (
+        SELECT CASE WHEN bool_and(d.state IN ('delivered', 'dead', 'dropped')) AND max(d.ended_at) >= until
+                    THEN max(d.ended_at) ELSE at END
+        FROM troth_schema.outbox_delivery d WHERE d.message = m.id)
+    WHERE m.id = ANY (old);
 END $$;

@@ -1,0 +1,30 @@
+"""What two starts with the same key must agree in. Pure."""
+
+from __future__ import annotations
+
+from uuid import UUID
+
+from troth.base import codec
+from troth.base.errors import KeyConflictError
+
+
+def start_digest(workflow: str, payload: bytes) -> bytes:
+    """What is compared under the lock of the key: the workflow and its input."""
+    return codec.digest(workflow.encode() + b"\0" + payload)
+
+
+def require_same_start(
+    key: str, run_id: UUID, found: tuple[str, bytes] | None, workflow: str, payload: bytes
+) -> None:
+    """Raise `KeyConflictError` if the run that has the key was another request.
+
+    *found* is the workflow and the input of that run; None if it is forgotten, and nobody can tell any more.
+    """
+    if found is None:
+        return
+    first_workflow, first_payload = found
+    if first_workflow != workflow:
+        raise KeyConflictError(key, run_id, {"workflow": (first_workflow, workflow)})
+    different = codec.differences(first_payload, payload)
+    if different:
+        raise KeyConflictError(key, run_id, different)
