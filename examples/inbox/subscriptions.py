@@ -16,7 +16,7 @@ secret = "whsec_example"
 events = troth.include(Inbox("stripe", scheme=StripeSignatures([secret])))
 endpoint = InboxEndpoint(
     events, troth
-)  # an ASGI application: app.mount("/webhooks/stripe", endpoint)
+)  # an ASGI application: Route("/webhooks/stripe", endpoint); a Mount would redirect
 
 
 class NoSuchSubscriptionError(Exception):

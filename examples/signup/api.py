@@ -29,7 +29,25 @@ ADDRESS = r"^[^@\s\x00-\x1f]+@[^@\s\x00-\x1f]+\.[^@\s\x00-\x1f]+$"
 WAIT_S = 2.0  # for an operation, before its caller is told where to ask again
 SESSION_S = 14 * 24 * 3600
 
-api = APIRouter(prefix="/v1")
+
+class Problem(BaseModel):
+    """An error (RFC 9457): `code` is for programs, `detail` for people. Some have more to say."""
+
+    type: str
+    title: str
+    status: int
+    detail: str
+    code: str
+
+
+PROBLEM = {"application/problem+json": {"schema": Problem.model_json_schema()}}
+api = APIRouter(
+    prefix="/v1",
+    responses={
+        "4XX": {"description": "What was wrong with the request", "content": PROBLEM},
+        503: {"description": "Nothing was done, or nobody knows: repeat it", "content": PROBLEM},
+    },
+)
 requests = troth.include(
     Requests("api", required=False, failures={EmailTaken: 409, EmailTakenError: 409})
 )
@@ -148,6 +166,8 @@ async def show_signup(signup_id: UUID, request: Request) -> Progress:
 @idempotent(exempt=True)
 async def log_in(body: LoginRequest, request: Request) -> Response:
     """Begin a session: a cookie. 401 for a wrong address or password, 429 after too many of them."""
+    if {"origin", "sec-fetch-site"} & set(request.headers):  # a browser, so it shows our own page
+        require_own_page(request)
     begun = await access.log_in(
         request.app.state.pool.connection,
         body.email,

@@ -45,11 +45,16 @@ async def transaction(request: Request) -> AsyncIterator[Tx]:
 
 
 def caller_of(scope: Any) -> str:
-    """Who asks, for the scope of idempotency keys: a digest of what proves it; strangers are one caller."""
-    proofs = [value for name, value in scope["headers"] if name in {b"authorization", b"cookie"}]
-    if not proofs:
+    """Who asks, for the scope of idempotency keys: a digest of what proves it; strangers are one caller.
+
+    Other cookies prove nothing, and may change between two clicks.
+    """
+    request = Request(scope)
+    proofs = (request.headers.get("authorization", ""), request.cookies.get(COOKIE, ""))
+    if not any(proofs):
         return "anonymous"
-    return "known:" + hashlib.blake2b(b"\0".join(proofs), digest_size=16).hexdigest()
+    proof = "\0".join(proofs).encode("utf-8", "surrogateescape")
+    return "known:" + hashlib.blake2b(proof, digest_size=16).hexdigest()
 
 
 async def principal_of(tx: Tx, request: Request) -> Principal:
@@ -130,14 +135,18 @@ async def http_error(_: Request, error: Exception) -> Response:
 
 
 async def key_conflict(_: Request, error: Exception) -> Response:
-    """The client's mistake, with what differs. The first values stay private."""
+    """The client's mistake, with what differs. The first values stay private.
+
+    An address is no secret, so whoever sends another's is not led to what became of it.
+    """
     assert isinstance(error, KeyConflictError)
+    first = {} if error.key.startswith("email:") else {"operation": f"/operations/{error.run_id}"}
     return told(
         422,
         "key_reused",
         "This was asked for before with other values. Repeat the first request, or use another key.",
-        operation=f"/operations/{error.run_id}",
         differs=sorted(error.differences),
+        **first,
     )
 
 

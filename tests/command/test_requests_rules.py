@@ -102,6 +102,36 @@ def test_a_large_body_is_described_less_finely_and_compared_as_strictly():
     assert len(rules.parts_of(replace(JSON, query=query), SALT)) <= rules.MOST_PARTS
 
 
+WIDE = "&".join(f"q{n}=1" for n in range(300))
+
+
+# A body that is taken apart and one that is too large for it, and queries alike.
+@pytest.mark.parametrize("names", [1, 1000])
+@pytest.mark.parametrize(("query", "named_query"), [("a=1", "query.page"), (WIDE, "query")])
+def test_everything_of_a_request_is_compared(names, query, named_query):
+    first = replace(with_body({f"n{n}": n for n in range(names)}), query=query)
+    assert len(rules.parts_of(first, SALT)) <= rules.MOST_PARTS
+    for change, named in [
+        ({"path": "/b"}, "path"),
+        ({"query": f"{query}&page=2"}, named_query),
+        ({"method": "PUT"}, "method"),
+        ({"content_type": "application/merge-patch+json"}, "content-type"),
+    ]:
+        assert differ(first, replace(first, **change)) == [named]
+
+
+def test_digests_do_not_show_which_values_are_equal():
+    parts = rules.parts_of(with_body({"a": "same", "b": "same"}), SALT)
+    assert parts["body.a"] != parts["body.b"]
+
+
+def test_what_a_key_belongs_to_does_not_run_together():
+    owners = [("ab", "c"), ("a", "bc"), ("abc", ""), ("", "abc")]
+    found = {rules.identity("api", replace(JSON, route=route, key=key)) for route, key in owners}
+    found |= {rules.identity(name, replace(JSON, caller=who)) for name, who in owners}
+    assert len(found) == 2 * len(owners)
+
+
 def test_forms_are_compared_by_field_and_uploads_without_their_boundary():
     form = "application/x-www-form-urlencoded"
     assert differ(with_body(b"a=1&b=2", form), with_body(b"b=2&a=1", form)) == []
@@ -137,3 +167,15 @@ def test_digests_are_salted():
 )
 def test_what_becomes_of_an_answer(status, touched, keep, fate):
     assert rules.fate_of(status, touched=touched, keep=keep) is fate
+
+
+@pytest.mark.parametrize("status", [401, 408, 425, 429, 500, 503, 599])
+def test_what_a_retry_must_ask_anew_is_not_kept(status):
+    assert rules.fate_of(status, touched=True, keep=True) is Fate.FORGET
+
+
+def test_headers_of_the_connection_and_secrets_are_not_kept():
+    passing = ["Connection", "Keep-Alive", "Proxy-Authenticate", "TE", "Trailer", "Transfer-Encoding", "Upgrade",
+               "Date", "Server", "Set-Cookie", "Idempotent-Replayed"]  # fmt: skip
+    kept = (("content-type", "text/plain"), ("location", "/a"), ("etag", '"1"'))
+    assert rules.kept_headers((*((name, "x") for name in passing), *kept)) == kept

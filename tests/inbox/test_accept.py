@@ -262,3 +262,26 @@ async def test_the_endpoint_of_a_troth_that_is_not_open() -> None:
     with pytest.raises(UsageError, match="nothing is open"):
         await post(app, raw(signed(stripe_event(1))[0]), signed(stripe_event(1))[1])
     await asyncio.gather()
+
+
+async def test_a_route_of_starlette_leads_to_it_without_a_redirect(site):
+    from starlette.applications import Starlette
+    from starlette.routing import Route
+
+    app = Starlette(routes=[Route("/webhooks/stripe", InboxEndpoint(site.inbox(), site.troth))])
+    statuses: list[int] = []
+
+    async def receive() -> dict[str, object]:
+        return {"type": "http.request", "body": b"{}"}
+
+    async def send(message: dict[str, object]) -> None:
+        if message["type"] == "http.response.start":
+            statuses.append(message["status"])
+
+    scope = {
+        "type": "http", "method": "POST", "path": "/webhooks/stripe", "headers": [], "query_string": b"", "root_path": "",
+    }  # fmt: skip
+    async with site.troth.client():
+        await app(scope, receive, send)
+
+    assert statuses == [400]  # nobody has signed it: so it was read

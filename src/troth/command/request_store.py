@@ -22,6 +22,7 @@ from troth.command.request_model import (
 from troth.store.connect import AsyncConnection, BlockingConnection
 from troth.store.plan import Plan, Statement
 from troth.store.queries import Queries, load
+from troth.store.together import send_together, send_together_blocking
 from troth.store.tx import Row
 
 _BEGIN: Mapping[Isolation, LiteralString] = {
@@ -46,13 +47,8 @@ async def begin(
     connection: AsyncConnection, q: Queries, isolation: Isolation, asked: tuple[bytes, int] | None
 ) -> Row | None:
     """Begin a transaction; what is known of the key *asked* for (its id and lock), in the same round trip."""
-    rows = None
-    async with connection.pipeline():
-        await connection.execute(_BEGIN[isolation])
-        if asked is not None:
-            rows = await connection.execute(q.admit, asked)
-        await connection.execute(SAVEPOINT)
-    return await rows.fetchone() if rows is not None else None
+    rows, _ = await send_together(connection, _first_words(q, isolation, asked), asked)
+    return rows[0] if rows else None
 
 
 def begin_blocking(
@@ -62,35 +58,24 @@ def begin_blocking(
     asked: tuple[bytes, int] | None,
 ) -> Row | None:
     """As `begin`, from a thread."""
-    rows = None
-    with connection.pipeline():
-        connection.execute(_BEGIN[isolation])
-        if asked is not None:
-            rows = connection.execute(q.admit, asked)
-        connection.execute(SAVEPOINT)
-    return rows.fetchone() if rows is not None else None
+    rows, _ = send_together_blocking(connection, _first_words(q, isolation, asked), asked)
+    return rows[0] if rows else None
 
 
 async def commit(
     connection: AsyncConnection, q: Queries, fate: Fate, record: Record | None
 ) -> bool:
     """Commit, with *record*, in one round trip. False: the server has rolled back, since a statement had failed."""
-    async with connection.pipeline():
-        for query, params in _last_words(q, fate, record):
-            await connection.execute(query, params)
-        committed = await connection.execute("COMMIT")
-    return committed.statusmessage == "COMMIT"
+    _, status = await send_together(connection, *_all_last_words(q, fate, record))
+    return status == "COMMIT"
 
 
 def commit_blocking(
     connection: BlockingConnection, q: Queries, fate: Fate, record: Record | None
 ) -> bool:
     """As `commit`, from a thread."""
-    with connection.pipeline():
-        for query, params in _last_words(q, fate, record):
-            connection.execute(query, params)
-        committed = connection.execute("COMMIT")
-    return committed.statusmessage == "COMMIT"
+    _, status = send_together_blocking(connection, *_all_last_words(q, fate, record))
+    return status == "COMMIT"
 
 
 def state_of(connection: AsyncConnection | BlockingConnection) -> str:
@@ -102,6 +87,21 @@ def last_words(q: Queries, fate: Fate, record: Record | None) -> Plan[None]:
     """What is to be done before a COMMIT that somebody else sends."""
     for query, params in _last_words(q, fate, record):
         yield Statement(query, params, returns=False)
+
+
+def _first_words(
+    q: Queries, isolation: Isolation, asked: tuple[bytes, int] | None
+) -> LiteralString:
+    look = f"{q.admit};" if asked is not None else ""
+    return f"{_BEGIN[isolation]};{look}{SAVEPOINT}"
+
+
+def _all_last_words(
+    q: Queries, fate: Fate, record: Record | None
+) -> tuple[LiteralString, Mapping[str, Any] | None]:
+    words = _last_words(q, fate, record)
+    text: LiteralString = ";".join([*(query for query, _ in words), "COMMIT"])
+    return text, next((params for _, params in words if params is not None), None)
 
 
 def _last_words(

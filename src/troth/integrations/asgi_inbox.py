@@ -1,6 +1,8 @@
 """A webhook endpoint as a small ASGI application: raw body, verify, store, answer. It fits into any ASGI framework.
 
-app.mount("/webhooks/stripe", InboxEndpoint(stripe_events, troth))
+app.router.routes.append(Route("/webhooks/stripe", InboxEndpoint(stripe_events, troth)))
+
+A `Route` of Starlette, not a `Mount`: that redirects this very path to the one with a slash, and no sender of webhooks follows.
 """
 
 from __future__ import annotations
@@ -29,6 +31,8 @@ class InboxEndpoint:
     Answers 202 and 200 when the event is durable, 400, 401, 405, 413 or 415 when it was refused and nothing is stored, 503
     when the database cannot be reached: whoever sent it shall try again.
     """
+
+    __troth_idempotent__ = {"exempt": True}  # noqa: RUF012  (read by `options_of`, never written)
 
     def __init__(self, inbox: Inbox, troth: Troth) -> None:
         self._inbox = inbox

@@ -83,16 +83,38 @@ async def test_a_signup(worker: str, billing: Process, mailbox: Process) -> None
         progress = await progress_of(tx, run.id)
     assert progress is not None
     assert (progress.state, progress.account, progress.problem) == ("succeeded", account.id, None)
+    assert progress.money == "untouched", "a trial asks nobody for money"
     assert progress.done == [
         "create_account",
         "provision_defaults",
         "find_price",
         "create_customer",
         "save_card",
-        "start_trial",
+        "subscribe",
         "record_billing",
         "send_welcome",
     ]
+
+
+async def test_without_a_trial_the_card_is_charged_once(worker: str, billing: Process) -> None:
+    """Also if the answer to it is lost; and who declines is not charged, and says so."""
+    await sell("pro")
+    billing.fault("reset_after", match={"path": "^/v1/subscriptions$"}, count=1)
+    paid = await troth.start(signup, EMAIL, "Ada", "pro", "pm_card_visa", False, key="form-1")
+    await paid.result(timeout=30)
+    declines = "pm_card_chargeCustomerFail"
+    other = await troth.start(
+        signup, "eve@example.com", "Eve", "pro", declines, False, key="form-2"
+    )
+    with pytest.raises(RunFailedError, match="declined"):
+        await other.result(timeout=30)
+
+    taken = [one["object"] for one in billing.truth("charge")]
+    assert [one["amount"] for one in taken if one["status"] == "succeeded"] == [900]
+    async with await psycopg.AsyncConnection.connect(worker) as tx:
+        known = [await progress_of(tx, run.id) for run in (paid, other)]
+    assert [one.money for one in known if one] == ["charged", "untouched"]
+    assert row(worker, "SELECT count(*) FROM signup.account WHERE closed_at IS NULL") == (1,)
 
 
 async def test_a_refusal_of_the_provider_closes_the_account(worker: str, billing: Process) -> None:
