@@ -28,19 +28,14 @@ SELECTION = "(not slow or matrix) and not wheel"
 ON_ANOTHER_SERVER = (
     "tests/store",
     "tests/journal",
-    "tests/worker",
     "tests/command",
     "tests/view",
-    "tests/chaos",
 )
 ON_ANOTHER_PYTHON = (
     "tests/base",
-    "tests/effect/test_rules.py",
-    "tests/effect/clients",
     "tests/workflow",
     "tests/app",
     "tests/examples/test_language.py",
-    "tests/cli/test_worker.py",
 )
 
 
