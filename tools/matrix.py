@@ -33,8 +33,8 @@ ON_ANOTHER_SERVER = (
 )
 ON_ANOTHER_PYTHON = (
     "tests/base",
-    "tests/workflow",
     "tests/app",
+    "tests/workflow/test_determinism.py",
     "tests/examples/test_language.py",
 )
 

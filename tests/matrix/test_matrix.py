@@ -26,9 +26,11 @@ from tests.matrix.declarations import (
 from tests.matrix.matrix import Cell, Ending, cells, is_honest, lies, run
 from tools import gen_matrix
 
-pytestmark = pytest.mark.filterwarnings(  # the SDK hands its body to httpx the old way
+FILTER = pytest.mark.filterwarnings(  # the SDK hands its body to httpx the old way
     "ignore:Use 'content=:DeprecationWarning"
 )
+# Minutes of processes: `make soak` runs it, and whoever changes what is sent.
+pytestmark = [FILTER, pytest.mark.slow]
 
 # What the SDK takes upon itself to try again; a timeout it waits out longer than troth does.
 RETRIED_BY_SDK = {"reset after", "500 after", "truncate after"}

@@ -15,6 +15,7 @@ from tests.examples.signup.live.running import Service
 from tests.harness.postgres import wait_until
 
 pytestmark = [
+    pytest.mark.slow,  # a minute: the gate has the lost events, the pages and the workflow
     pytest.mark.timeout(180),
     pytest.mark.xdist_group("subscriptions that live"),  # the service is started once
     # The SDK hands form data to httpx in a way that httpx has deprecated.
