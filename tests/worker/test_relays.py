@@ -96,6 +96,31 @@ async def test_a_relay_that_raises_is_called_again_and_its_traceback_is_shown(
     assert caplog.text.count("RuntimeError: not today") == 2
 
 
+async def test_a_relay_stops_although_a_library_has_lost_its_cancellation(
+    migrated: tuple[str, str],
+) -> None:
+    """As `asyncio.wait_for` of Python 3.11 may, in a pool: the exception is gone, and the relay goes on to rest."""
+    url, schema = migrated
+    troth = Troth(url, schema=schema)
+    lost = asyncio.Event()
+
+    class Deaf(Part):
+        async def work(self, place: Workplace) -> None:
+            while True:
+                self.looked.put_nowait("looked")
+                try:
+                    await asyncio.Event().wait()
+                except asyncio.CancelledError:
+                    lost.set()
+                await place.alarm.wait(PATIENCE_S * 10)
+
+    part = troth.include(Deaf())
+    async with asyncio.timeout(PATIENCE_S):
+        async with troth.worker():
+            await part.look()
+    assert lost.is_set()
+
+
 def test_two_parts_of_one_kind_have_two_names() -> None:
     troth = Troth()
     first = Part("orders")

@@ -12,6 +12,7 @@ import logging
 from collections.abc import Callable
 from uuid import UUID
 
+from troth.base.stopping import told_to_stop
 from troth.journal import store
 from troth.store.connect import AsyncConnection, AsyncPool, connect_async, listen
 from troth.store.errors import StoreError
@@ -71,7 +72,7 @@ class Bell:
 
     async def _listen(self, channels: tuple[str, ...]) -> None:
         tries = 0
-        while not _told_to_stop():
+        while not told_to_stop():
             connection: AsyncConnection | None = None
             try:
                 connection = await connect_async(self._url)
@@ -97,7 +98,7 @@ class Bell:
         self._missed()
 
     async def _ring(self) -> None:
-        while not _told_to_stop():
+        while not told_to_stop():
             await self._rung.wait()
             self._rung.clear()
             pending, self._pending = self._pending, {}
@@ -115,9 +116,3 @@ class Bell:
             except (DatabaseError, StoreError, OSError) as error:
                 log.info("hints were not sent: %s", error)
                 await asyncio.sleep(_RECONNECT_S[0])
-
-
-def _told_to_stop() -> bool:
-    """Was this task cancelled? On Python 3.11 `asyncio.wait_for`, in the pool, may lose the exception that says so."""
-    task = asyncio.current_task()
-    return task is not None and task.cancelling() > 0

@@ -7,6 +7,7 @@ import contextlib
 import logging
 from collections.abc import Sequence
 
+from troth.base.stopping import told_to_stop
 from troth.store.connect import pool_async
 from troth.store.errors import StoreError
 from troth.store.failure import DatabaseError
@@ -27,6 +28,8 @@ class _Alarm:
         self._rung.set()
 
     async def wait(self, seconds: float) -> None:
+        if told_to_stop():  # and that was lost
+            raise asyncio.CancelledError
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(max(seconds, 0)):
                 await self._rung.wait()
@@ -80,7 +83,7 @@ class Relays:
     async def _keep(relay: Relay, place: Workplace) -> None:
         tries = 0
         loop = asyncio.get_running_loop()
-        while True:
+        while not told_to_stop():
             began = loop.time()
             try:
                 await relay.work(place)
