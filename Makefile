@@ -14,7 +14,7 @@ SHELL := /bin/sh
 .DELETE_ON_ERROR:
 
 ARGS ?=
-JOBS ?= 4
+JOBS ?= 3
 
 ifeq ($(origin PYTHON),undefined)
 PYTHON := python3

@@ -66,6 +66,10 @@ class Lane:
                 may_go.set()
             waits = asyncio.create_task(reached.wait())
             await asyncio.wait({ended, waits}, return_when=asyncio.FIRST_COMPLETED)
+            if (
+                commits.count >= at
+            ):  # the end may be seen in the database before its commit has been answered
+                await soon(waits)
             waits.cancel()
             commits.lift()
             if reached.is_set():

@@ -17,6 +17,8 @@ pytestmark = [
     pytest.mark.filterwarnings("ignore:Use 'content=:DeprecationWarning"),
 ]
 
+expect.set_options(timeout=PATIENCE_MS)
+
 PASSWORD = "correct horse battery"
 GOOD, DECLINED = "pm_card_visa", "pm_card_chargeDeclined"
 
