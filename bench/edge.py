@@ -100,9 +100,10 @@ async def measure(url: str, requests: int) -> dict[str, list[float]]:
 
     async def authorized(scope: Any, receive: Any, send: Any) -> None:
         name = json.loads((await receive())["body"])["name"]
-        tx = scope[COMMAND].tx
+        command = scope[COMMAND]
+        tx = command.tx
         principal = await access.authenticate(tx, session_token=token)
-        await access.require(tx, principal, "Thing::make", ACCOUNT)
+        await access.require(tx, principal, "Thing::make", ACCOUNT, at_commit=command.at_commit)
         row = await (await tx.execute(INSERT, (name,))).fetchone()
         await answer(send, row[0])
 

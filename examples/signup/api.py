@@ -201,6 +201,14 @@ async def may(tx: Tx, request: Request, action: str) -> tuple[Principal, Account
     return principal, account
 
 
+async def may_now(doing: Command, request: Request, action: str) -> AccountPage:
+    """As `may`, for what a command is about to do: the decision travels with its COMMIT."""
+    principal = await principal_of(doing.tx, request)
+    account = await act_for(doing.tx, principal)
+    await access.require(doing.tx, principal, action, account.resource, at_commit=doing.at_commit)
+    return account
+
+
 @api.get("/account")
 async def show_account(request: Request) -> AccountView:
     """One's own."""
@@ -223,7 +231,7 @@ async def show_any_account(account_id: UUID, request: Request) -> AccountView:
 @api.post("/account/plan", responses=LATER)
 async def choose_plan(body: PlanRequest, request: Request, doing: Doing) -> Any:
     """Another plan, from now on."""
-    _, account = await may(doing.tx, request, "Account::change_plan")
+    account = await may_now(doing, request, "Account::change_plan")
     run = await doing.start(change_plan, account.id, body.plan)
     return doing.operation(run, wait=WAIT_S)
 
@@ -231,7 +239,7 @@ async def choose_plan(body: PlanRequest, request: Request, doing: Doing) -> Any:
 @api.post("/account/card", responses=LATER)
 async def choose_card(body: CardRequest, request: Request, doing: Doing) -> Any:
     """Another card; whoever owes something pays it with this one."""
-    _, account = await may(doing.tx, request, "Account::change_card")
+    account = await may_now(doing, request, "Account::change_card")
     run = await doing.start(replace_card, account.id, body.card)
     return doing.operation(run, wait=WAIT_S)
 
@@ -239,7 +247,7 @@ async def choose_card(body: CardRequest, request: Request, doing: Doing) -> Any:
 @api.post("/account/cancellation", responses=LATER)
 async def cancel(request: Request, doing: Doing) -> Any:
     """End the subscription: a trial at once, anything else when what was paid for has passed."""
-    _, account = await may(doing.tx, request, "Account::cancel")
+    account = await may_now(doing, request, "Account::cancel")
     run = await doing.start(cancel_subscription, account.id)
     return doing.operation(run, wait=WAIT_S)
 
@@ -247,6 +255,6 @@ async def cancel(request: Request, doing: Doing) -> Any:
 @api.post("/account/closure", responses=LATER)
 async def close(request: Request, doing: Doing) -> Any:
     """Close the account; closing it again is the same closing."""
-    _, account = await may(doing.tx, request, "Account::close")
+    account = await may_now(doing, request, "Account::close")
     run = await doing.start(close_account, account.id, key=f"close:{account.id}")
     return doing.operation(run, wait=WAIT_S)

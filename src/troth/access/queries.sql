@@ -106,11 +106,7 @@ ORDER BY k.created_at DESC LIMIT %s
 
 -- name: record_decision
 -- Record a decision.
-SELECT troth_schema.record_decision(%s, %s, %s, %s, %s, %s, %s, %s, %s::text[], %s::text[], %s, %s, %s)
-
--- name: keep_policies
--- The text of the policies that a decision was made with.
-INSERT INTO troth_schema.policy_set (digest, policies, schema) VALUES (%s, %s, %s) ON CONFLICT (digest) DO NOTHING
+SELECT troth_schema.record_decision(%s::uuid, %s, %s, %s, %s, %s, %s, %s, %s::text[], %s::text[], %s::bytea, %s, %s::bytea, %s, %s)
 
 -- name: decision
 -- A decision, and the policies of that time.

@@ -279,18 +279,16 @@ def _no_key(prefix: str) -> UsageError:
 # Decisions ------------------------------------------------------------------------------------------------------------
 
 
-def record(q: Queries, policies: Policies, decision: Decision) -> Plan[None]:
-    """Write a decision down, once. One statement; the first decision by new policies takes two."""
+def record(q: Queries, policies: Policies, decision: Decision) -> Statement:
+    """The statement that writes a decision down, once, and the text of its policies if that is new."""
     who, what = decision.principal, decision.resource
+    known = decision.policy_set == policies.digest
     params = (
         decision.id, who.type, who.id, _storable(decision.action), _storable(what.type), _storable(what.id), decision.allowed, decision.because.value,
         list(decision.policies), [_storable(error) for error in decision.errors], decision.digest,
-        decision.inputs.decode(), decision.policy_set,
+        decision.inputs.decode(), decision.policy_set, policies.text if known else None, policies.schema_text if known else None,
     )  # fmt: skip
-    ((known,),) = yield Statement(q.record_decision, params)
-    if not known and decision.policy_set == policies.digest:
-        texts = (policies.digest, policies.text, policies.schema_text)
-        yield Statement(q.keep_policies, texts, returns=False)
+    return Statement(q.record_decision, params, returns=False)
 
 
 def _storable(text: str) -> str:

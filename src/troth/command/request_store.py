@@ -32,7 +32,8 @@ _BEGIN: Mapping[Isolation, LiteralString] = {
 }
 # A refusal is recorded without what its handler did. Nothing of ours, the lock above all, is after this point.
 SAVEPOINT: LiteralString = "SAVEPOINT troth_request"
-_BACK: LiteralString = "ROLLBACK TO SAVEPOINT troth_request"
+_BACK = Statement("ROLLBACK TO SAVEPOINT troth_request", returns=False)
+_COMMIT = Statement("COMMIT", returns=False)
 
 
 def queries(schema: str) -> Queries:
@@ -47,7 +48,7 @@ async def begin(
     connection: AsyncConnection, q: Queries, isolation: Isolation, asked: tuple[bytes, int] | None
 ) -> Row | None:
     """Begin a transaction; what is known of the key *asked* for (its id and lock), in the same round trip."""
-    rows, _ = await send_together(connection, _first_words(q, isolation, asked), asked)
+    rows, _ = await send_together(connection, _first_words(q, isolation, asked))
     return rows[0] if rows else None
 
 
@@ -58,23 +59,19 @@ def begin_blocking(
     asked: tuple[bytes, int] | None,
 ) -> Row | None:
     """As `begin`, from a thread."""
-    rows, _ = send_together_blocking(connection, _first_words(q, isolation, asked), asked)
+    rows, _ = send_together_blocking(connection, _first_words(q, isolation, asked))
     return rows[0] if rows else None
 
 
-async def commit(
-    connection: AsyncConnection, q: Queries, fate: Fate, record: Record | None
-) -> bool:
-    """Commit, with *record*, in one round trip. False: the server has rolled back, since a statement had failed."""
-    _, status = await send_together(connection, *_all_last_words(q, fate, record))
+async def commit(connection: AsyncConnection, words: Sequence[Statement]) -> bool:
+    """Commit, with what `last_words` says, in one round trip. False: the server has rolled back: a statement had failed."""
+    _, status = await send_together(connection, [*words, _COMMIT])
     return status == "COMMIT"
 
 
-def commit_blocking(
-    connection: BlockingConnection, q: Queries, fate: Fate, record: Record | None
-) -> bool:
+def commit_blocking(connection: BlockingConnection, words: Sequence[Statement]) -> bool:
     """As `commit`, from a thread."""
-    _, status = send_together_blocking(connection, *_all_last_words(q, fate, record))
+    _, status = send_together_blocking(connection, [*words, _COMMIT])
     return status == "COMMIT"
 
 
@@ -83,34 +80,19 @@ def state_of(connection: AsyncConnection | BlockingConnection) -> str:
     return connection.info.transaction_status.name
 
 
-def last_words(q: Queries, fate: Fate, record: Record | None) -> Plan[None]:
-    """What is to be done before a COMMIT that somebody else sends."""
-    for query, params in _last_words(q, fate, record):
-        yield Statement(query, params, returns=False)
-
-
 def _first_words(
     q: Queries, isolation: Isolation, asked: tuple[bytes, int] | None
-) -> LiteralString:
-    look = f"{q.admit};" if asked is not None else ""
-    return f"{_BEGIN[isolation]};{look}{SAVEPOINT}"
+) -> Sequence[Statement]:
+    look = [Statement(q.admit, asked)] if asked is not None else []
+    return [Statement(_BEGIN[isolation]), *look, Statement(SAVEPOINT)]
 
 
-def _all_last_words(
-    q: Queries, fate: Fate, record: Record | None
-) -> tuple[LiteralString, Mapping[str, Any] | None]:
-    words = _last_words(q, fate, record)
-    text: LiteralString = ";".join([*(query for query, _ in words), "COMMIT"])
-    return text, next((params for _, params in words if params is not None), None)
-
-
-def _last_words(
-    q: Queries, fate: Fate, record: Record | None
-) -> Sequence[tuple[LiteralString, Mapping[str, Any] | None]]:
-    back: list[tuple[LiteralString, Mapping[str, Any] | None]] = (
-        [(_BACK, None)] if fate is Fate.REFUSAL else []
-    )
-    return [*back, (q.record, _row(record))] if record else back
+def last_words(
+    q: Queries, fate: Fate, record: Record | None, theirs: Sequence[Statement]
+) -> Sequence[Statement]:
+    """What is to be done before the COMMIT. *theirs*: what the handler left for then; of a refusal, it is not done."""
+    words = [_BACK] if fate is Fate.REFUSAL else list(theirs)
+    return [*words, Statement(q.record, _row(record), returns=False)] if record else words
 
 
 def _row(record: Record) -> Mapping[str, Any]:

@@ -224,9 +224,13 @@ class _Exchange:
         state = request_store.state_of(connection)
         if state != "INTRANS" and not (state == "INERROR" and fate is Fate.REFUSAL):
             raise request_refusals.broken_transaction(state)
+        assert self._command is not None
         record = self._requests.record(self._ask, answer, operation)
+        words = request_store.last_words(
+            self._requests.queries, fate, record, self._command.last_words
+        )
         try:
-            committed = await request_store.commit(connection, self._requests.queries, fate, record)
+            committed = await request_store.commit(connection, words)
         except DatabaseError as error:
             refused = request_refusals.trouble(error, committing=True)
             if refused is None:

@@ -14,7 +14,7 @@ from troth.command import request_start
 from troth.command.perform import Ask, Requests
 from troth.command.request_model import Operation
 from troth.store.connect import AsyncConnection
-from troth.store.plan import carry_out
+from troth.store.plan import Statement, carry_out
 from troth.store.tx import Tx
 from troth.workflow.definition import Workflow
 
@@ -40,6 +40,7 @@ class Command:
         self.touched = False
         self.kept = False
         self.pending: Operation | None = None
+        self.last_words: list[Statement] = []
         self.held: Callable[[], Any] = (
             _Held  # makes what stands for an answer that is not known yet
         )
@@ -73,6 +74,14 @@ class Command:
         run_id = await carry_out(self.tx, plan)
         assert isinstance(workflow, Workflow)  # or the plan has raised
         return Run(self._troth, run_id, workflow)
+
+    def at_commit(self, statement: Statement) -> None:
+        """Send *statement* together with COMMIT: it costs no round trip, and nothing sees what it returns.
+
+        It is not done if the answer is a refusal (4xx) that `keep` does not keep.
+        """
+        self.touched = True
+        self.last_words.append(statement)
 
     def keep(self) -> None:
         """Commit what was done also if the answer is a refusal (4xx), which otherwise undoes it."""

@@ -11,7 +11,7 @@ always in `atomic`.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from django.conf import settings
@@ -25,18 +25,17 @@ from django.utils.module_loading import import_string
 from troth.app import Troth
 from troth.base.errors import UsageError
 from troth.command import perform, request_refusals, request_rules, request_store
-from troth.command.perform import Ask, Requests, idempotent
+from troth.command.perform import Requests, idempotent
 from troth.command.request_model import (
     Answer,
     Fate,
-    Operation,
     Options,
     RequestRefusedError,
     Sent,
 )
 from troth.integrations.blocking import Command, Edge, Exchange, by_authorization, require_sound
 from troth.store.failure import DatabaseError
-from troth.store.plan import carry_out_blocking
+from troth.store.plan import Statement
 from troth.store.tx import BlockingTx, Row
 
 __all__ = ["Command", "DjangoEdge", "IdempotencyMiddleware", "command", "idempotent", "operation"]
@@ -171,13 +170,13 @@ class _AtomicSession:
             raise UsageError(msg)
         return raw  # type: ignore[no-any-return]
 
-    def commit(self, requests: Requests, ask: Ask, fate: Fate, answer: Answer | None, operation: Operation | None) -> None:  # fmt: skip
+    def commit(self, fate: Fate, words: Sequence[Statement]) -> None:
         wrapper = connections[self._using]
         if wrapper.needs_rollback and fate is not Fate.REFUSAL:
             raise request_refusals.broken_transaction("INERROR")
         require_sound(wrapper.connection, fate)
-        record = requests.record(ask, answer, operation)
-        carry_out_blocking(self.tx, request_store.last_words(requests.queries, fate, record))
+        for each in words:
+            self.tx.execute(each.query, each.params)
         wrapper.needs_rollback = False
         atomic, self._atomic = self._atomic, None
         try:

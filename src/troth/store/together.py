@@ -6,20 +6,23 @@ first that fails ends them all. psycopg writes the values as literals, escaped f
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import LiteralString
 
 from psycopg import AsyncClientCursor, ClientCursor
+from psycopg.rows import TupleRow
 
 from troth.store.connect import AsyncConnection, BlockingConnection
-from troth.store.tx import Params, Row
+from troth.store.plan import Statement
+from troth.store.tx import Row
 
 
 async def send_together(
-    connection: AsyncConnection, statements: LiteralString, params: Params | None = None
+    connection: AsyncConnection, statements: Iterable[Statement]
 ) -> tuple[list[Row], str]:
-    """The rows of those statements that return any, and what the server said of the last one (`COMMIT`, …)."""
+    """The rows of those that return any, and what the server said of the last one (`COMMIT`, …)."""
     async with AsyncClientCursor(connection) as cursor:
-        await cursor.execute(statements, params)
+        await cursor.execute(_text(cursor, statements))
         rows: list[Row] = []
         while True:
             if cursor.description is not None:
@@ -29,14 +32,24 @@ async def send_together(
 
 
 def send_together_blocking(
-    connection: BlockingConnection, statements: LiteralString, params: Params | None = None
+    connection: BlockingConnection, statements: Iterable[Statement]
 ) -> tuple[list[Row], str]:
     """As `send_together`, from a thread."""
     with ClientCursor(connection) as cursor:
-        cursor.execute(statements, params)
+        cursor.execute(_text(cursor, statements))
         rows: list[Row] = []
         while True:
             if cursor.description is not None:
                 rows += cursor.fetchall()
             if not cursor.nextset():
                 return rows, cursor.statusmessage or ""
+
+
+def _text(
+    cursor: AsyncClientCursor[TupleRow] | ClientCursor[TupleRow], statements: Iterable[Statement]
+) -> LiteralString:
+    texts = (
+        each.query if each.params is None else cursor.mogrify(each.query, each.params)
+        for each in statements
+    )
+    return ";\n".join(texts)

@@ -124,6 +124,7 @@ class Thing(BaseModel):
     name: str
     do: str = "ok"
     price: dict[str, Any] | None = None
+    last: str | None = None
 
 
 class Created(BaseModel):

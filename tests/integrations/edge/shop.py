@@ -55,6 +55,8 @@ class Shop:
             return 400, {"no": "before anything was done"}
         insert: Any = f"INSERT INTO {self.troth.schema}.thing (name) VALUES (%s) RETURNING id"
         rows = yield Statement(insert, (body["name"],))
+        if body.get("last"):
+            command.at_commit(Statement(insert, (body["last"],)))
         answer = {"id": rows[0][0], "principal": command.principal, "key": command.key}
         match do:
             case "wait":

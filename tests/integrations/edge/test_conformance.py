@@ -41,6 +41,26 @@ async def test_the_record_does_not_keep_what_was_sent(site):
     assert float(row[2]) == pytest.approx(DAY.total_seconds(), abs=1)
 
 
+@pytest.mark.parametrize(
+    ("do", "status", "things"),
+    [("ok", 201, ["ada", "last"]), ("keep", 403, ["ada", "last"]), ("refuse", 409, [])],
+)
+async def test_what_is_left_for_the_commit_commits_with_the_work(site, do, status, things):
+    body = {"name": "ada", "do": do, "last": "last"}
+    first = await site.post("/things", body, KEY)
+    again = await site.post("/things", body, KEY)
+    assert (first.status, again.replayed) == (status, True)
+    assert site.things == things
+
+
+async def test_last_words_that_fail_undo_the_work_and_leave_the_key_free(site):
+    broken = {"name": "ada", "last": "ada"}  # names are unique
+    assert (await site.post("/things", broken, KEY)).status == 500
+    assert site.things == site.keys == []
+    assert (await site.post("/things", {"name": "bob"}, KEY)).status == 201
+    assert site.things == ["bob"]
+
+
 async def test_without_a_key_where_one_is_required(site):
     refused = await site.post("/things", {"name": "ada"})
     assert (refused.status, refused.code) == (400, "idempotency_key_missing")

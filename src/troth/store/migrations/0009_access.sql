@@ -264,17 +264,21 @@ END $$;
 
 CREATE FUNCTION troth_schema.record_decision(
     p_id uuid, p_principal_type text, p_principal_id text, p_action text, p_resource_type text, p_resource_id text,
-    p_allowed boolean, p_because text, p_policies text[], p_errors text[], p_digest bytea, p_inputs text, p_policy_set bytea
-) RETURNS boolean
+    p_allowed boolean, p_because text, p_policies text[], p_errors text[], p_digest bytea, p_inputs text, p_policy_set bytea,
+    p_policy_text text, p_schema_text text
+) RETURNS void
 LANGUAGE plpgsql AS $$
--- Record a decision, once; whether the text of its policies is here already.
+-- Record a decision, once, and the text of its policies if that is not here yet.
 BEGIN
+    IF p_policy_text IS NOT NULL AND NOT EXISTS (SELECT 1 FROM troth_schema.policy_set s WHERE s.digest = p_policy_set) THEN
+        INSERT INTO troth_schema.policy_set (digest, policies, schema) VALUES (p_policy_set, p_policy_text, p_schema_text)
+        ON CONFLICT (digest) DO NOTHING;
+    END IF;
     INSERT INTO troth_schema.decision (id, principal_type, principal_id, action, resource_type, resource_id, allowed,
                                        because, policies, errors, digest, inputs, policy_set)
     VALUES (p_id, p_principal_type, p_principal_id, p_action, p_resource_type, p_resource_id, p_allowed, p_because,
             p_policies, p_errors, p_digest, p_inputs::jsonb, p_policy_set)
     ON CONFLICT (id) DO NOTHING;
-    RETURN EXISTS (SELECT 1 FROM troth_schema.policy_set s WHERE s.digest = p_policy_set);
 END $$;
 
 CREATE FUNCTION troth_schema.forget_access(p_keep_decisions_s double precision) RETURNS integer
