@@ -72,6 +72,7 @@ class Gate:
         self._terms: Terms | None = None
         self._leases = Leases()
         self._tally = Tally()
+        self._said = Tally()  # what the turn under way reports
         self._trying: Asker | None = None  # it wants to be the trial
         self._trial_ours = False  # and may be
         self._turned_away = 0  # runs that were told to wait for the breaker in this era
@@ -265,6 +266,8 @@ class Gate:
         """Do we know enough to let it call?"""
         if terms.declared.concurrency is not None and asker.in_flight_s > self._leases.in_flight_s:
             return False
+        if self._tally.decides(terms) or self._said.decides(terms):
+            return False  # what this worker has seen moves the breaker, and is being told
         return terms.declared.breaker_failures is None or now - terms.read_at < _FRESH_S
 
     def _pausing(self, terms: Terms, now: float) -> bool:
@@ -326,7 +329,8 @@ class Gate:
             waiting += len(self._new)
         else:
             askers = askers[: slots_at_once(spacing)]
-        tally, self._tally = self._tally, Tally(self._tally.era)
+        self._said = tally = self._tally
+        self._tally = Tally(tally.era)
         longest = max((asker.in_flight_s for asker in self._everybody()), default=0.0)
         kept, demand = self._leases.keep(waiting, spare=not self._closed)
         self._number += 1
@@ -351,8 +355,10 @@ class Gate:
                     self._declared = True
                 answer = await store.take_turn(connection, self._line.q, turn)
         except (DatabaseError, StoreError, OSError) as error:
+            self._said = Tally(tally.era)
             self._not_answered(turn, error)
         else:
+            self._said = Tally(tally.era)
             self.turns += 1
             if answer is None:  # somebody has deleted the row
                 self._declared, self._failures = False, 0

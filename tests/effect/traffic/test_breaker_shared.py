@@ -180,6 +180,21 @@ async def test_calls_of_an_older_era_do_not_count(join, cell):
     assert await cell.value("SELECT open_until IS NULL FROM {}.provider")
 
 
+async def test_who_has_seen_it_fail_calls_no_more_although_that_is_not_told_yet(join, cell):
+    """The report hangs, for somebody holds the provider's row; what the worker was told before is fresh still."""
+    caller = await join()
+    permits = [await caller.permitted(BROKEN) for _ in range(6)]
+    session = await cell.session()
+    async with session.transaction():
+        await session.execute(f"SELECT FROM {cell.schema}.provider FOR UPDATE")
+        for permit in permits:
+            caller.back(permit, answered=False)
+        asked = asyncio.create_task(caller.said(BROKEN))
+        done, _ = await asyncio.wait({asked}, timeout=0.05)
+        assert not done, "it was let through"
+    assert isinstance(await asked, Wait)
+
+
 async def test_a_late_report_of_another_worker_does_not_close_it(join, cell):
     caller = await join()
     await fail([caller], BROKEN, 6)
