@@ -72,7 +72,7 @@ outsiders: $(READY) # programs that tests run: a browser, a message broker (root
 
 .PHONY: test
 test: $(READY) outsiders ## the tests, without soaks
-	@$(PYTEST) -n $(JOBS) -m "$(FAST)" $(ARGS)
+	@$(PYTEST) -n $(JOBS) --dist loadgroup -m "$(FAST)" $(ARGS)
 
 .PHONY: formatted
 formatted: $(READY)

@@ -16,7 +16,7 @@ from tests.harness.postgres import (
     drop_schema,
     open_directory,
 )
-from troth.store.migrate import migrate
+from tests.harness.schemas import Schemas
 
 RUN_DIRECTORY = "TROTH_TEST_DIRECTORY"  # inherited by the workers of xdist
 
@@ -52,11 +52,20 @@ def schema(database_url: str) -> Iterator[str]:
     drop_schema(database_url, name)
 
 
+@pytest.fixture(scope="session")
+def schemas(database_url: str) -> Iterator[Schemas]:
+    """Where migrated schemas come from."""
+    kept = Schemas(database_url)
+    yield kept
+    kept.close()
+
+
 @pytest.fixture
-def migrated(database_url: str, schema: str) -> tuple[str, str]:
-    """(url, schema) with all migrations applied."""
-    migrate(database_url, schema)
-    return database_url, schema
+def migrated(schemas: Schemas) -> Iterator[tuple[str, str]]:
+    """(url, schema) with all migrations applied, and nothing in it."""
+    name = schemas.take()
+    yield schemas.url, name
+    schemas.give_back(name)
 
 
 @pytest.fixture
