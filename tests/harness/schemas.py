@@ -108,6 +108,8 @@ class Schemas:
             shape, partitions = _look(connection, name)
             if shape != self._shape or not partitions >= self._partitions:
                 return False
+            for extra in partitions - self._partitions:
+                connection.execute(sql.SQL("DROP TABLE {}").format(sql.Identifier(name, extra)))
             connection.execute(sql.SQL(_CLEAR).format(schema=sql.SQL(name)))
         return True
 
