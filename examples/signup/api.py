@@ -17,7 +17,7 @@ from examples.signup.edge import (
     require_own_page,
     transaction,
 )
-from examples.signup.people import AccountPage, access, account_page, act_for
+from examples.signup.people import WEB, AccountPage, access, account_page, act_for
 from examples.signup.plans import cancel_subscription, change_plan, close_account, replace_card
 from examples.signup.progress import Progress, progress_of
 from examples.signup.workflow import EmailTaken, signup
@@ -222,7 +222,7 @@ async def show_any_account(account_id: UUID, request: Request) -> AccountView:
     """For support, by API key; and one's own."""
     async with transaction(request) as tx:
         principal = await principal_of(tx, request)
-        await access.tenants.act_as(tx, str(account_id), role="signup_web")
+        await access.tenants.act_as(tx, str(account_id), role=WEB)
         account = await account_page(tx, account_id)
         await access.require(tx, principal, "Account::read", account.resource)
     return AccountView(**asdict(account))

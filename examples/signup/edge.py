@@ -8,13 +8,12 @@ from http import HTTPStatus
 from typing import Any
 from uuid import UUID, uuid5
 
-from fastapi import FastAPI, HTTPException, Request, Response
+from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
 from psycopg import OperationalError
 from psycopg_pool import PoolTimeout
 from starlette.exceptions import HTTPException as StarletteHTTPException
 
-from examples.signup.core import troth
 from examples.signup.people import NoAccountError, access
 from examples.signup.settings import origin
 from troth import KeyConflictError, Tx
@@ -195,6 +194,3 @@ def install(app: FastAPI) -> None:
         (TooManyAttemptsError, simple(429, "too_many_attempts", "")),
     ):
         app.add_exception_handler(kind, handler)
-
-
-__all__ = ["HTTPException", "install", "troth"]

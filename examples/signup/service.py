@@ -19,7 +19,7 @@ from examples.signup.settings import database_url
 from examples.signup.subscription import stripe_events
 from examples.signup.web.pages import pages
 from troth.integrations.asgi_inbox import InboxEndpoint
-from troth.integrations.fastapi import IdempotencyMiddleware, OperationEndpoint, idempotent
+from troth.integrations.fastapi import IdempotencyMiddleware, OperationEndpoint
 
 STATIC = Path(__file__).parent / "web" / "static"
 
@@ -40,7 +40,6 @@ app.include_router(api)
 app.include_router(pages)
 app.mount("/operations", OperationEndpoint(requests, troth, caller=edge.caller_of))
 # A route, not a mount: a mount answers this very path with a redirect, which no provider follows.
-events = idempotent(exempt=True)(InboxEndpoint(stripe_events, troth))
-app.router.routes.append(Route("/webhooks/stripe", events))
+app.router.routes.append(Route("/webhooks/stripe", InboxEndpoint(stripe_events, troth)))
 app.mount("/static", StaticFiles(directory=STATIC))
 app.add_middleware(IdempotencyMiddleware, requests=requests, troth=troth, caller=edge.caller_of)

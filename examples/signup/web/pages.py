@@ -32,7 +32,7 @@ from examples.signup.edge import (
     require_own_page,
     transaction,
 )
-from examples.signup.people import NoAccountError, access, act_for
+from examples.signup.people import NoAccountError, access
 from examples.signup.plans import cancel_subscription, change_plan, close_account, replace_card
 from examples.signup.progress import progress_of
 from examples.signup.web.story import change_story
@@ -311,6 +311,3 @@ def words_of(error: ValidationError) -> str:
         f"{'.'.join(str(part) for part in each['loc']) or 'the form'}: {each['msg']}"
         for each in error.errors()
     )
-
-
-__all__ = ["act_for", "pages"]
