@@ -42,7 +42,8 @@ def caught() -> Iterator[None]:
         (module, name): Cached(value.__wrapped__, **value.cache_parameters())
         for module in application_modules()
         for name, value in list(vars(module).items())
-        if isinstance(value, functools._lru_cache_wrapper)  # noqa: SLF001  (its only name)
+        # Not isinstance: that asks a lazy object what it stands for, which loads it.
+        if issubclass(type(value), functools._lru_cache_wrapper)  # noqa: SLF001  (its only name)
     }
     one_each: dict[int, Cached] = {}
     substitutes = {
