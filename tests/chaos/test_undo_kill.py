@@ -81,8 +81,15 @@ def victims(settings: Settings, log: Path) -> Iterator[Victims]:
 
 # One after the other: each has a dozen workers with connections of their own.
 @pytest.mark.xdist_group("killed undoings")
-@pytest.mark.parametrize("kept", [False, True], ids=["before", "after"])
-@pytest.mark.parametrize("refused", FEWEST)
+@pytest.mark.parametrize(
+    ("refused", "kept"),
+    [
+        pytest.param("right again", True, id="right again-after"),
+        pytest.param("close", False, id="close-before"),
+        pytest.param("right again", False, id="right again-before", marks=pytest.mark.slow),
+        pytest.param("close", True, id="close-after", marks=pytest.mark.slow),
+    ],
+)
 async def test_killed_at_every_commit_of_the_undoing(shop: Site, refused: str, kept: bool) -> None:
     with psycopg.connect(shop.url, autocommit=True) as session:
         session.execute(LEDGER)

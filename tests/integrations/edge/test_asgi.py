@@ -60,7 +60,8 @@ async def test_a_connection_lost_before_the_commit_leaves_the_key_free(site):
         first = asyncio.create_task(site.post("/things", {"name": "ada", "do": "wait"}, KEY))
         await waits(site)
         held.execute(
-            "SELECT pg_terminate_backend(pid) FROM pg_locks WHERE objid = %s AND NOT granted",
+            "SELECT pg_terminate_backend(pid) FROM pg_locks WHERE objid = %s AND NOT granted"
+            " AND database = (SELECT oid FROM pg_database WHERE datname = current_database())",
             (LOCK,),
         )
         told = await first

@@ -148,6 +148,7 @@ async def test_while_the_first_one_is_worked_on(site):
 async def waits(site) -> None:
     query = (
         "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND objid = %s AND NOT granted"
+        " AND database = (SELECT oid FROM pg_database WHERE datname = current_database())"
     )
 
     async def look() -> bool:
