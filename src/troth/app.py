@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Coroutine, Sequence
+from contextlib import aclosing, asynccontextmanager
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import (
@@ -18,21 +19,24 @@ from typing import (
 )
 from uuid import UUID
 
-from troth.base import codec, ids
+from troth.base import codec, ids, resources
 from troth.base.errors import RunCancelledError, RunFailedError, UnknownWorkflowError, UsageError
 from troth.journal.model import CANCEL_TOPIC, Place, RunState
 from troth.store.parts import Part
 from troth.store.tx import Tx
 from troth.workflow import context
-from troth.workflow.calls import TimedOut
 from troth.workflow.decorators import Definitions
 from troth.workflow.definition import Workflow
 from troth.workflow.failures import restore_answer
+from troth.workflow.groups import Group
 from troth.workflow.queue import check_place
 from troth.workflow.runloop import current_branch
+from troth.workflow.sending import check_message_key, send_here, sending
+from troth.workflow.topics import Topic, as_topic
+from troth.workflow.words import Words
 
 if TYPE_CHECKING:
-    from troth.journal.model import EndedRun
+    from troth.journal.model import EndedRun, Standing
     from troth.worker.node import Node, NodeOptions
 
 P = ParamSpec("P")
@@ -74,6 +78,23 @@ class Run(Generic[R]):
             ) from None
         return self._unwrap(ended)
 
+    async def progress(self) -> Any:
+        """What the run said last of how far it is (`troth.progress`), at most about a second ago; None: nothing.
+
+        It is forgotten when the run ends. Raises `RunNotFoundError`.
+        """
+        return _update(await self._troth.node.results.watches.now(self.id)).progress
+
+    async def watch(self) -> AsyncGenerator[Update]:
+        """`async for update in run.watch():` where the run stands and how far it is, and again when that is another.
+
+        Ends after the update that says how it ended. Who is slow misses what was in between, not the latest. Raises
+        `RunNotFoundError`.
+        """
+        async with aclosing(self._troth.node.results.watches.watch(self.id)) as standings:
+            async for standing in standings:
+                yield _update(standing)
+
     async def cancel(self) -> None:
         """Ask the run to stop: accepted means that it will end as cancelled, or has ended. Raises `RunEndedError`."""
         await self._troth.node.requests.send(self.id, None, CANCEL_TOPIC, b"null")
@@ -92,7 +113,21 @@ class Run(Generic[R]):
         return value
 
 
-class Troth(Definitions):
+@dataclass(frozen=True, slots=True)
+class Update:
+    """Where a run stands: its state, why (in attention), and what it said last of how far it is."""
+
+    state: str
+    reason: str | None
+    progress: Any
+
+
+def _update(standing: Standing) -> Update:
+    said = None if standing.payload is None else codec.decode(standing.payload)
+    return Update(standing.state.value, standing.reason, said)
+
+
+class Troth(Definitions, Words):
     """The workflows and steps of a program, and the way to run them.
 
     *url*: the PostgreSQL to use; without it `TROTH_DATABASE_URL`, then libpq's `PG*` variables, then an embedded server
@@ -118,13 +153,16 @@ class Troth(Definitions):
         self.directory = Path(directory)
         self._nodes: dict[asyncio.AbstractEventLoop, Node] = {}
         self._parts: dict[tuple[type, str], Part] = {}
+        self._sending = sending(lambda: self.schema)
 
     def include(self, part: PartT) -> PartT:
-        """Make a definition of a room (a machine, an inbox …) part of this program; gives back *part*.
+        """Make a definition of a room (a machine, an inbox …) or a `Group` part of this program; gives back *part*.
 
         It works with the tables of this Troth's schema then, and workers do what is to be done for it. Raises
         `UsageError` if another one of its kind has the same name.
         """
+        if isinstance(part, Group) and (Group, part.name) not in self._parts:
+            part.join(self)
         known = self._parts.setdefault((type(part), part.name), part)
         if known is not part:
             msg = f"there are two of {type(part).__name__} named {part.name}"
@@ -173,6 +211,7 @@ class Troth(Definitions):
         try:
             if database.origin == "embedded":
                 await asyncio.to_thread(migrate, database.url, self.schema)
+            opened = resources.OpenResources(self.resources)
             node = Node(
                 database.url,
                 self.schema,
@@ -181,6 +220,7 @@ class Troth(Definitions):
                 options or NodeOptions(),
                 executes=executes,
                 relays=[relay for part in self.parts for relay in part.relays],
+                resources=opened,
             )
             self._nodes[loop] = node
             try:
@@ -189,6 +229,7 @@ class Troth(Definitions):
             finally:
                 del self._nodes[loop]
                 await node.close()
+                await opened.close()
         finally:
             await asyncio.to_thread(database.close)
 
@@ -196,7 +237,7 @@ class Troth(Definitions):
     def node(self) -> Node:
         """The open client or worker of the running event loop. Raises `UsageError` if there is none."""
         if current_branch.get() is not None:
-            msg = "workflow code cannot start runs or send messages itself: do it in a step"
+            msg = "workflow code cannot do this itself: do it in a step"
             raise UsageError(msg)
         node = self._nodes.get(asyncio.get_running_loop())
         if node is None:
@@ -245,22 +286,58 @@ class Troth(Definitions):
             run_id = await self.node.requests.start_in(tx, workflow, payload, key, at_s, place)
         return Run(self, run_id, workflow)
 
-    async def send(
-        self, run: Run[Any] | UUID | str, topic: str, value: Any = None, *, tx: Tx | None = None
-    ) -> None:
-        """Leave a message for a run, given by handle, id or start key; with a key, also before the run exists.
+    @overload
+    def send(
+        self,
+        run: Run[Any] | UUID | str,
+        topic: Topic[R],
+        value: R,
+        *,
+        key: str | None = None,
+        tx: Tx | None = None,
+    ) -> Coroutine[Any, Any, None]: ...
+    @overload
+    def send(
+        self,
+        run: Run[Any] | UUID | str,
+        topic: str,
+        value: Any = None,
+        *,
+        key: str | None = None,
+        tx: Tx | None = None,
+    ) -> Coroutine[Any, Any, None]: ...
+    def send(
+        self,
+        run: Run[Any] | UUID | str,
+        topic: Topic[Any] | str,
+        value: Any = None,
+        *,
+        key: str | None = None,
+        tx: Tx | None = None,
+    ) -> Coroutine[Any, Any, None]:
+        """Leave a message for a run, given by handle, id or start key; by start key, also before the run exists.
 
-        *tx*: send it if and only if this transaction commits. Raises `RunEndedError` and `RunNotFoundError`.
+        *key*: the same key is the same message of this run and topic, however often it is sent and also after it was
+        heard; with another value that is a `KeyConflictError`. *tx*: send it if and only if this transaction commits. In
+        workflow code it is a recorded step: sent exactly once. Raises `RunEndedError` and `RunNotFoundError`.
         """
-        context.check_topic(topic)
+        said = as_topic(topic)
         run_id = run.id if isinstance(run, Run) else run if isinstance(run, UUID) else None
-        key = run if isinstance(run, str) else None
-        check_key(key)
-        payload = codec.encode(value)
+        start_key = run if isinstance(run, str) else None
+        check_key(start_key)
+        check_message_key(key)
+        payload = said.encode(value)
+        branch = current_branch.get()
+        if branch is not None:
+            if tx is not None:
+                raise UsageError(
+                    "workflow code has no transaction: leave tx= out, or send in a transaction step"
+                )
+            return send_here(branch, self._sending, run_id, start_key, said.name, payload, key)
+        requests = self.node.requests
         if tx is None:
-            await self.node.requests.send(run_id, key, topic, payload)
-        else:
-            await self.node.requests.send_in(tx, run_id, key, topic, payload)
+            return requests.send(run_id, start_key, said.name, payload, key)
+        return requests.send_in(tx, run_id, start_key, said.name, payload, key)
 
     def run(self, run_id: UUID | str) -> Run[Any]:
         """A handle on a run by its id; whether it exists is found out by using it."""
@@ -274,26 +351,16 @@ class Troth(Definitions):
     sleep = staticmethod(context.sleep)
     saga = staticmethod(context.saga)
 
-    # Spelled out, since `staticmethod(f)` has only the first overload of f for a type checker.
-    @overload
     @staticmethod
-    def receive(
-        topic: str, kind: type[R], *, timeout: timedelta | float
-    ) -> Coroutine[Any, Any, R | TimedOut]: ...
-    @overload
-    @staticmethod
-    def receive(topic: str, kind: type[R], *, timeout: None = None) -> Coroutine[Any, Any, R]: ...
-    @overload
-    @staticmethod
-    def receive(
-        topic: str, *, timeout: timedelta | float | None = None
-    ) -> Coroutine[Any, Any, Any]: ...
-    @staticmethod
-    def receive(
-        topic: str, kind: Any = Any, *, timeout: timedelta | float | None = None
-    ) -> Coroutine[Any, Any, Any]:
-        """The next message of *topic* for this run, as a *kind*; `TimedOut` if none comes in time."""
-        return context.receive(topic, kind, timeout=timeout)
+    def get(kind: type[R]) -> R:
+        """The resource of this type, in the body of a step; in an effect `call.get` says the same.
+
+        Raises `NotInRunError` elsewhere, and `UsageError` if there is none of this type.
+        """
+        if current_branch.get() is not None:
+            msg = f"workflow code has no resources, since it is replayed: use {kind.__name__} in a step"
+            raise UsageError(msg)
+        return resources.get(kind)
 
 
 def check_key(key: str | None) -> None:

@@ -155,7 +155,7 @@ async def test_a_put_off_release_does_not_leave_a_heard_message_behind(cell):
         tries = node.writer.flushes
         await until(lambda: flushed(node, tries + 2), "it is")
         session = await cell.session()
-        await session.execute(cell.q.send_message, (ids.new_id(), run.id, None, "go", b'"1"'))
+        await session.execute(cell.q.send_message, (ids.new_id(), run.id, None, "go", b'"1"', None))
         tries = node.writer.flushes
         await until(lambda: flushed(node, tries + 3), "the hint was followed")
         await held.execute("COMMIT")
@@ -257,10 +257,10 @@ async def test_a_lost_hint_strands_nobody(cell):
         run = await troth.start(troth.workflows["w"])
         await until(lambda: waiting(cell, run.id), "it waits")
         session = await cell.session()
-        sent = (ids.new_id(), run.id, None, "go", b'"1"')
+        sent = (ids.new_id(), run.id, None, "go", b'"1"', None)
         await session.execute(cell.q.send_message, sent)
         await until(lambda: waiting(cell, run.id), "it has heard the first, and waits again")
-        await session.execute(cell.q.send_message, (ids.new_id(), run.id, None, "go", b'"2"'))
+        await session.execute(cell.q.send_message, (ids.new_id(), run.id, None, "go", b'"2"', None))
         assert await run.result(timeout=10) == ["1", "2"]
 
 
@@ -284,7 +284,7 @@ async def test_a_heartbeat_brings_mail_for_a_run_that_is_in_memory(cell):
         run = await troth.start(w)
         await busy.wait()
         session = await cell.session()
-        await session.execute(cell.q.send_message, (ids.new_id(), run.id, None, "go", b'"1"'))
+        await session.execute(cell.q.send_message, (ids.new_id(), run.id, None, "go", b'"1"', None))
 
         async def heard() -> bool:
             return bool(await cell.value("SELECT count(*) FROM {}.journal WHERE kind = 2"))

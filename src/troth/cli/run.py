@@ -168,6 +168,39 @@ def cancel(
 
 
 @app.command
+def send(
+    run: RunId,
+    topic: Annotated[str, Parameter(help="The topic, as in troth.receive.")],
+    value: Annotated[str, Parameter(help="What to say, as JSON.")] = "null",
+    /,
+    *,
+    key: Annotated[
+        str | None,
+        Parameter(help="The same key is the same message, however often it is sent."),
+    ] = None,
+    note: Note = None,
+    by: By = None,
+    connection: Connection = DEFAULT_CONNECTION,
+) -> None:
+    """Leave a message for a run, and record who did.
+
+    Whether the value has the type that the run expects is found out when it is received: a wrong one parks the run.
+
+    Example: troth run send 019d2f7c-5e80-7000-8000-5a5b6c7d8e9f approved '{"by": "ada"}' --key ticket-17
+    """
+    from troth.base import codec
+    from troth.command.act import send as leave
+
+    try:
+        payload = codec.encode(codec.decode(value.encode()))
+    except ValueError as error:
+        raise UsageError(f"{value!r} is not JSON: {error}") from None
+    who = author(by, note)
+    act(connection, lambda tx: leave(tx, connection.schema, run, topic, payload, key, who))
+    print(f"run {run} has a message of {topic}")
+
+
+@app.command
 def resume(
     run: RunId,
     /,

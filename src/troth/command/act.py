@@ -9,8 +9,10 @@ from troth.base.errors import UsageError
 from troth.command import store
 from troth.command.model import Author
 from troth.journal import store as journal
-from troth.journal.model import CANCEL_TOPIC, RESUME_PATH, Reason, Send
+from troth.journal.model import CANCEL_TOPIC, RESUME_PATH, SEND_PATH, Reason, Send
 from troth.store.tx import Tx
+from troth.workflow.sending import check_message_key, raise_if_not_sent
+from troth.workflow.topics import check_topic
 
 
 async def cancel(tx: Tx, schema: str, run_id: UUID, author: Author) -> None:
@@ -23,6 +25,18 @@ async def cancel(tx: Tx, schema: str, run_id: UUID, author: Author) -> None:
     status = await journal.send_message(tx, journal.queries(schema), send)
     if status != "sent":
         await store.raise_not_alive(tx, schema, run_id)
+
+
+async def send(
+    tx: Tx, schema: str, run_id: UUID, topic: str, payload: bytes, once: str | None, author: Author
+) -> None:
+    """Leave a message for a run, and record who did. Raises `RunEndedError`, `RunNotFoundError`, `MessageConflictError`."""
+    check_topic(topic)
+    check_message_key(once)
+    message = Send(ids.new_id(ids.cell_of(run_id)), run_id, None, topic, payload, once)
+    raise_if_not_sent(message, await journal.send_message(tx, journal.queries(schema), message))
+    said = {"by": author.by, "note": author.note, "topic": topic, "key": once}
+    await store.decide(tx, store.queries(schema), run_id, SEND_PATH, said)
 
 
 async def resume(tx: Tx, schema: str, run_id: UUID, author: Author) -> Reason:

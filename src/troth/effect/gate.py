@@ -90,6 +90,10 @@ class Gate:
 
     # What the worker says ---------------------------------------------------------------------------------------------
 
+    def forget_time(self) -> None:
+        """Ask for the terms anew before anything is sent: the database's time was moved."""
+        self._terms = None
+
     def ask(self, asker: Asker) -> None:
         """One more wants to call."""
         if asker.worker > self._worker:

@@ -8,9 +8,11 @@ from datetime import timedelta
 from enum import Enum
 from typing import Generic, Literal, TypeVar
 
+from troth.base import resources
 from troth.base.errors import UsageError
 
 R = TypeVar("R")
+T = TypeVar("T")
 
 Delivery = Literal["at_most_once", "at_least_once"]
 
@@ -160,6 +162,10 @@ class Call:
     fence: int
     deadline: float
     first_sent: float
+
+    def get(self, kind: type[T]) -> T:
+        """The resource of this type, see `troth.resource`. Raises `UsageError` if there is none."""
+        return resources.get(kind)
 
 
 # What a probe says ------------------------------------------------------------------------------------------------------

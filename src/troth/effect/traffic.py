@@ -57,6 +57,11 @@ class Traffic:
         """
         self._gates[permit.provider].back(permit, answered=answered)
 
+    def forget_time(self) -> None:
+        """The database's time was moved (see `Clock.jump`): what was read of it is void."""
+        for gate in self._gates.values():
+            gate.forget_time()
+
     async def close(self) -> None:
         """Give back what is not in use. Who still waits is not told anything any more."""
         await asyncio.gather(*(gate.close() for gate in self._gates.values()))

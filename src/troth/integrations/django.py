@@ -34,11 +34,21 @@ from troth.command.request_model import (
     Sent,
 )
 from troth.integrations.blocking import Command, Edge, Exchange, by_authorization, require_sound
+from troth.integrations.django_transactions import DjangoSource, tx
 from troth.store.failure import DatabaseError
 from troth.store.plan import Statement
 from troth.store.tx import BlockingTx, Row
 
-__all__ = ["Command", "DjangoEdge", "IdempotencyMiddleware", "command", "idempotent", "operation"]
+__all__ = [
+    "Command",
+    "DjangoEdge",
+    "DjangoSource",
+    "IdempotencyMiddleware",
+    "command",
+    "idempotent",
+    "operation",
+    "tx",
+]
 
 _EXCHANGE = "_troth_exchange"
 

@@ -10,6 +10,7 @@ CANCEL_TOPIC = "!cancel"
 
 # Paths of entries that no step has made: none of a step begins so.
 RESUME_PATH = "!resume"  # a person lets the run go on
+SEND_PATH = "!send"  # a person left a message for the run
 REWIND_PATH = "!rewind"  # and from an earlier step
 SETTLED_PATH = "!settled"  # everything that was sent has an outcome: the undoing begins
 UNDO_PREFIX = "!undo/"  # before the path of what is undone
@@ -162,6 +163,7 @@ class Send(NamedTuple):
     key: str | None
     topic: str
     payload: bytes
+    once: str | None = None  # its own key: sent again, it is the same message
 
 
 class Heard(NamedTuple):
@@ -185,6 +187,16 @@ class Message(NamedTuple):
     id: UUID
     topic: str
     payload: bytes
+
+
+class Standing(NamedTuple):
+    """Where a run stands, and how far it says that it is (*position* grows with every word of it)."""
+
+    id: UUID
+    state: RunState
+    reason: str | None
+    position: int | None
+    payload: bytes | None
 
 
 class ClaimedRun(NamedTuple):
@@ -213,8 +225,8 @@ class Batch:
     """Everything that one flush carries. Filled by the engine, emptied by the writer."""
 
     __slots__ = (
-        "after", "claim", "done", "ends", "entries", "heard", "lines", "looks", "releases", "sends", "starts",
-        "undoing", "workflows",
+        "after", "claim", "done", "ends", "entries", "heard", "lines", "looks", "progress", "releases", "sends",
+        "starts", "undoing", "workflows",
     )  # fmt: skip
 
     def __init__(self) -> None:
@@ -222,6 +234,7 @@ class Batch:
         self.starts: list[Start] = []
         self.entries: list[Entry] = []
         self.heard: list[Heard] = []
+        self.progress: dict[UUID, tuple[int, bytes]] = {}  # what runs say of it, the latest word
         self.undoing: list[UUID] = []  # runs that began to undo
         self.ends: list[End] = []
         self.releases: list[Release] = []
@@ -235,7 +248,7 @@ class Batch:
     def __bool__(self) -> bool:
         return bool(
             self.entries or self.ends or self.starts or self.releases or self.sends
-            or self.heard or self.looks or self.claim or self.undoing
+            or self.heard or self.looks or self.claim or self.undoing or self.progress
         )  # fmt: skip
 
     def runs(self) -> list[UUID]:
@@ -264,7 +277,7 @@ class Batch:
         part.ends = [x for x in self.ends if x.run_id in runs]
         part.releases = [x for x in self.releases if x.run_id in runs]
         if rest:
-            part.looks = self.looks
+            part.looks, part.progress = self.looks, self.progress
             part.claim, part.workflows, part.lines = self.claim, self.workflows, self.lines
         return part
 
@@ -272,7 +285,7 @@ class Batch:
 class Reply(NamedTuple):
     """What the database answered to a flush."""
 
-    sent: dict[UUID, str]  # message: 'sent', 'ended', 'missing' or 'busy' (try again)
+    sent: dict[UUID, str]  # message: 'sent', 'ended', 'missing', 'conflict' or 'busy' (try again)
     busy_keys: frozenset[str]
     known: dict[
         UUID, tuple[UUID, bool]

@@ -41,11 +41,12 @@ SELECT count(pg_terminate_backend(blocker)) FROM unnest(pg_blocking_pids(%s)) AS
 -- name: flush
 -- The group commit: everything pending of this process in one transaction.
 SELECT troth_schema.flush(%b, %b,
-    %b::uuid[], %b::uuid[], %b::text[], %b::text[], %b::bytea[],
+    %b::uuid[], %b::uuid[], %b::text[], %b::text[], %b::bytea[], %b::text[],
     %b::uuid[], %b::text[], %b::text[], %b::bytea[], %b::bytea[], %b::float8[], %b::bool[],
     %b::text[], %b::text[], %b::int4[],
     %b::uuid[], %b::text[], %b::int2[], %b::int2[], %b::int4[], %b::bool[], %b::bytea[], %b::bytea[], %b::float8[],
     %b::uuid[],
+    %b::uuid[], %b::float8[], %b::bytea[],
     %b::uuid[],
     %b::uuid[], %b::text[], %b::bytea[], %b::bool[],
     %b::uuid[], %b::text[], %b::float8[], %b::text[], %b::bytea[], %b::text[],
@@ -73,6 +74,10 @@ FROM troth_schema.journal WHERE run_id = ANY (%s) ORDER BY run_id, seq NULLS LAS
 -- Say whose steps run in this session, for as long as it lasts, so that a takeover can end what it leaves open.
 SELECT pg_advisory_lock_shared(troth_schema.session_lock(%s))
 
+-- name: sign_transaction
+-- The same until the end of this transaction: for sessions of which somebody else may forget what was set in them.
+SELECT pg_advisory_xact_lock_shared(troth_schema.session_lock(%s::int8))
+
 -- name: finish_step
 -- The last statement of a transaction step: the fence and the journal entry.
 SELECT troth_schema.finish_step(%s::uuid, %s::int8, %s::int4, %s::text, %s::int2, %s::int4, %s::bool, %s::bytea, %s::bytea, %s::float8)
@@ -92,7 +97,7 @@ SELECT run_id, fresh, same FROM troth_schema.start_run(
 
 -- name: send_message
 -- Leave a message inside the caller's transaction.
-SELECT troth_schema.send_message(%s::uuid, %s::uuid, %s::text, %s::text, %s::bytea)
+SELECT troth_schema.send_message(%s::uuid, %s::uuid, %s::text, %s::text, %s::bytea, %s::text)
 
 -- name: run_input
 -- The input that a run was started with.
@@ -111,6 +116,12 @@ UNION ALL SELECT id FROM troth_schema.run_history WHERE id = ANY (%(ids)s)
 -- name: ended_runs
 -- How some runs ended; those still going are left out.
 SELECT id, workflow, state::text, outcome FROM troth_schema.run_history WHERE id = ANY (%s)
+
+-- name: watched_runs
+-- Where some runs stand, and how far they say that they are; those that do not exist are left out.
+SELECT r.id, r.state::text, r.reason, p.position, p.payload
+FROM troth_schema.run r LEFT JOIN troth_schema.run_progress p ON p.run_id = r.id WHERE r.id = ANY (%(ids)s)
+UNION ALL SELECT h.id, h.state::text, NULL, NULL, NULL FROM troth_schema.run_history h WHERE h.id = ANY (%(ids)s)
 
 -- name: run_of_key
 -- The run that a start key belongs to.

@@ -19,6 +19,7 @@ from troth.journal.model import (
     Reply,
     RunState,
     Send,
+    Standing,
     Start,
     Started,
 )
@@ -96,6 +97,12 @@ async def ended_runs(tx: Tx, q: Queries, ids: Sequence[UUID]) -> list[EndedRun]:
     return [EndedRun(row[0], row[1], RunState(row[2]), row[3]) for row in rows]
 
 
+async def watched_runs(tx: Tx, q: Queries, ids: Sequence[UUID]) -> list[Standing]:
+    """Where these runs stand; those that do not exist are left out."""
+    rows = await (await tx.execute(q.watched_runs, {"ids": list(ids)})).fetchall()
+    return [Standing(row[0], RunState(row[1]), *row[2:]) for row in rows]
+
+
 async def known_runs(tx: Tx, q: Queries, ids: Sequence[UUID]) -> set[UUID]:
     """Those of *ids* that are runs, alive or ended."""
     rows = await (await tx.execute(q.known_runs, {"ids": list(ids)})).fetchall()
@@ -144,7 +151,7 @@ async def start_run(
 
 
 async def send_message(tx: Tx, q: Queries, send: Send) -> str:
-    """Leave a message inside the caller's transaction: 'sent', 'ended' or 'missing'."""
+    """Leave a message inside the caller's transaction: 'sent', 'ended', 'missing' or 'conflict'."""
     return str(await _value(tx, q.send_message, send))
 
 
@@ -169,13 +176,17 @@ async def _value(tx: Tx, query: Any, params: Sequence[Any]) -> Any:
 def _columns(batch: Batch) -> list[Any]:
     """The arrays of `flush`, in the order of its parameters. A group without rows is NULL, and costs nothing."""
     return [
-        *_encoded(batch.sends, (uuids, uuids, texts, texts, byteas)),
+        *_encoded(batch.sends, (uuids, uuids, texts, texts, byteas, texts)),
         *_starts(batch.starts),
         *_encoded(
             batch.entries,
             (uuids, texts, int2s, int2s, int4s, bools, byteas, byteas, float8s),
         ),
         uuids([message_id for _, message_id in batch.heard]) if batch.heard else None,
+        *_encoded(
+            [(run, float(at), said) for run, (at, said) in batch.progress.items()],
+            (uuids, float8s, byteas),
+        ),
         uuids(batch.undoing) if batch.undoing else None,
         *_encoded(batch.ends, (uuids, texts, byteas, bools)),
         *_encoded(batch.releases, (uuids, texts, float8s, texts, byteas, texts)),

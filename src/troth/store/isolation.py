@@ -17,6 +17,11 @@ _LEVELS: Final = {
 }
 
 
+def level(name: str) -> IsolationLevel:
+    """As psycopg names it."""
+    return _LEVELS[name]
+
+
 @asynccontextmanager
 async def transaction_async(connection: AsyncConnection, level: str) -> AsyncIterator[None]:
     """Commit on leaving, roll back on an exception."""

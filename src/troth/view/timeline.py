@@ -8,7 +8,14 @@ from typing import Any
 
 from troth.base import codec
 from troth.command.rules import finding_words
-from troth.journal.model import CANCEL_TOPIC, REWIND_PATH, SETTLED_PATH, UNDO_PREFIX, Kind
+from troth.journal.model import (
+    CANCEL_TOPIC,
+    REWIND_PATH,
+    SEND_PATH,
+    SETTLED_PATH,
+    UNDO_PREFIX,
+    Kind,
+)
 from troth.journal.reading import said_by, superseded
 from troth.view.model import JournalEntry, Moment, Undoing, from_seconds
 
@@ -97,7 +104,7 @@ def _result_word(entry: JournalEntry, _said: _Said) -> str:
         return _BY_PATH[entry.path]
     if entry.path.startswith(f"{SETTLED_PATH}/"):
         return _BY_PATH[SETTLED_PATH]
-    if entry.path.rpartition(":")[2].startswith("receive."):
+    if entry.path.rpartition(":")[2].startswith(("receive.", "receive_any")):
         return "timed out" if entry.ok is False else "done"
     return _RESULTS[entry.ok]
 
@@ -114,6 +121,8 @@ def _attempt_word(_entry: JournalEntry, said: _Said) -> str:
 def _decision_word(entry: JournalEntry, said: _Said) -> str:
     if entry.path == REWIND_PATH:
         return "went back"
+    if entry.path == SEND_PATH:
+        return "message"
     return "proposal" if "proposal" in said else "decision"
 
 

@@ -20,6 +20,7 @@ from typing import Any, Self
 from uuid import UUID
 
 from troth.base.clock import Clock
+from troth.base.resources import OpenResources
 from troth.effect.traffic import Traffic
 from troth.journal import store
 from troth.journal.bell import DONE, MAIL, READY, Bell
@@ -77,6 +78,7 @@ class Node:
         *,
         executes: bool,
         relays: Sequence[Relay] = (),
+        resources: OpenResources | None = None,
     ) -> None:
         self.schema = schema
         self.options = options
@@ -102,9 +104,9 @@ class Node:
         self._transactor = Transactor(
             schema, self._step_pool, self._blocking_step_pool, self._threads, self.clock
         )
-        self._traffic = Traffic(url, schema, self.clock)
+        self.traffic = Traffic(url, schema, self.clock)
         self.engine.performer = StepPerformer(
-            self.engine, self._transactor, self._traffic, self._threads
+            self.engine, self._transactor, self.traffic, self._threads, resources
         )
         self.claims = Claims(
             self.writer,
@@ -218,7 +220,7 @@ class Node:
             await self._resign()
         self.engine.forget_all()
         self.requests.close()
-        await self._traffic.close()
+        await self.traffic.close()
         await self.results.close()
         await self.bell.close()
         for task in self._tasks:

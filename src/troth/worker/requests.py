@@ -32,6 +32,8 @@ from troth.store.queries import Queries
 from troth.store.tx import Tx
 from troth.worker.claims import Claims
 from troth.workflow.definition import Workflow
+from troth.workflow.sending import raise_if_not_sent
+from troth.workflow.topics import MessageConflictError
 
 log = logging.getLogger("troth.worker")
 
@@ -120,20 +122,33 @@ class Requests:
             require_same_start(key, started.run_id, found, workflow.name, payload)
         return started.run_id
 
-    async def send(self, run_id: UUID | None, key: str | None, topic: str, payload: bytes) -> None:
-        """Leave a message. Raises `RunEndedError` or `RunNotFoundError`."""
-        send = Send(ids.new_id(self._cell), run_id, key, topic, payload)
+    async def send(
+        self,
+        run_id: UUID | None,
+        key: str | None,
+        topic: str,
+        payload: bytes,
+        once: str | None = None,
+    ) -> None:
+        """Leave a message. Raises `RunEndedError`, `RunNotFoundError` or `MessageConflictError`."""
+        send = Send(ids.new_id(self._cell), run_id, key, topic, payload, once)
         future: asyncio.Future[None] = self._loop.create_future()
         self._sends[send.id] = (send, future)
         self._writer.touch().sends.append(send)
         await future
 
     async def send_in(
-        self, tx: Tx, run_id: UUID | None, key: str | None, topic: str, payload: bytes
+        self,
+        tx: Tx,
+        run_id: UUID | None,
+        key: str | None,
+        topic: str,
+        payload: bytes,
+        once: str | None = None,
     ) -> None:
-        """Leave a message inside the caller's transaction. Raises `RunEndedError` or `RunNotFoundError`."""
+        """Leave a message inside the caller's transaction. Raises as `send` does."""
         await self._require_own(tx)
-        send = Send(ids.new_id(self._cell), run_id, key, topic, payload)
+        send = Send(ids.new_id(self._cell), run_id, key, topic, payload, once)
         raise_if_not_sent(send, await store.send_message(tx, self._q, send))
 
     async def _require_own(self, tx: Tx) -> None:
@@ -261,18 +276,10 @@ _Starting = tuple[Start, Workflow[Any, Any], "asyncio.Future[tuple[UUID, bool]]"
 Pending = tuple[list[_Starting], list[Send]]
 
 
-def raise_if_not_sent(send: Send, status: str) -> None:
-    """Raise `RunEndedError` or `RunNotFoundError` unless the message was left."""
-    if status == "ended":
-        raise RunEndedError(f"run {send.run_id or send.key} has ended; it takes no more messages")
-    if status == "missing":
-        raise RunNotFoundError(f"there is no run {send.run_id or send.key}")
-
-
 def _answer_send(future: asyncio.Future[None], send: Send, status: str) -> None:
     try:
         raise_if_not_sent(send, status)
-    except (RunEndedError, RunNotFoundError) as error:
+    except (RunEndedError, RunNotFoundError, MessageConflictError) as error:
         future.set_exception(error)
     else:
         future.set_result(None)

@@ -12,6 +12,7 @@ from troth.journal.model import EndedRun
 from troth.store.connect import AsyncPool
 from troth.store.errors import StoreError
 from troth.store.failure import DatabaseError
+from troth.worker.watches import Watches
 
 log = logging.getLogger("troth.worker")
 
@@ -29,6 +30,7 @@ class Results:
         self._waiters: dict[UUID, list[asyncio.Future[EndedRun]]] = {}
         self._hint = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
+        self.watches = Watches(self._q, pool)
 
     async def wait(self, run_id: UUID) -> EndedRun:
         """How the run ended. Waits without limit."""
@@ -63,25 +65,29 @@ class Results:
 
     def ended(self, run: EndedRun) -> None:
         """This run has ended, durably."""
+        self.watches.hint({run.id})
         for future in self._waiters.pop(run.id, ()):
             if not future.done():
                 future.set_result(run)
 
     def hint(self, payload: str) -> None:
         """Some runs have ended elsewhere: their ids, or '*'."""
-        if self._waiters and (
-            payload == "*"
-            or any(UUID(text) in self._waiters for text in payload.split(",") if text)
-        ):
+        if not (self._waiters or self.watches):
+            return
+        ended = None if payload == "*" else {UUID(text) for text in payload.split(",") if text}
+        self.watches.hint(ended)
+        if self._waiters and (ended is None or not ended.isdisjoint(self._waiters)):
             self._hint.set()
 
     def missed(self) -> None:
         """Hints may have been lost."""
+        self.watches.hint(None)
         if self._waiters:
             self._hint.set()
 
     async def close(self) -> None:
         """Stop looking; whoever still waits is cancelled."""
+        await self.watches.close()
         if self._task is not None:
             self._task.cancel()
             await asyncio.gather(self._task, return_exceptions=True)

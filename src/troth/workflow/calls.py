@@ -18,6 +18,7 @@ from troth.journal.model import UNDO_PREFIX, Entry
 from troth.workflow.definition import StepDefinition
 from troth.workflow.failures import restore_answer
 from troth.workflow.runloop import RunLoop
+from troth.workflow.topics import Received, Topic, labelled, unlabelled
 
 if TYPE_CHECKING:
     from troth.workflow.saga import Confirmed, Scope
@@ -143,19 +144,35 @@ class SleepCall(PendingCall):
 
 
 class ReceiveCall(PendingCall):
-    """`troth.receive`."""
+    """`troth.receive`, and with *several* `troth.receive_any`."""
 
-    __slots__ = ("kind", "looked", "message", "timeout_s", "topic")
+    __slots__ = ("heard", "looked", "message", "several", "timeout_s", "topics")
 
     def __init__(
-        self, path: str, topic: str, kind: codec.Codec, timeout_s: float | None, loop: RunLoop
+        self,
+        path: str,
+        topics: tuple[Topic[Any], ...],
+        timeout_s: float | None,
+        loop: RunLoop,
+        *,
+        several: bool = False,
     ) -> None:
-        super().__init__(path, None, codec.encode([topic, timeout_s]), loop)
-        self.topic = topic
-        self.kind = kind
+        named = [topic.name for topic in topics] if several else topics[0].name
+        super().__init__(path, None, codec.encode([named, timeout_s]), loop)
+        self.topics = {topic.name: topic for topic in topics}
+        self.several = several
         self.timeout_s = timeout_s
         self.looked = False  # a look for messages that came before it was asked for
         self.message: bytes | None = None  # what it was answered with
+        self.heard = topics[0].name  # and of which topic that is
+
+    def take(self, topic: str, message: bytes) -> tuple[bytes, Any]:
+        """It is answered with this message: what to record, and what the code is told. Raises `PayloadError`."""
+        value = self.topics[topic].codec.decode(message)
+        self.heard, self.message = topic, message
+        if not self.several:
+            return message, value
+        return labelled(topic, message), Received(self.topics[topic], value)
 
     @property
     def wants_mail(self) -> bool:
@@ -164,7 +181,11 @@ class ReceiveCall(PendingCall):
 
     def restore(self, entry: Entry) -> Any:
         """The message, or `TimedOut`."""
-        return TimedOut() if entry.ok is False else self.kind.decode(entry.payload or b"null")
+        if entry.ok is False:
+            return TimedOut()
+        payload = entry.payload or b"null"
+        topic, message = unlabelled(payload) if self.several else (self.heard, payload)
+        return self.take(topic, message)[1]
 
 
 class SettledCall(PendingCall):

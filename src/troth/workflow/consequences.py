@@ -29,6 +29,7 @@ from troth.workflow.definition import StepDefinition, StepKind, check_handle
 P = ParamSpec("P")
 R = TypeVar("R")
 U = TypeVar("U")
+H_co = TypeVar("H_co", covariant=True)
 R_co = TypeVar("R_co", covariant=True)
 
 EFFECT_RETRY = Retry(attempts=8, first=timedelta(seconds=1), longest=timedelta(minutes=1))
@@ -215,6 +216,41 @@ class TransactionUndoDecorator(Protocol[P, R_co]):
     ) -> StepDefinition[Concatenate[R_co, P], U]: ...
 
 
+class HandleUndoDecorator(Protocol[H_co, P, R_co]):
+    """The type of `@transaction.undo(...)` of a transaction with a source of its own."""
+
+    @overload
+    def __call__(
+        self, function: Callable[Concatenate[H_co, R_co, P], Coroutine[Any, Any, U]], /
+    ) -> StepDefinition[Concatenate[R_co, P], U]: ...
+    @overload
+    def __call__(
+        self, function: Callable[Concatenate[H_co, R_co, P], U], /
+    ) -> StepDefinition[Concatenate[R_co, P], U]: ...
+
+
+class HandleTransaction(Protocol[H_co, P, R_co]):
+    """The type of a transaction step on a handle of another library: as `TransactionDefinition`, with that handle."""
+
+    @property
+    def name(self) -> str:
+        """Its name among the steps."""
+
+    def __call__(self, *args: P.args, **kwargs: P.kwargs) -> Coroutine[Any, Any, R_co]:
+        """Make a recorded call."""
+
+    @overload
+    def undo(
+        self, function: Callable[Concatenate[H_co, R_co, P], Coroutine[Any, Any, U]], /
+    ) -> StepDefinition[Concatenate[R_co, P], U]: ...
+    @overload
+    def undo(
+        self, function: Callable[Concatenate[H_co, R_co, P], U], /
+    ) -> StepDefinition[Concatenate[R_co, P], U]: ...
+    @overload
+    def undo(self, /, *, retry: Retry) -> HandleUndoDecorator[H_co, P, R_co]: ...
+
+
 class TransactionDefinition(StepDefinition[P, R]):
     """A step whose database work commits together with its journal entry."""
 
@@ -235,13 +271,14 @@ class TransactionDefinition(StepDefinition[P, R]):
         """
 
         def attach(function: Callable[..., Any]) -> StepDefinition[Any, Any]:
-            check_handle(function)
+            check_handle(function, self.via)
             require_parameters(self, "undo", function, 2, "a transaction, the result")
             made: StepDefinition[Any, Any] = StepDefinition(
                 function,
                 StepKind.TRANSACTION,
                 retry=retry or self.retry,
                 isolation=self.isolation,
+                via=self.via,
             )
             self.undoing = made
             return made

@@ -11,16 +11,16 @@ import logging
 import random as _random
 from collections.abc import Coroutine
 from datetime import UTC, datetime, timedelta
-from typing import Any, TypeVar, overload
+from typing import Any
 from uuid import UUID
 
-from troth.base.codec import Codec
+from troth.base import codec
 from troth.base.errors import NotInRunError, UsageError
-from troth.workflow.calls import ReceiveCall, SleepCall, TimedOut
+from troth.workflow.calls import ReceiveCall, SleepCall
+from troth.workflow.racing import Limit
 from troth.workflow.runloop import Branch, current_branch
 from troth.workflow.saga import Saga
-
-T = TypeVar("T")
+from troth.workflow.topics import Topic, as_topic
 
 # (run id, path) of the step whose body runs in this context; for logging and for error messages.
 step_context: contextvars.ContextVar[tuple[UUID, str] | None] = contextvars.ContextVar(
@@ -50,35 +50,50 @@ def sleep(duration: timedelta | float) -> Coroutine[Any, Any, None]:
     return branch.run.awaited(SleepCall(branch.path("sleep"), seconds, branch.run.loop))
 
 
-@overload
 def receive(
-    topic: str, kind: type[T], *, timeout: timedelta | float
-) -> Coroutine[Any, Any, T | TimedOut]: ...
-@overload
-def receive(topic: str, kind: type[T], *, timeout: None = None) -> Coroutine[Any, Any, T]: ...
-@overload
-def receive(
-    topic: str, *, timeout: timedelta | float | None = None
-) -> Coroutine[Any, Any, Any]: ...
-def receive(
-    topic: str, kind: Any = Any, *, timeout: timedelta | float | None = None
+    topic: Topic[Any] | str, kind: Any = Any, *, timeout: timedelta | float | None = None
 ) -> Coroutine[Any, Any, Any]:
     """The next message of *topic* that was sent to this run, as a *kind*; `TimedOut` if none comes in time.
 
     The message may have been sent before this call, and before the run was started.
     """
-    check_topic(topic)
+    heard = as_topic(topic, kind)
+    seconds = None if timeout is None else _seconds(timeout)
     branch = _branch("receive")
     run = branch.run
-    return run.awaited(
-        ReceiveCall(
-            branch.path(f"receive.{topic}"),
-            topic,
-            Codec(kind, where=f"a message of {topic}"),
-            None if timeout is None else _seconds(timeout),
-            run.loop,
-        )
-    )
+    path = branch.path(f"receive.{heard.name}")
+    return run.awaited(ReceiveCall(path, (heard,), seconds, run.loop))
+
+
+def receive_any(
+    *topics: Topic[Any] | str, timeout: timedelta | float | None = None
+) -> Coroutine[Any, Any, Any]:
+    """The next message of any of these topics, as a `Received`; `TimedOut` if none comes in time.
+
+    The oldest one is taken, and all others stay where they are.
+    """
+    heard = tuple(map(as_topic, topics))
+    if len({topic.name for topic in heard}) != len(topics) or not heard:
+        raise UsageError("receive_any takes one topic or more, each once")
+    seconds = None if timeout is None else _seconds(timeout)
+    branch = _branch("receive_any")
+    run = branch.run
+    call = ReceiveCall(branch.path("receive_any"), heard, seconds, run.loop, several=True)
+    return run.awaited(call)
+
+
+def progress(value: Any) -> None:
+    """Say how far this run is: a number, a text, anything that JSON can hold. The latest word counts.
+
+    It costs no step and is not replayed; others read it with `run.progress()` and `run.watch()`, within about a second.
+    """
+    _branch("progress").run.say(codec.encode(value))
+
+
+def limit(duration: timedelta | float) -> Limit:
+    """`async with troth.timeout(5) as limit:`, see `Limit`."""
+    seconds = _seconds(duration)
+    return Limit(_branch("timeout"), seconds)
 
 
 def saga() -> Saga:
@@ -88,17 +103,6 @@ def saga() -> Saga:
     on; whoever catches it goes on with the rest of the run. If it does not fail, what was done is undone with the run.
     """
     return Saga(_branch("saga"))
-
-
-def check_topic(topic: str) -> None:
-    """Raise `UsageError` for a topic that cannot be one."""
-    if (
-        not topic
-        or len(topic) > 100
-        or not topic.replace("-", "").replace(".", "").replace("_", "").isalnum()
-    ):
-        msg = f"{topic!r} cannot be a topic: up to 100 letters, digits, '_', '-' and '.'"
-        raise UsageError(msg)
 
 
 class RunContextFilter(logging.Filter):

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Coroutine
+from contextlib import AbstractContextManager
 from datetime import timedelta
-from typing import Any, Concatenate, ParamSpec, TypeVar, cast, overload
+from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, TypeVar, cast, overload
 
 from troth.base.backoff import NO_RETRY, Retry
 from troth.base.errors import UsageError
+from troth.base.resources import ResourceRegistry
 from troth.effect.model import Delivery, Provider
 from troth.store.tx import BlockingTx, Tx
+from troth.workflow import lint
 from troth.workflow.consequences import (
     EFFECT_RETRY,
     EffectDefinition,
@@ -26,10 +29,21 @@ from troth.workflow.definition import (
     check_handle,
 )
 from troth.workflow.queue import Queue
-from troth.workflow.signatures import EffectDecorator, StepDecorator, TransactionDecorator
+from troth.workflow.signatures import (
+    BlockingHandleDecorator,
+    EffectDecorator,
+    HandleDecorator,
+    StepDecorator,
+    TransactionDecorator,
+)
 
+if TYPE_CHECKING:
+    from troth.store.sources import BlockingSource, Source  # at run time they would load the driver
+
+H = TypeVar("H")
 P = ParamSpec("P")
 R = TypeVar("R")
+ResourceT = TypeVar("ResourceT", bound=Callable[..., Any])
 
 
 class Definitions:
@@ -39,6 +53,7 @@ class Definitions:
         self.workflows: dict[str, Workflow[Any, Any]] = {}
         self.steps: dict[str, StepDefinition[Any, Any]] = {}
         self.queues: dict[str, Queue] = {}
+        self.resources = ResourceRegistry()
 
     @overload
     def workflow(self, function: Callable[P, Coroutine[Any, Any, R]], /) -> Workflow[P, R]: ...
@@ -70,12 +85,10 @@ class Definitions:
             if not asyncio.iscoroutinefunction(function):
                 msg = f"workflow {function.__name__}: must be `async def`"
                 raise UsageError(msg)
+            lint.check(function)
             made: Workflow[Any, Any] = Workflow(function, name=name, fails_on=fails_on, injected=0)
-            if made.name in self.workflows:
-                msg = f"there are two workflows named {made.name}; give one of them name="
-                raise UsageError(msg)
-            made.queue = self._known(queue) if queue else None
-            self.workflows[made.name] = made
+            made.queue = self.know(queue) if queue else None
+            self._add_workflow(made)
             return made
 
         return decorate if function is None else decorate(function)
@@ -125,11 +138,36 @@ class Definitions:
         isolation: Isolation = "read committed",
         pivot: bool = False,
     ) -> TransactionDecorator: ...
+    @overload
+    def transaction(
+        self,
+        /,
+        *,
+        via: Source[H],
+        name: str | None = None,
+        fails_on: Errors = (),
+        retry: Retry = NO_RETRY,
+        isolation: Isolation = "read committed",
+        pivot: bool = False,
+    ) -> HandleDecorator[H]: ...
+    @overload
+    def transaction(
+        self,
+        /,
+        *,
+        via: BlockingSource[H],
+        name: str | None = None,
+        fails_on: Errors = (),
+        retry: Retry = NO_RETRY,
+        isolation: Isolation = "read committed",
+        pivot: bool = False,
+    ) -> BlockingHandleDecorator[H]: ...
     def transaction(
         self,
         function: Any = None,
         /,
         *,
+        via: Any = None,
         name: str | None = None,
         fails_on: Errors = (),
         retry: Retry = NO_RETRY,
@@ -139,12 +177,13 @@ class Definitions:
         """Make a function a step whose database work and journal entry commit together: exactly once.
 
         It gets an open transaction first (`Tx` in an `async def`, `BlockingTx` in a `def`). Serialization failures and
-        deadlocks run it again; *fails_on* exceptions roll it back and are its answer. *pivot*: the point of no return,
-        see `effect`.
+        deadlocks run it again; *fails_on* exceptions roll it back and are its answer. *via*: where its transactions come
+        from instead, and so what it gets first: a session of SQLAlchemy, a connection of asyncpg's or Django's; to the
+        same database. *pivot*: the point of no return, see `effect`.
         """
 
         def decorate(function: Callable[..., Any]) -> StepDefinition[Any, Any]:
-            check_handle(function)
+            check_handle(function, via)
             return self._add(
                 TransactionDefinition(
                     function,
@@ -154,6 +193,7 @@ class Definitions:
                     retry=retry,
                     isolation=isolation,
                     pivot=pivot,
+                    via=via,
                 )
             )
 
@@ -208,17 +248,36 @@ class Definitions:
 
         return cast("EffectDecorator", decorate)
 
-    def require_rules(self) -> None:
-        """Raise `UsageError` for an effect of which nothing says what to do when its outcome is unknown.
+    def resource(self, function: ResourceT, /) -> ResourceT:
+        """Make a generator function a resource of the type that it yields: a client, a pool, settings.
 
-        A probe is attached after the effect is decorated, so this is asked when the definitions are first used.
+        It is opened once per event loop and process, before the first step that names its type, and closed, the latest
+        first, when `worker()` is left. Its parameters are other resources, by type. An `async def` serves `async def`
+        steps; a plain `def` is entered in a thread and serves all. Raises `UsageError` if it does not say its type.
         """
+        self.resources.add(function)
+        return function
+
+    def replaced(self, kind: type[R], value: R) -> AbstractContextManager[R]:
+        """`with troth.replaced(StripeClient, fake):` gives *value* to every step that asks for a *kind*, in this process."""
+        return self.resources.replaced(kind, value)
+
+    def require_rules(self) -> None:
+        """Raise `UsageError` for an effect of which nothing says what to do when its outcome is unknown, and
+        `WorkflowCodeError` for what workflow code must not call.
+
+        A probe is attached after the effect is decorated, and what a workflow calls may be defined after it: so this is
+        asked when the definitions are first used.
+        """
+        for workflow in self.workflows.values():
+            lint.check(workflow.function, follow=True)
         for step in self.steps.values():
             for effect in (step, step.undoing):
                 if isinstance(effect, EffectDefinition):
                     effect.require_rules()
 
-    def _known(self, queue: Queue) -> Queue:
+    def know(self, queue: Queue) -> Queue:
+        """Have this queue. Raises `UsageError` if there is another one of its name."""
         if self.queues.setdefault(queue.name, queue) != queue:
             msg = f"there are two queues named {queue.name}, with different limits: {queue} and {self.queues[queue.name]}"
             raise UsageError(msg)
@@ -229,7 +288,23 @@ class Definitions:
             msg = f"there are two steps named {made.name}; give one of them name="
             raise UsageError(msg)
         self.steps[made.name] = made
+        made.home = made.home or self
         return made
+
+    def _add_workflow(self, made: Workflow[Any, Any]) -> None:
+        if made.name in self.workflows:
+            msg = f"there are two workflows named {made.name}; give one of them name="
+            raise UsageError(msg)
+        self.workflows[made.name] = made
+        made.home = made.home or self
+
+    def require_known_to(self, workflow: Workflow[Any, Any]) -> None:
+        """Raise `UsageError` if the program that runs *workflow* does not have these definitions."""
+
+    @property
+    def program(self) -> Definitions:
+        """What is run with these definitions."""
+        return self
 
     @property
     def answers(self) -> set[type[Exception]]:

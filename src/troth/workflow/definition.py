@@ -10,7 +10,7 @@ import inspect
 import re
 from collections.abc import Callable, Coroutine
 from enum import Enum
-from typing import Any, Generic, Literal, ParamSpec, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, Literal, ParamSpec, TypeVar
 
 from troth.base.backoff import NO_RETRY, Retry
 from troth.base.codec import Arguments, Codec, hints_of
@@ -19,6 +19,9 @@ from troth.effect.model import EffectRules
 from troth.store.tx import BlockingTx, Tx
 from troth.workflow.queue import Queue
 from troth.workflow.runloop import Branch, current_branch
+
+if TYPE_CHECKING:
+    from troth.workflow.decorators import Definitions
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -39,6 +42,8 @@ class StepKind(Enum):
 
 class Definition(Generic[P, R]):
     """A function that is recorded: its name, and how its arguments and result are stored."""
+
+    home: Definitions | None = None  # where it was decorated
 
     def __init__(
         self, function: Callable[..., Any], *, name: str | None, fails_on: Errors, injected: int
@@ -77,6 +82,7 @@ class StepDefinition(Definition[P, R]):
         isolation: Isolation = "read committed",
         effect: EffectRules | None = None,
         pivot: bool = False,
+        via: Any = None,
     ) -> None:
         super().__init__(
             function, name=name, fails_on=fails_on, injected=0 if kind is StepKind.STEP else 1
@@ -85,6 +91,7 @@ class StepDefinition(Definition[P, R]):
         self.retry = retry
         self.isolation = isolation
         self.pivot = pivot
+        self.via = via  # the source of its transactions; None: troth's own pool
         self.undoing: StepDefinition[Any, Any] | None = None
         self._effect = effect
 
@@ -121,6 +128,8 @@ class StepDefinition(Definition[P, R]):
                 f"inside another step. To run its body alone, call {self.name}.__wrapped__."
             )
             raise NotInRunError(msg)
+        if self.home is not None and self.home is not branch.run.workflow.home:
+            self.home.require_known_to(branch.run.workflow)
         encoded = self.arguments.encode(args, kwargs)
         return branch, encoded, args if self.arguments.are_plain(args, kwargs) else None
 
@@ -136,8 +145,14 @@ class Workflow(Definition[P, R]):
         raise UsageError(msg)
 
 
-def check_handle(function: Callable[..., Any]) -> None:
-    """Raise `UsageError` if a transaction is an `async def` that asks for a `BlockingTx`, or a `def` for a `Tx`."""
+def check_handle(function: Callable[..., Any], via: Any = None) -> None:
+    """Raise `UsageError` if a transaction is an `async def` that asks for a `BlockingTx`, or a `def` for a `Tx`.
+
+    With a source of its own, *via* says whether it is to be an `async def`.
+    """
+    if via is not None:
+        _check_via(function, via)
+        return
     first = next(iter(inspect.signature(function).parameters), None)
     asked = hints_of(function).get(first) if first else None
     wrong = BlockingTx if inspect.iscoroutinefunction(function) else Tx
@@ -145,3 +160,17 @@ def check_handle(function: Callable[..., Any]) -> None:
         right = Tx if wrong is BlockingTx else BlockingTx
         msg = f"transaction {function.__name__}: its first parameter must be a {right.__name__}"
         raise UsageError(msg)
+
+
+def _check_via(function: Callable[..., Any], via: Any) -> None:
+    is_async = inspect.iscoroutinefunction(function)
+    opens = "open" if is_async else "open_blocking"
+    other = "open_blocking" if is_async else "open"
+    said = "an `async def`" if is_async else "a `def`"
+    name = f"transaction {function.__name__}"
+    if not hasattr(via, opens):
+        what = f"gives its handles to {'a `def`' if is_async else 'an `async def`'}"
+        why = what if hasattr(via, other) else "is no source of transactions"
+        raise UsageError(f"{name} is {said}, and via={via!r} {why}")
+    if not inspect.signature(function).parameters:
+        raise UsageError(f"{name}: its first parameter must be a handle of {via!r}")

@@ -14,7 +14,8 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from troth.base import codec
-from troth.base.errors import PayloadError, Refused
+from troth.base.errors import PayloadError, Refused, UsageError
+from troth.base.resources import ResourceError
 from troth.effect.clients import has_answered, judge
 from troth.effect.model import SEND_WITHIN_S, Call, Found, Judgement, Outcome, Unknown
 from troth.effect.rules import Move, key_is_known, next_move
@@ -114,6 +115,9 @@ class Effects:
 
     def _depart(self, run: ActiveRun, call: PendingCall, definition: _Effect, attempt: int) -> None:
         """Send it, when its provider may be called: that is asked before the intent, so that what waits is not in doubt."""
+        if not self._bodies.resources.is_ready_for(definition.function):
+            self._bodies.spawn(call, self._open(run, call, definition, attempt))
+            return
         provider = definition.effect.provider
         if provider is None or not provider.limited:
             self._intend(run, call, definition, attempt, None)
@@ -125,6 +129,19 @@ class Effects:
             in_flight_s=definition.effect.in_flight_s,
             slot=reserved_slot(run, call),
         )
+
+    async def _open(
+        self, run: ActiveRun, call: PendingCall, definition: _Effect, attempt: int
+    ) -> None:
+        """Open what its body needs, before the intent. If that fails, so has the attempt, and it is known not to be sent."""
+        try:
+            await self._bodies.resources.open_for(definition.function)
+        except (ResourceError, UsageError) as error:
+            self._engine.note(run, call, Kind.INTENT, attempt, call.encoded)
+            not_sent = Judgement(Outcome.NOT_DONE, f"{error}. It was not sent")
+            self._no_answer(run, call, definition, attempt, not_sent)
+        else:
+            self.go_on(run, call, definition)
 
     def _may_depart(
         self,
@@ -377,6 +394,7 @@ class Effects:
         step_context.set((run.id, call.path))
         answer: object
         try:
+            await self._bodies.resources.open_for(probe.function)
             async with asyncio.timeout(probe.timeout_s):
                 if probe.is_async:
                     answer = await probe.function(info, *args, **kwargs)

@@ -40,6 +40,7 @@ from troth.workflow.calls import CallState, PendingCall, SettledCall
 from troth.workflow.definition import Workflow
 from troth.workflow.failures import describe, encode_answer, is_answer
 from troth.workflow.mail import Mail
+from troth.workflow.progress import Progress
 from troth.workflow.run import ActiveRun, Parked
 from troth.workflow.saga import standing
 
@@ -76,13 +77,14 @@ class Engine:
         self.writer = writer
         self.clock = clock
         self._host = host
+        self._loop = asyncio.get_running_loop()
         self.performer: Performer | None = None
         self.mail = Mail(self)
+        self.progress = Progress(writer, self._loop)
         self.runs: dict[UUID, ActiveRun] = {}
         self.draining = False
         self._dirty: deque[ActiveRun] = deque()
         self._turning = False
-        self._loop = asyncio.get_running_loop()
 
     # Runs come --------------------------------------------------------------------------------------------------------
 
@@ -158,6 +160,8 @@ class Engine:
                 calls = run.advance()
             except Parked as parked:
                 run.parked = parked
+            if run.said is not None:
+                self.progress.tell(run)
         if run.parked is not None:
             self._let_go_parked(run)
         elif run.finished:
@@ -353,6 +357,7 @@ class Engine:
 
     def _release(self, run: ActiveRun, state: RunState, wake_at: float | None) -> None:
         run.releasing = True
+        self.progress.tell(run, at_once=True)
         parked = run.parked
         self.writer.touch().releases.append(
             Release(

@@ -44,7 +44,7 @@ class Mail:
         )
 
     def _receive(self, run: ActiveRun, call: ReceiveCall, message: Message) -> None:
-        if self._answer_receive(run, call, message.payload, ok=True):
+        if self._answer_receive(run, call, message.topic, message.payload, ok=True):
             self._heard(run, message)
 
     def pass_on(self, run: ActiveRun) -> None:
@@ -53,17 +53,16 @@ class Mail:
         """
         for topic, messages in run.returned.items():
             while messages and (receivers := run.receivers(topic)):
-                self._answer_receive(run, receivers[0], messages.popleft(), ok=None)
+                self._answer_receive(run, receivers[0], topic, messages.popleft(), ok=None)
 
     def _answer_receive(
-        self, run: ActiveRun, call: ReceiveCall, payload: bytes, *, ok: bool | None
+        self, run: ActiveRun, call: ReceiveCall, topic: str, message: bytes, *, ok: bool | None
     ) -> bool:
         try:
-            value = call.kind.decode(payload)
+            payload, value = call.take(topic, message)
         except PayloadError as error:
             self._engine.park(run, Reason.POISON, {"at": call.path, "message": str(error)})
             return False
-        call.message = payload
         self._engine.answer(run, call, payload, value, ok=ok)
         return True
 

@@ -14,7 +14,7 @@ from collections.abc import Callable, Coroutine
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
-from troth.base import codec
+from troth.base import codec, resources
 from troth.base.errors import PayloadError, Refused
 from troth.effect.traffic import Traffic
 from troth.journal.model import Entry, Kind, Reason
@@ -48,7 +48,9 @@ class StepPerformer:
         transactor: Transactor,
         traffic: Traffic,
         threads: ThreadPoolExecutor,
+        opened: resources.OpenResources | None = None,
     ) -> None:
+        self.resources = opened or resources.OpenResources(resources.ResourceRegistry())
         self._engine = engine
         self._transactor = transactor
         self._effects = Effects(engine, self, traffic)
@@ -170,7 +172,9 @@ class StepPerformer:
         if call.state is not CallState.BUSY:
             body.close()
             return False
-        call.task = asyncio.Task(body, loop=self._loop)
+        context = contextvars.copy_context()
+        context.run(resources.current.set, self.resources)
+        call.task = asyncio.Task(body, loop=self._loop, context=context)
         return True
 
     async def _step(
@@ -187,6 +191,7 @@ class StepPerformer:
         self, run: ActiveRun, call: PendingCall, definition: StepDefinition[Any, Any], attempt: int
     ) -> None:
         try:
+            await self.resources.open_for(definition.function)
             await self._transactor.transact(run, call, definition)
         except Exception as error:  # noqa: BLE001  (decided by what the author declared)
             self._failed(run, call, definition, attempt, error)
@@ -259,6 +264,7 @@ class StepPerformer:
         self, run: ActiveRun, call: PendingCall, definition: StepDefinition[Any, Any], *first: Any
     ) -> Any:
         """Run a body with its arguments restored from what is recorded of them."""
+        await self.resources.open_for(definition.function)
         body, args, kwargs = self.prepare(call, definition, first)
         step_context.set((run.id, call.path))
         if definition.is_async:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import contextvars
 import itertools
+import math
 from collections import deque
 from collections.abc import Callable, Coroutine
 from typing import Any
@@ -24,6 +25,7 @@ from troth.workflow.calls import (
     PendingCall,
     ReceiveCall,
     SettledCall,
+    SleepCall,
 )
 from troth.workflow.definition import StepDefinition, Workflow
 from troth.workflow.failures import describe_briefly
@@ -31,6 +33,7 @@ from troth.workflow.rewind import Rewound, rewind
 from troth.workflow.runloop import Branch, RunLeftMemoryError, RunLoop, current_branch
 from troth.workflow.saga import Confirmed, Scope, fails, undo
 
+_MOST_SAID = 2**20  # words between two deliveries that are told apart
 _Answer = tuple[PendingCall, Any, BaseException | None, float]
 
 
@@ -94,6 +97,11 @@ class ActiveRun:
         self.calls: dict[str, PendingCall] = {}  # made and not delivered yet
         self.new: list[PendingCall] = []  # made and not dispatched yet
         self.last_batch: Batch | None = None  # the flush that carries the latest entry
+        self.said: tuple[int, bytes] | None = None  # how far it is; not told yet
+        self.told_at = -math.inf  # on this process's own clock
+        self.telling: asyncio.TimerHandle | None = None
+        self._delivered = 0  # the place of the latest delivery
+        self._said_after, self._said_count = 0, 0
         self.parked: Parked | None = None
         self.heard_cancel = False  # there is a place for it in the order
         self.cancelled = False  # and it was delivered, in time
@@ -127,15 +135,30 @@ class ActiveRun:
         """Register a call, and wait for its answer. In a scope that is being undone, nothing new begins."""
         if call.scope is not None and not call.undoes and call.scope.is_failing():
             raise asyncio.CancelledError
+        self.begin_call(call)
+        return await call.future
+
+    def begin_call(self, call: PendingCall) -> None:
+        """Register a call. Who does not await it looks at its future."""
+        if self.disposed:
+            raise RunLeftMemoryError
         self.calls[call.path] = call
         self.new.append(call)
-        return await call.future
+
+    def say(self, payload: bytes) -> None:
+        """How far it is. Its place in the order of deliveries tells a later word from a replayed one."""
+        if self._delivered != self._said_after:
+            self._said_after, self._said_count = self._delivered, 0
+        self._said_count = min(self._said_count + 1, _MOST_SAID - 1)
+        self.said = (self._delivered * _MOST_SAID + self._said_count, payload)
 
     def dispose(self) -> None:
         """Leave memory, with all timers and bodies."""
         self.disposed = self.releasing = True
         for call in self.calls.values():
             call.drop()
+        if self.telling is not None:
+            self.telling.cancel()
         self.loop.dispose()
         # The task knows its context, that its branch, and that this run: cut here, all of it is freed at once, and
         # nothing is left for the garbage collector.
@@ -152,6 +175,7 @@ class ActiveRun:
             self._drain()
         while self._next_delivery in self._settled:
             delivery = self._settled.pop(self._next_delivery)
+            self._delivered = self._next_delivery
             self._next_delivery += 1
             if delivery is not None:
                 if isinstance(delivery, float):
@@ -161,6 +185,7 @@ class ActiveRun:
                 self._drain()
         made, self.new = self.new, []
         self._require_same_requests(made)
+        self._forget_given_up()
         if self.main is not None and self.main.done():
             # Nothing new begins, but what was sent is followed until its outcome is known.
             for call in made:
@@ -172,6 +197,18 @@ class ActiveRun:
             for call in made
             if call.state is CallState.NEW and (not call.future.done() or self.was_sent(call))
         ]
+
+    def _forget_given_up(self) -> None:
+        """Waits that were cancelled, and that no answer is on its way to: a long run would gather them until their time."""
+        given_up = [
+            call
+            for call in self.calls.values()
+            if call.future.done()
+            and isinstance(call, SleepCall | ReceiveCall)
+            and call.state in {CallState.NEW, CallState.WAITING}
+        ]
+        for call in given_up:
+            self._drop(call)
 
     def _drain(self) -> None:
         self.loop.drain()
@@ -202,16 +239,13 @@ class ActiveRun:
         self.calls.pop(call.path, None)
 
     def _replay(self, entry: Entry) -> None:
+        self._delivered = entry.seq or 0
         if entry.path == CANCEL_TOPIC:
             self._cancel_main(entry.at)
             return
         call = self.calls.get(entry.path)
         if call is None or (entry.digest is not None and call.digest != entry.digest):
             raise Parked(Reason.CODE_CHANGED, self._difference(entry, call))
-        if isinstance(call, ReceiveCall) and entry.ok is not False:
-            call.message = entry.payload
-            if entry.ok is None:  # one that was returned, see `Engine.pass_on`
-                self.returned[call.topic].popleft()
         try:
             value, error = call.restore(entry), None
         except PayloadError as changed:
@@ -220,6 +254,8 @@ class ActiveRun:
             ) from changed
         except Exception as answer:  # noqa: BLE001  (a recorded business answer)
             value, error = None, answer
+        if isinstance(call, ReceiveCall) and entry.ok is None:
+            self.returned[call.heard].popleft()  # one that was returned, see `Mail.pass_on`
         self._deliver(call, value, error, entry.at)
 
     def _require_same_requests(self, made: list[PendingCall]) -> None:
@@ -243,7 +279,7 @@ class ActiveRun:
         value, error = call.told(value, error)
         if call.future.done():  # its task was cancelled
             if isinstance(call, ReceiveCall) and call.message is not None:
-                self.returned.setdefault(call.topic, deque()).append(call.message)
+                self.returned.setdefault(call.heard, deque()).append(call.message)
             return
         if error is not None:
             call.future.set_exception(error)
@@ -375,7 +411,7 @@ class ActiveRun:
         return [
             call
             for call in self.calls.values()
-            if isinstance(call, ReceiveCall) and call.topic == topic and call.wants_mail
+            if isinstance(call, ReceiveCall) and topic in call.topics and call.wants_mail
         ]
 
     def listens_to(self) -> str:
@@ -384,9 +420,10 @@ class ActiveRun:
             {
                 CANCEL_TOPIC,
                 *(
-                    c.topic
+                    topic
                     for c in self.calls.values()
                     if isinstance(c, ReceiveCall) and c.wants_mail
+                    for topic in c.topics
                 ),
             }
         )

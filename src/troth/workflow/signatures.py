@@ -7,9 +7,14 @@ from typing import Any, Concatenate, ParamSpec, Protocol, TypeVar, overload
 
 from troth.effect.model import Call
 from troth.store.tx import BlockingTx, Tx
-from troth.workflow.consequences import EffectDefinition, TransactionDefinition
+from troth.workflow.consequences import (
+    EffectDefinition,
+    HandleTransaction,
+    TransactionDefinition,
+)
 from troth.workflow.definition import StepDefinition
 
+H_co = TypeVar("H_co", covariant=True)
 P = ParamSpec("P")
 R = TypeVar("R")
 
@@ -36,6 +41,22 @@ class TransactionDecorator(Protocol):
     def __call__(
         self, function: Callable[Concatenate[BlockingTx, P], R], /
     ) -> TransactionDefinition[P, R]: ...
+
+
+class HandleDecorator(Protocol[H_co]):
+    """The type of `@troth.transaction(via=source)` for a source that serves coroutines."""
+
+    def __call__(
+        self, function: Callable[Concatenate[H_co, P], Coroutine[Any, Any, R]], /
+    ) -> HandleTransaction[H_co, P, R]: ...
+
+
+class BlockingHandleDecorator(Protocol[H_co]):
+    """The type of `@troth.transaction(via=source)` for a source that serves threads."""
+
+    def __call__(
+        self, function: Callable[Concatenate[H_co, P], R], /
+    ) -> HandleTransaction[H_co, P, R]: ...
 
 
 class EffectDecorator(Protocol):

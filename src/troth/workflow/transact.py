@@ -13,16 +13,24 @@ import functools
 import logging
 import random
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any
-from weakref import WeakKeyDictionary
+from typing import Any, LiteralString
+from weakref import WeakKeyDictionary, WeakSet
 
 from troth.base.clock import Clock
-from troth.base.errors import FencedError
+from troth.base.errors import FencedError, ForeignTransactionError
 from troth.journal import store
 from troth.store.connect import AsyncPool, BlockingPool
 from troth.store.errors import StoreError
-from troth.store.failure import DatabaseError, Failure, failure_of
-from troth.store.isolation import transaction_async, transaction_blocking
+from troth.store.failure import DatabaseError, Failure
+from troth.store.sources import (
+    BlockingOpened,
+    BlockingSource,
+    Opened,
+    OwnBlockingSource,
+    OwnSource,
+    Source,
+)
+from troth.store.tx import BlockingTx
 from troth.workflow.calls import PendingCall
 from troth.workflow.context import step_context
 from troth.workflow.definition import StepDefinition
@@ -33,8 +41,17 @@ log = logging.getLogger("troth.workflow")
 _AGAIN_S = (0.0, 0.01, 0.03, 0.1, 0.3, 1.0)
 
 
+_FOREIGN = (
+    "the source of {name} is not in the database that holds troth's schema, so the two cannot commit together. Make it "
+    "from an engine or a pool of the same database, or leave via= out."
+)
+
+
 class _LostCommitError(Exception):
-    """COMMIT was sent and not answered."""
+    """COMMIT was sent and not answered. *cause*: what came instead, if that is no failure of the connection."""
+
+    def __init__(self, cause: Exception | None) -> None:
+        self.cause = cause
 
 
 class _Place:
@@ -71,10 +88,14 @@ class Transactor:
         self._q = store.queries(schema)
         self._pool = pool
         self._blocking_pool = blocking_pool
+        self._own = OwnSource(pool)
+        self._own_blocking = OwnBlockingSource(blocking_pool)
         self._threads = threads
         self._clock = clock
         self.worker = 0
         self._signed: WeakKeyDictionary[object, int] = WeakKeyDictionary()  # sessions: whose
+        self._home: str | None = None  # the identity of our database
+        self._at_home: WeakSet[object] = WeakSet()  # sources that are known to be in it
 
     async def transact(
         self, run: ActiveRun, call: PendingCall, definition: StepDefinition[Any, Any]
@@ -87,20 +108,22 @@ class Transactor:
                 value = await self._attempt(run, call, definition, place)
                 run.settle(place.seq, call, value, None, place.at)
                 return
-            except _LostCommitError:
+            except _LostCommitError as lost:
                 payload = await self._settle(run, call)
                 if payload is not None:
                     value = definition.result.decode(payload)
                     run.settle(place.seq, call, value, None, place.at)
                     return
                 place.give_back()
+                if lost.cause is not None:
+                    raise lost.cause from None
             except FencedError as error:
                 place.give_back()
                 log.warning("%s", error)
                 return
-            except (DatabaseError, StoreError, OSError) as error:
+            except Exception as error:
                 place.give_back()
-                failure = failure_of(error)
+                failure = self._source(definition).failure(error)
                 if failure is Failure.FENCED:
                     log.warning("run %s belongs to another worker now", run.id)
                     return
@@ -129,22 +152,21 @@ class Transactor:
     ) -> Any:
         args, kwargs = definition.arguments.decode(call.encoded)
         step_context.set((run.id, call.path))
+        source: Source[Any] = definition.via or self._own
         committing = False
-        async with self._pool.connection() as connection:
-            try:
-                if self._must_sign(connection):
-                    await connection.execute(self._q.sign_session, (self.worker,))
-                async with transaction_async(connection, definition.isolation):
-                    value = await definition.function(connection, *args, **kwargs)
-                    payload = definition.result.encode(value)
-                    value = definition.result.echo(value, payload)
-                    entry = self._entry(run, call, place, payload)
-                    await connection.execute(self._q.finish_step, entry)
-                    committing = True
-            except DatabaseError as error:
-                if committing and failure_of(error) is Failure.LOST:
-                    raise _LostCommitError from error
-                raise
+        try:
+            async with source.open(definition.isolation) as opened:
+                if self._is_new(opened.session):
+                    await self._receive(definition, source, opened)
+                value = await definition.function(opened.handle, *args, **kwargs)
+                payload = definition.result.encode(value)
+                value = definition.result.echo(value, payload)
+                await opened.finish(self._q.finish_step, self._entry(run, call, place, payload))
+                committing = True
+        except Exception as error:
+            if committing:
+                _raise_if_lost(source, error)
+            raise
         return value
 
     def _attempt_blocking(
@@ -152,29 +174,65 @@ class Transactor:
     ) -> Any:
         args, kwargs = definition.arguments.decode(call.encoded)
         step_context.set((run.id, call.path))
+        source: BlockingSource[Any] = definition.via or self._own_blocking
         committing = False
-        with self._blocking_pool.connection() as connection:
-            try:
-                if self._must_sign(connection):
-                    connection.execute(self._q.sign_session, (self.worker,))
-                with transaction_blocking(connection, definition.isolation):
-                    value = definition.function(connection, *args, **kwargs)
-                    payload = definition.result.encode(value)
-                    value = definition.result.echo(value, payload)
-                    entry = self._entry(run, call, place, payload)
-                    connection.execute(self._q.finish_step, entry)
-                    committing = True
-            except DatabaseError as error:
-                if committing and failure_of(error) is Failure.LOST:
-                    raise _LostCommitError from error
-                raise
+        try:
+            with source.open_blocking(definition.isolation) as opened:
+                if self._is_new(opened.session):
+                    self._receive_blocking(definition, source, opened)
+                value = definition.function(opened.handle, *args, **kwargs)
+                payload = definition.result.encode(value)
+                value = definition.result.echo(value, payload)
+                opened.finish(self._q.finish_step, self._entry(run, call, place, payload))
+                committing = True
+        except Exception as error:
+            if committing:
+                _raise_if_lost(source, error)
+            raise
         return value
 
-    def _must_sign(self, session: object) -> bool:
-        """Is this session new under this worker id? Then a takeover would not know what it has open."""
-        known = self._signed.get(session)
-        self._signed[session] = self.worker
-        return known != self.worker
+    def _source(self, definition: StepDefinition[Any, Any]) -> Source[Any] | BlockingSource[Any]:
+        return definition.via or (self._own if definition.is_async else self._own_blocking)
+
+    def _is_new(self, session: object | None) -> bool:
+        """Is this session not signed under this worker id? Then a takeover would not know what it has open."""
+        return session is None or self._signed.get(session) != self.worker
+
+    async def _receive(
+        self, definition: StepDefinition[Any, Any], source: Source[Any], opened: Opened[Any]
+    ) -> None:
+        """Sign a session, or one transaction of a source whose sessions forget; make sure that the database is ours."""
+        if opened.session is not None:
+            await opened.tx.execute(self._q.sign_session, (self.worker,))
+            self._signed[opened.session] = self.worker
+            return
+        if source not in self._at_home:
+            if self._home is None:
+                async with self._pool.connection() as connection:
+                    self._home = await store.identity(connection, self._q)
+            if await store.identity(opened.tx, self._q) != self._home:
+                raise ForeignTransactionError(_FOREIGN.format(name=definition.name))
+            self._at_home.add(source)
+        await opened.tx.execute(self._q.sign_transaction, (self.worker,))
+
+    def _receive_blocking(
+        self,
+        definition: StepDefinition[Any, Any],
+        source: BlockingSource[Any],
+        opened: BlockingOpened[Any],
+    ) -> None:
+        if opened.session is not None:
+            opened.tx.execute(self._q.sign_session, (self.worker,))
+            self._signed[opened.session] = self.worker
+            return
+        if source not in self._at_home:
+            if self._home is None:
+                with self._blocking_pool.connection() as connection:
+                    self._home = _identity(connection, self._q.identity)
+            if _identity(opened.tx, self._q.identity) != self._home:
+                raise ForeignTransactionError(_FOREIGN.format(name=definition.name))
+            self._at_home.add(source)
+        opened.tx.execute(self._q.sign_transaction, (self.worker,))
 
     def _entry(
         self, run: ActiveRun, call: PendingCall, place: _Place, payload: bytes
@@ -206,3 +264,16 @@ class Transactor:
                     "the commit of %s of run %s is being settled: %s", call.path, run.id, error
                 )
                 await asyncio.sleep(_AGAIN_S[3])
+
+
+def _raise_if_lost(source: Source[Any] | BlockingSource[Any], error: Exception) -> None:
+    """COMMIT was under way. Unless the server has refused it, only the journal knows what became of it."""
+    failure = source.failure(error)
+    if failure is None or failure is Failure.LOST:
+        raise _LostCommitError(error if failure is None else None) from error
+
+
+def _identity(tx: BlockingTx, query: LiteralString) -> str:
+    row = tx.execute(query, ()).fetchone()
+    assert row is not None
+    return str(row[0])

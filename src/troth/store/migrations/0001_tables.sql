@@ -8,6 +8,8 @@
 --   run_history   what has ended                           (append-only, partitioned by run id = by time)
 --   journal       what happened inside each run            (append-only, partitioned by run id)
 --   message       what was said to a run and not yet heard (cancellations too)
+--   message_once  which messages had a key of their own    (so that it is one message; forgotten with the run)
+--   run_progress  how far runs say that they are           (beside the hot row; not replayed; forgotten with the run)
 
 CREATE TYPE troth_schema.run_state AS ENUM
     ('ready', 'running', 'waiting', 'undoing', 'attention', 'succeeded', 'failed', 'cancelled');
@@ -107,6 +109,21 @@ CREATE TABLE troth_schema.message (
 );
 CREATE INDEX message_run ON troth_schema.message (run_id) WHERE run_id IS NOT NULL;
 CREATE INDEX message_key ON troth_schema.message (key) WHERE key IS NOT NULL;
+
+CREATE TABLE troth_schema.message_once (
+    addressee  text NOT NULL,                   -- '=' and the run's start key, or its id: one name for one run
+    topic      text NOT NULL,
+    key        text NOT NULL,
+    digest     bytea NOT NULL,
+    PRIMARY KEY (addressee, topic, key)
+);
+
+CREATE TABLE troth_schema.run_progress (
+    run_id    uuid PRIMARY KEY,
+    position  bigint NOT NULL,                  -- in the order of deliveries: a replay does not move it back
+    payload   bytea NOT NULL,
+    at        timestamptz NOT NULL DEFAULT clock_timestamp()
+) WITH (fillfactor = 50);
 
 
 -- Partitions --------------------------------------------------------------------------------------------------------

@@ -162,12 +162,41 @@ BEGIN
     RETURN QUERY SELECT p_id, true, true;
 END $$;
 
+CREATE FUNCTION troth_schema.addressee(p_run uuid, p_key text) RETURNS text
+LANGUAGE sql IMMUTABLE AS $$ SELECT coalesce('=' || p_key, p_run::text) $$;
+
+CREATE FUNCTION troth_schema.said_before(
+    p_addressee text, p_topic text, p_once text, p_payload bytea, p_waits boolean
+) RETURNS text
+LANGUAGE plpgsql AS $$
+-- A message with a key of its own is one message, however often it is sent. Null: it is new, and remembered now. Else
+-- 'sent', 'conflict' (the key belongs to another value) or 'busy'. On an older snapshot, a twin that was sent since makes
+-- the insert a serialization failure.
+DECLARE
+    twin bigint := hashtextextended('troth_schema.once:' || p_addressee || chr(1) || p_topic || chr(1) || p_once, 0);
+    known bytea;
+BEGIN
+    IF p_waits THEN
+        PERFORM pg_advisory_xact_lock(twin);
+    ELSIF NOT pg_try_advisory_xact_lock(twin) THEN
+        RETURN 'busy';
+    END IF;
+    INSERT INTO troth_schema.message_once (addressee, topic, key, digest)
+    VALUES (p_addressee, p_topic, p_once, sha256(p_payload)) ON CONFLICT DO NOTHING;
+    IF FOUND THEN
+        RETURN NULL;
+    END IF;
+    SELECT o.digest INTO known FROM troth_schema.message_once o
+    WHERE o.addressee = p_addressee AND o.topic = p_topic AND o.key = p_once;
+    RETURN CASE WHEN known = sha256(p_payload) THEN 'sent' ELSE 'conflict' END;
+END $$;
+
 CREATE FUNCTION troth_schema.send_message(
-    p_id uuid, p_run uuid, p_key text, p_topic text, p_payload bytea, p_waits boolean DEFAULT true
+    p_id uuid, p_run uuid, p_key text, p_topic text, p_payload bytea, p_once text, p_waits boolean DEFAULT true
 ) RETURNS text
 LANGUAGE plpgsql AS $$
 -- Leave a message for a run, by id or by start key; the run may not have started yet. Returns 'sent', 'ended' or
--- 'missing'; and 'busy', if it may not wait, where somebody's open transaction is in the way. Order matters: lock the
+-- 'missing'; 'conflict', see said_before; and 'busy', if it may not wait, where somebody's open transaction is in the way. Order matters: lock the
 -- run against release and completion, then look at its owner in a later statement. Whoever releases or completes the
 -- run takes a conflicting lock first and looks for messages after.
 DECLARE
@@ -175,6 +204,7 @@ DECLARE
     stale boolean := current_setting('transaction_isolation') <> 'read committed';  -- reads on an older snapshot
     alive boolean;
     idle boolean;
+    before text;
 BEGIN
     IF target IS NULL THEN
         -- A start of this key that is under way must be seen, or must see the message.
@@ -192,6 +222,12 @@ BEGIN
             END;
         END IF;
         IF target IS NULL THEN
+            IF p_once IS NOT NULL THEN
+                before := troth_schema.said_before(troth_schema.addressee(NULL, p_key), p_topic, p_once, p_payload, p_waits);
+                IF before IS NOT NULL THEN
+                    RETURN before;
+                END IF;
+            END IF;
             INSERT INTO troth_schema.message (id, key, topic, payload) VALUES (p_id, p_key, p_topic, p_payload)
             ON CONFLICT (id) DO NOTHING;
             RETURN 'sent';
@@ -219,6 +255,13 @@ BEGIN
     IF NOT alive THEN
         PERFORM 1 FROM troth_schema.run_history h WHERE h.id = target;
         RETURN CASE WHEN FOUND THEN 'ended' ELSE 'missing' END;
+    END IF;
+    IF p_once IS NOT NULL THEN
+        SELECT troth_schema.said_before(troth_schema.addressee(r.id, r.key), p_topic, p_once, p_payload, p_waits)
+        INTO before FROM troth_schema.run r WHERE r.id = target;
+        IF before IS NOT NULL THEN
+            RETURN before;
+        END IF;
     END IF;
     INSERT INTO troth_schema.message (id, run_id, topic, payload) VALUES (p_id, target, p_topic, p_payload)
     ON CONFLICT (id) DO NOTHING;

@@ -3,7 +3,7 @@
 CREATE FUNCTION troth_schema.flush(
     p_worker bigint, p_n bigint,
     -- messages to send (of every group of arrays: NULL if there is nothing)
-    g_id uuid[], g_run uuid[], g_key text[], g_topic text[], g_payload bytea[],
+    g_id uuid[], g_run uuid[], g_key text[], g_topic text[], g_payload bytea[], g_once text[],
     -- runs to start; s_claim: by this worker, at once
     s_id uuid[], s_workflow text[], s_key text[], s_input bytea[], s_digest bytea[], s_starts_at double precision[],
     s_claim boolean[], s_queue text[], s_partition text[], s_priority integer[],
@@ -12,6 +12,8 @@ CREATE FUNCTION troth_schema.flush(
     e_digest bytea[], e_payload bytea[], e_at double precision[],
     -- messages that were heard
     h_id uuid[],
+    -- how far runs say that they are
+    p_run uuid[], p_position double precision[], p_payload bytea[],
     -- runs that began to undo
     u_run uuid[],
     -- runs that ended; f_final: a cancellation was already heard
@@ -38,6 +40,8 @@ DECLARE
     locked uuid[];
     all_locked boolean;
     some_mail boolean;
+    some_once boolean;
+    some_progress boolean;
     cancelled uuid[] := '{}';
     heard uuid[] := '{}';
     mail jsonb := '[]';
@@ -75,8 +79,8 @@ BEGIN
     -- From here on a flush waits for no row and no key: what an open transaction holds goes to a later flush.
     IF g_id IS NOT NULL THEN
         SELECT jsonb_agg(jsonb_build_array(
-            g.id, troth_schema.send_message(g.id, g.run, g.key, g.topic, g.payload, false)))
-        INTO sent FROM unnest(g_id, g_run, g_key, g_topic, g_payload) AS g (id, run, key, topic, payload);
+            g.id, troth_schema.send_message(g.id, g.run, g.key, g.topic, g.payload, g.once, false)))
+        INTO sent FROM unnest(g_id, g_run, g_key, g_topic, g_payload, g_once) AS g (id, run, key, topic, payload, once);
     END IF;
 
     IF s_id IS NOT NULL THEN
@@ -121,6 +125,13 @@ BEGIN
         DELETE FROM troth_schema.message m WHERE m.id = ANY (h_id);
     END IF;
 
+    IF p_run IS NOT NULL THEN
+        INSERT INTO troth_schema.run_progress AS p (run_id, position, payload)
+        SELECT x.run, x.position::bigint, x.payload FROM unnest(p_run, p_position, p_payload) AS x (run, position, payload)
+        ON CONFLICT (run_id) DO UPDATE SET position = excluded.position, payload = excluded.payload, at = clock_timestamp()
+        WHERE excluded.position > p.position;
+    END IF;
+
     IF u_run IS NOT NULL THEN
         locked := ARRAY(SELECT r.id FROM troth_schema.run r
                         WHERE r.id = ANY (u_run) AND r.owner = p_worker FOR NO KEY UPDATE SKIP LOCKED);
@@ -135,6 +146,8 @@ BEGIN
         all_locked := cardinality(locked) = cardinality(f_run);
         -- A new statement, so that it sees what was sent before the lock was granted. Mostly there is no mail at all.
         some_mail := EXISTS (SELECT 1 FROM troth_schema.message m ORDER BY m.id LIMIT 1);
+        some_once := EXISTS (SELECT 1 FROM troth_schema.message_once o ORDER BY o.addressee, o.topic, o.key LIMIT 1);
+        some_progress := EXISTS (SELECT 1 FROM troth_schema.run_progress p ORDER BY p.run_id LIMIT 1);
         IF some_mail THEN
             SELECT coalesce(array_agg(DISTINCT m.run_id), '{}') INTO cancelled FROM troth_schema.message m
             WHERE m.run_id = ANY (locked) AND m.topic = '!cancel';
@@ -152,6 +165,11 @@ BEGIN
                       r.queue, r.partition, r.priority
         ), unheard AS (
             DELETE FROM troth_schema.message m USING gone WHERE some_mail AND m.key = gone.key
+        ), forgotten AS (
+            DELETE FROM troth_schema.message_once o USING gone
+            WHERE some_once AND o.addressee = troth_schema.addressee(gone.id, gone.key)
+        ), silent AS (
+            DELETE FROM troth_schema.run_progress p USING gone WHERE some_progress AND p.run_id = gone.id
         )
         INSERT INTO troth_schema.run_history (id, workflow, key, input, state, claim, starts_at, outcome,
                                               queue, partition, priority)

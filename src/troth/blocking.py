@@ -1,0 +1,187 @@
+"""A client for threads: Flask, Django, scripts. `with blocking.client(troth) as client: client.start(wf, 1).result()`.
+
+An event loop in a thread of its own does the work; what is called here hands it over and waits. So any number of threads
+share one client. After a fork the child opens anew by itself: it inherits neither the thread nor the connections, which
+stay its parent's.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import atexit
+import os
+import threading
+import weakref
+from collections.abc import Callable, Coroutine, Iterator
+from concurrent.futures import Future
+from contextlib import contextmanager
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING, Any, Generic, Self, TypeVar, TypeVarTuple
+from uuid import UUID
+
+from troth.app import Run, Troth
+from troth.base.errors import UsageError
+
+if TYPE_CHECKING:
+    from flask import Flask
+
+R = TypeVar("R")
+Ts = TypeVarTuple("Ts")
+
+_clients: weakref.WeakSet[Client] = weakref.WeakSet()
+_inherited: list[object] = []  # of the parent's: kept, so that nothing here closes it
+
+
+class BlockingRun(Generic[R]):
+    """A handle on one run, for threads."""
+
+    def __init__(self, client: Client, run: Run[R]) -> None:
+        self._client = client
+        self._run = run
+        self.id = run.id
+
+    def __repr__(self) -> str:
+        return repr(self._run)
+
+    def result(self, timeout: float | timedelta | None = None) -> R:
+        """As `Run.result`. Raises `RunFailedError`, `RunCancelledError` and `TimeoutError`."""
+        return self._client.call(lambda: self._run.result(timeout))
+
+    def cancel(self) -> None:
+        """As `Run.cancel`. Raises `RunEndedError`."""
+        self._client.call(self._run.cancel)
+
+
+class Client:
+    """Starts runs and waits for them, from any thread. It opens with its first use, in the process that uses it."""
+
+    def __init__(self, troth: Troth) -> None:
+        self._troth = troth
+        self._lock = threading.Lock()
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._leave: asyncio.Event | None = None
+        self._thread: threading.Thread | None = None
+        self._closed = False
+        _clients.add(self)
+
+    def start(
+        self,
+        workflow: Callable[[*Ts], Coroutine[Any, Any, R]],
+        *args: *Ts,
+        key: str | None = None,
+        at: datetime | None = None,
+        priority: int = 0,
+        partition: str | None = None,
+    ) -> BlockingRun[R]:
+        """As `troth.start`: when this returns, the run is durable. Raises what that raises."""
+        started = self.call(
+            lambda: self._troth.start(
+                workflow, *args, key=key, at=at, priority=priority, partition=partition
+            )
+        )
+        return BlockingRun(self, started)
+
+    def send(self, run: BlockingRun[Any] | UUID | str, topic: str, value: Any = None) -> None:
+        """As `troth.send`: to a run by handle, id or start key. Raises `RunEndedError` and `RunNotFoundError`."""
+        to = run.id if isinstance(run, BlockingRun) else run
+        self.call(lambda: self._troth.send(to, topic, value))
+
+    def cancel(self, run: BlockingRun[Any] | UUID) -> None:
+        """Ask a run to stop. Raises `RunEndedError` and `RunNotFoundError`."""
+        self.run(run.id if isinstance(run, BlockingRun) else run).cancel()
+
+    def run(self, run_id: UUID | str) -> BlockingRun[Any]:
+        """A handle on a run by its id."""
+        return BlockingRun(self, self._troth.run(run_id))
+
+    def call(self, make: Callable[[], Coroutine[Any, Any, R]]) -> R:
+        """Run a coroutine in the client's loop, and wait for it. Raises `UsageError` in a thread that runs an event loop."""
+        if asyncio._get_running_loop() is not None:  # noqa: SLF001  (also that of workflow code)
+            msg = "this would block the event loop that runs here: use `async with troth.client()` and await"
+            raise UsageError(msg)
+        loop = self._opened()
+        future = asyncio.run_coroutine_threadsafe(_made(make), loop)
+        try:
+            return future.result()
+        except BaseException:
+            future.cancel()
+            raise
+
+    def init_app(self, app: Flask) -> None:
+        """Be the client of a Flask application: `app.extensions["troth"]`. It opens with the first request."""
+        app.extensions["troth"] = self
+
+    def close(self) -> None:
+        """Close its connections and its thread. Calls that are under way are given up."""
+        with self._lock:
+            self._closed = True
+            loop, leave, thread = self._loop, self._leave, self._thread
+            self._loop = self._leave = self._thread = None
+        if loop is not None and leave is not None and thread is not None:
+            loop.call_soon_threadsafe(leave.set)
+            thread.join()
+
+    def __enter__(self) -> Self:
+        self._opened()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def _opened(self) -> asyncio.AbstractEventLoop:
+        with self._lock:
+            if self._closed:
+                msg = "this client is closed"
+                raise UsageError(msg)
+            if self._loop is None:
+                opened: Future[tuple[asyncio.AbstractEventLoop, asyncio.Event]] = Future()
+                self._thread = threading.Thread(
+                    target=lambda: asyncio.run(self._serve(opened)),
+                    name="troth client",
+                    daemon=True,
+                )
+                self._thread.start()
+                self._loop, self._leave = opened.result()
+            return self._loop
+
+    async def _serve(self, opened: Future[tuple[asyncio.AbstractEventLoop, asyncio.Event]]) -> None:
+        try:
+            async with self._troth.client():
+                leave = asyncio.Event()
+                opened.set_result((asyncio.get_running_loop(), leave))
+                await leave.wait()
+        except BaseException as error:
+            if opened.done():
+                raise
+            opened.set_exception(error)
+
+    def _forked(self) -> None:
+        """In the child: forget what is the parent's, without touching it."""
+        _inherited.extend([self._loop, self._leave, self._thread])
+        self._lock = threading.Lock()
+        self._loop = self._leave = self._thread = None
+
+
+@contextmanager
+def client(troth: Troth) -> Iterator[Client]:
+    """A client that is open now, and closed at the end. Raises `StoreError` if the database is not usable."""
+    with Client(troth) as made:
+        yield made
+
+
+async def _made(make: Callable[[], Coroutine[Any, Any, R]]) -> R:
+    return await make()
+
+
+def _after_fork() -> None:
+    for made in list(_clients):
+        made._forked()  # noqa: SLF001  (of this module)
+
+
+def _at_exit() -> None:
+    for made in list(_clients):
+        made.close()
+
+
+os.register_at_fork(after_in_child=_after_fork)
+atexit.register(_at_exit)

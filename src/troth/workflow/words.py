@@ -1,0 +1,123 @@
+"""What workflow code says to `troth` beside its steps, with the types that depend on what is asked.
+
+Each is a `staticmethod` spelled out, since `staticmethod(f)` has only the first overload of f for a type checker.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Coroutine
+from datetime import timedelta
+from typing import Any, TypeVar, overload
+
+from troth.workflow import context, racing
+from troth.workflow.calls import TimedOut
+from troth.workflow.topics import Received, Topic
+
+A = TypeVar("A")
+B = TypeVar("B")
+C = TypeVar("C")
+Seconds = timedelta | float
+
+
+class Words:
+    """Messages, limits, races and progress."""
+
+    @overload
+    @staticmethod
+    def receive(topic: Topic[A], *, timeout: Seconds) -> Coroutine[Any, Any, A | TimedOut]: ...
+    @overload
+    @staticmethod
+    def receive(topic: Topic[A], *, timeout: None = None) -> Coroutine[Any, Any, A]: ...
+    @overload
+    @staticmethod
+    def receive(
+        topic: str, kind: type[A], *, timeout: Seconds
+    ) -> Coroutine[Any, Any, A | TimedOut]: ...
+    @overload
+    @staticmethod
+    def receive(topic: str, kind: type[A], *, timeout: None = None) -> Coroutine[Any, Any, A]: ...
+    @overload
+    @staticmethod
+    def receive(topic: str, *, timeout: Seconds | None = None) -> Coroutine[Any, Any, Any]: ...
+    @staticmethod
+    def receive(
+        topic: Topic[Any] | str, kind: Any = Any, *, timeout: Seconds | None = None
+    ) -> Coroutine[Any, Any, Any]:
+        """The next message of *topic* for this run, as its type; `TimedOut` if none comes in time."""
+        return context.receive(topic, kind, timeout=timeout)
+
+    @overload
+    @staticmethod
+    def receive_any(
+        first: Topic[A], second: Topic[B], /, *, timeout: None = None
+    ) -> Coroutine[Any, Any, Received[A] | Received[B]]: ...
+    @overload
+    @staticmethod
+    def receive_any(
+        first: Topic[A], second: Topic[B], /, *, timeout: Seconds
+    ) -> Coroutine[Any, Any, Received[A] | Received[B] | TimedOut]: ...
+    @overload
+    @staticmethod
+    def receive_any(
+        first: Topic[A], second: Topic[B], third: Topic[C], /, *, timeout: None = None
+    ) -> Coroutine[Any, Any, Received[A] | Received[B] | Received[C]]: ...
+    @overload
+    @staticmethod
+    def receive_any(
+        first: Topic[A], second: Topic[B], third: Topic[C], /, *, timeout: Seconds
+    ) -> Coroutine[Any, Any, Received[A] | Received[B] | Received[C] | TimedOut]: ...
+    @overload
+    @staticmethod
+    def receive_any(
+        *topics: Topic[Any] | str, timeout: None = None
+    ) -> Coroutine[Any, Any, Received[Any]]: ...
+    @overload
+    @staticmethod
+    def receive_any(
+        *topics: Topic[Any] | str, timeout: Seconds
+    ) -> Coroutine[Any, Any, Received[Any] | TimedOut]: ...
+    @staticmethod
+    def receive_any(
+        *topics: Topic[Any] | str, timeout: Seconds | None = None
+    ) -> Coroutine[Any, Any, Any]:
+        """The oldest message of any of these topics, with its topic; `TimedOut` if none comes in time.
+
+        One call with one answer: messages of the other topics stay for later receives.
+        """
+        return context.receive_any(*topics, timeout=timeout)
+
+    @staticmethod
+    def progress(value: Any) -> None:
+        """Say how far this run is, to whoever reads `run.progress()` or `run.watch()`; the latest word counts."""
+        context.progress(value)
+
+    @staticmethod
+    def timeout(duration: Seconds) -> racing.Limit:
+        """`async with troth.timeout(5) as limit:` ends the block with `TimeoutError` when the recorded time has passed."""
+        return context.limit(duration)
+
+    @overload
+    @staticmethod
+    def first(
+        first: Awaitable[A], second: Awaitable[B], /
+    ) -> Coroutine[Any, Any, tuple[int, A | B]]: ...
+    @overload
+    @staticmethod
+    def first(
+        first: Awaitable[A], second: Awaitable[B], third: Awaitable[C], /
+    ) -> Coroutine[Any, Any, tuple[int, A | B | C]]: ...
+    @overload
+    @staticmethod
+    def first(*racers: Awaitable[A]) -> Coroutine[Any, Any, tuple[int, A]]: ...
+    @staticmethod
+    def first(*racers: Awaitable[Any]) -> Coroutine[Any, Any, tuple[int, Any]]:
+        """The number and the value of the one that ends first; the others are cancelled, and waited for.
+
+        What a loser has sent is followed to its outcome, as in a run that is cancelled.
+        """
+        return racing.first(*racers)
+
+    @staticmethod
+    def as_completed(*racers: Awaitable[A]) -> racing.Completions[A]:
+        """`async for number, value in troth.as_completed(a, b, c):` as they end, in the recorded order."""
+        return racing.Completions(racers)
