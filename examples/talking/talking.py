@@ -31,7 +31,7 @@ async def payout(amount: int, ledger: str) -> str:
     decision = await troth.receive_any(approved, rejected, timeout=timedelta(days=30))
     if isinstance(decision, TimedOut):
         return "nobody decided"
-    if decision.topic == rejected:
+    if isinstance(decision.value, str):
         return f"rejected: {decision.value}"
     troth.progress(f"approved by {decision.value.by}")
     try:

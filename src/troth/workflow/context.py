@@ -87,7 +87,8 @@ def progress(value: Any) -> None:
 
     It costs no step and is not replayed; others read it with `run.progress()` and `run.watch()`, within about a second.
     """
-    _branch("progress").run.say(codec.encode(value))
+    run = _branch("progress").run
+    run.said.say(run.delivered, codec.encode(value))
 
 
 def limit(duration: timedelta | float) -> Limit:

@@ -7,6 +7,7 @@ replay, which says everything again, moves nothing back.
 from __future__ import annotations
 
 import asyncio
+import math
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -14,6 +15,31 @@ if TYPE_CHECKING:
     from troth.workflow.run import ActiveRun
 
 EVERY_S = 1.0
+_MOST_SAID = 2**20  # words between two deliveries that are told apart
+
+
+class Said:
+    """What one run says of how far it is."""
+
+    __slots__ = ("_after", "_count", "latest", "told_at", "waiting")
+
+    def __init__(self) -> None:
+        self.latest: tuple[int, bytes] | None = None  # not told yet
+        self.told_at = -math.inf  # on this process's own clock
+        self.waiting: asyncio.TimerHandle | None = None
+        self._after, self._count = 0, 0
+
+    def say(self, delivered: int, payload: bytes) -> None:
+        """One more word, after this many deliveries: that tells a later word from a replayed one."""
+        if delivered != self._after:
+            self._after, self._count = delivered, 0
+        self._count = min(self._count + 1, _MOST_SAID - 1)
+        self.latest = (delivered * _MOST_SAID + self._count, payload)
+
+    def drop(self) -> None:
+        """The run leaves memory."""
+        if self.waiting is not None:
+            self.waiting.cancel()
 
 
 class Progress:
@@ -26,24 +52,26 @@ class Progress:
 
     def tell(self, run: ActiveRun, *, at_once: bool = False) -> None:
         """Put a run's latest word into the open batch, or do so when its last one is a second old."""
-        if run.said is None or (run.telling is not None and not at_once):
+        said = run.said
+        if said.latest is None or (said.waiting is not None and not at_once):
             return
-        wait_s = 0.0 if at_once else run.told_at + EVERY_S - self._loop.time()
+        wait_s = 0.0 if at_once else said.told_at + EVERY_S - self._loop.time()
         if wait_s > 0:
-            run.telling = self._loop.call_later(wait_s, self._late, run)
+            said.waiting = self._loop.call_later(wait_s, self._late, run)
         else:
             self._put(run)
 
     def _late(self, run: ActiveRun) -> None:
-        run.telling = None
-        if run.said is not None and not run.releasing:
+        run.said.waiting = None
+        if run.said.latest is not None and not run.releasing:
             self._put(run)
             self._writer.touch()
 
     def _put(self, run: ActiveRun) -> None:
-        assert run.said is not None
-        self._writer.batch.progress[run.id] = run.said
-        run.said, run.told_at = None, self._loop.time()
+        said = run.said
+        assert said.latest is not None
+        self._writer.batch.progress[run.id] = said.latest
+        said.latest, said.told_at = None, self._loop.time()
         if self._push is None:  # nothing else may be flushed for hours
             self._push = self._loop.call_later(EVERY_S, self._flush)
 

@@ -10,15 +10,13 @@ from __future__ import annotations
 import asyncio
 import contextvars
 import itertools
-import math
 from collections import deque
 from collections.abc import Callable, Coroutine
 from typing import Any
 
-from troth.base import codec
 from troth.base.errors import PayloadError
 from troth.effect.model import Unknown
-from troth.journal.model import CANCEL_TOPIC, RESUME_PATH, Batch, ClaimedRun, Entry, Kind, Reason
+from troth.journal.model import CANCEL_TOPIC, Batch, ClaimedRun, Entry, Reason
 from troth.workflow.calls import (
     CallState,
     FollowCall,
@@ -28,12 +26,13 @@ from troth.workflow.calls import (
     SleepCall,
 )
 from troth.workflow.definition import StepDefinition, Workflow
+from troth.workflow.differences import difference
 from troth.workflow.failures import describe_briefly
-from troth.workflow.rewind import Rewound, rewind
+from troth.workflow.past import Past
+from troth.workflow.progress import Said
 from troth.workflow.runloop import Branch, RunLeftMemoryError, RunLoop, current_branch
 from troth.workflow.saga import Confirmed, Scope, fails, undo
 
-_MOST_SAID = 2**20  # words between two deliveries that are told apart
 _Answer = tuple[PendingCall, Any, BaseException | None, float]
 
 
@@ -71,21 +70,8 @@ class ActiveRun:
         self._confirmations = itertools.count()
         self._pivoted = False  # past the point of no return
 
-        self.rewound: Rewound = rewind(claimed.entries)
-        recorded = self.rewound.entries
-        self.order = deque(e for e in recorded if e.kind == Kind.RESULT)
-        self.recorded: dict[str, list[Entry]] = {}
-        for entry in recorded:
-            if entry.kind != Kind.RESULT:
-                self.recorded.setdefault(entry.path, []).append(entry)
-        answered = {entry.path for entry in self.order}
-        # Effects that may have been sent, and that the code has not called yet.
-        self._owed = {
-            entry.path: entry
-            for entry in recorded
-            if entry.kind == Kind.INTENT and entry.path not in answered
-        }
-        last = max((e.seq for e in claimed.entries if e.seq is not None), default=0)
+        self.past = Past(claimed.entries)
+        last = self.past.last_seq
         self._seqs = itertools.count(last + 1)
         self._next_delivery = last + 1
         # By place in the order: the answer to a call, a cancellation (its time), or nothing after all.
@@ -97,11 +83,8 @@ class ActiveRun:
         self.calls: dict[str, PendingCall] = {}  # made and not delivered yet
         self.new: list[PendingCall] = []  # made and not dispatched yet
         self.last_batch: Batch | None = None  # the flush that carries the latest entry
-        self.said: tuple[int, bytes] | None = None  # how far it is; not told yet
-        self.told_at = -math.inf  # on this process's own clock
-        self.telling: asyncio.TimerHandle | None = None
-        self._delivered = 0  # the place of the latest delivery
-        self._said_after, self._said_count = 0, 0
+        self.said = Said()  # how far it is
+        self.delivered = 0  # the place of the latest delivery
         self.parked: Parked | None = None
         self.heard_cancel = False  # there is a place for it in the order
         self.cancelled = False  # and it was delivered, in time
@@ -145,20 +128,12 @@ class ActiveRun:
         self.calls[call.path] = call
         self.new.append(call)
 
-    def say(self, payload: bytes) -> None:
-        """How far it is. Its place in the order of deliveries tells a later word from a replayed one."""
-        if self._delivered != self._said_after:
-            self._said_after, self._said_count = self._delivered, 0
-        self._said_count = min(self._said_count + 1, _MOST_SAID - 1)
-        self.said = (self._delivered * _MOST_SAID + self._said_count, payload)
-
     def dispose(self) -> None:
         """Leave memory, with all timers and bodies."""
         self.disposed = self.releasing = True
         for call in self.calls.values():
             call.drop()
-        if self.telling is not None:
-            self.telling.cancel()
+        self.said.drop()
         self.loop.dispose()
         # The task knows its context, that its branch, and that this run: cut here, all of it is freed at once, and
         # nothing is left for the garbage collector.
@@ -169,13 +144,13 @@ class ActiveRun:
     def advance(self) -> list[PendingCall]:
         """Run, deliver, run, until neither is possible; the calls that must go out now. Raises `Parked`."""
         self._drain()
-        while self.order:
-            self._replay(self.order[0])
-            self.order.popleft()
+        while self.past.order:
+            self._replay(self.past.order[0])
+            self.past.order.popleft()
             self._drain()
         while self._next_delivery in self._settled:
             delivery = self._settled.pop(self._next_delivery)
-            self._delivered = self._next_delivery
+            self.delivered = self._next_delivery
             self._next_delivery += 1
             if delivery is not None:
                 if isinstance(delivery, float):
@@ -225,7 +200,7 @@ class ActiveRun:
             return
         self.why = "cancelled" if self.cancelled else describe_briefly(error)
         # In a replay, what was under way then is not yet begun, and has its answer in the journal.
-        answered = {entry.path for entry in self.order}
+        answered = {entry.path for entry in self.past.order}
         for call in list(self.calls.values()):
             under_way = call.state in {CallState.BUSY, CallState.SETTLED} or call.path in answered
             if not (call.undoes or under_way or self.was_sent(call)):
@@ -239,13 +214,13 @@ class ActiveRun:
         self.calls.pop(call.path, None)
 
     def _replay(self, entry: Entry) -> None:
-        self._delivered = entry.seq or 0
+        self.delivered = entry.seq or 0
         if entry.path == CANCEL_TOPIC:
             self._cancel_main(entry.at)
             return
         call = self.calls.get(entry.path)
         if call is None or (entry.digest is not None and call.digest != entry.digest):
-            raise Parked(Reason.CODE_CHANGED, self._difference(entry, call))
+            raise Parked(Reason.CODE_CHANGED, difference(self, entry, call))
         try:
             value, error = call.restore(entry), None
         except PayloadError as changed:
@@ -261,12 +236,12 @@ class ActiveRun:
     def _require_same_requests(self, made: list[PendingCall]) -> None:
         """What was begun and not answered must be what the code asks for now. Raises `Parked`."""
         for call in made:
-            for entry in self.recorded.get(call.path, ()):
+            for entry in self.past.by_path.get(call.path, ()):
                 if entry.digest not in {None, call.digest}:
-                    raise Parked(Reason.CODE_CHANGED, self._difference(entry, call))
-            self._owed.pop(call.path, None)
-        if self._owed and self.main is not None and self.main.done():
-            raise Parked(Reason.CODE_CHANGED, self._difference(min(self._owed.values()), None))
+                    raise Parked(Reason.CODE_CHANGED, difference(self, entry, call))
+            self.past.owed.pop(call.path, None)
+        if self.past.owed and self.main is not None and self.main.done():
+            raise Parked(Reason.CODE_CHANGED, difference(self, min(self.past.owed.values()), None))
 
     def _deliver(
         self, call: PendingCall, value: Any, error: BaseException | None, at: float
@@ -292,7 +267,7 @@ class ActiveRun:
         assert call.definition is not None
         scope = call.scope.home()
         if isinstance(value, Unknown):
-            self.rewound.answers[call.path] = self.answered_before(call.path) + 1
+            self.past.counts_no_more(call.path)
             scope.unknown.append(call)
         elif error is None:
             self._pivoted = self._pivoted or call.definition.pivot
@@ -348,7 +323,7 @@ class ActiveRun:
             self.main is not None
             and self.main.done()
             and (self.undo is None or self.undo.done())
-            and not self.order
+            and not self.past.order
             and not self._settled
             and not any(
                 call.state is CallState.BUSY
@@ -359,8 +334,7 @@ class ActiveRun:
 
     def was_sent(self, call: PendingCall) -> bool:
         """Is it an effect that may have happened? Then its outcome is owed, whoever still wants it."""
-        recorded = self.recorded.get(call.path)
-        return recorded is not None and any(entry.kind == Kind.INTENT for entry in recorded)
+        return self.past.was_sent(call.path)
 
     def wants(self, call: PendingCall) -> bool:
         """Would anybody go on with its result? If not, what became of it matters only for undoing it."""
@@ -435,46 +409,3 @@ class ActiveRun:
             if type(call) is ReceiveCall and not call.looked:
                 call.looked = unread = True
         return unread
-
-    def entries(self, path: str, kind: Kind) -> list[Entry]:
-        """What was recorded of a call, other than its answer, by attempt."""
-        return [entry for entry in self.recorded.get(path, ()) if entry.kind == kind]
-
-    def answered_before(self, path: str) -> int:
-        """How many answers of this path count no more: the next one has this number."""
-        return self.rewound.answers.get(path, 0)
-
-    def next_number(self, path: str, kind: Kind) -> int:
-        """The number of the next entry of this kind."""
-        numbers = [entry.attempt for entry in self.recorded.get(path, ()) if entry.kind == kind]
-        return max(self.rewound.numbers.get(path, 0), *numbers, 0) + 1
-
-    def _difference(self, entry: Entry, call: PendingCall | None) -> dict[str, Any]:
-        """The readable difference between the journal and what the code did."""
-        if call is not None:
-            message = (
-                f"{entry.path} was recorded with other arguments than the code passes now. Finish such runs with the "
-                "old code, or bring it back and resume."
-            )
-        else:
-            message = (
-                f"the journal goes on with {entry.path}, which the code did not call. Finish such runs with the old "
-                "code, or bring it back and resume."
-            )
-        return {
-            "message": message,
-            "recorded": [e.path for e in self.order],
-            "called": sorted(self.calls),
-            "arguments_now": codec.decode(call.encoded) if call is not None else None,
-        }
-
-
-def forgiven(run: ActiveRun, call: PendingCall) -> int:
-    """How many attempts a person has forgiven, by resuming the run after them, or by sending it back."""
-    before = run.rewound.numbers.get(call.path, 0)
-    decisions = [entry.at for entry in run.entries(RESUME_PATH, Kind.DECISION)]
-    if not decisions:
-        return before
-    return before + sum(
-        1 for entry in run.entries(call.path, Kind.ATTEMPT) if entry.at <= max(decisions)
-    )

@@ -10,6 +10,7 @@ from typing import Any
 from urllib.parse import quote
 
 import asyncpg
+import django
 from django.conf import settings
 from django.db import connections
 from django.utils.functional import empty
@@ -103,6 +104,7 @@ async def _django(url: str, size: int) -> AsyncIterator[Any]:
     was, known = settings._wrapped, connections.__dict__.pop("settings", None)
     settings._wrapped = empty
     settings.configure()
+    django.setup()
     alias = f"steps_{abs(hash((url, size)))}"
     options = {"sslmode": "disable", "gssencmode": "disable"}
     database = {

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import inspect
 import threading
+import uuid
 
 import pytest
 
@@ -300,7 +301,7 @@ async def test_a_late_use_of_the_handle_is_refused(bench: Bench):
 async def test_another_database_is_refused(bench: Bench):
     if bench.kind.name.startswith("own"):
         pytest.skip("it is troth's own")
-    other = await asyncio.to_thread(create_database, bench.cell.url, "troth_foreign")
+    other = await asyncio.to_thread(create_database, bench.cell.url, f"foreign_{uuid.uuid4().hex}")
     troth = bench.troth()
     bodies = []
 
