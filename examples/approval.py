@@ -3,8 +3,7 @@
 from collections.abc import AsyncIterator
 from datetime import timedelta
 
-from troth import Call, TimedOut, Troth, Tx
-from troth.workflow.groups import Group
+from troth import Call, Group, TimedOut, Troth, Tx
 
 payments = Group("payments")  # a module of its own: it knows of no Troth
 

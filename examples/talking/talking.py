@@ -4,8 +4,7 @@ import asyncio
 from dataclasses import dataclass
 from datetime import timedelta
 
-from troth import TimedOut, Troth
-from troth.workflow.topics import Topic
+from troth import TimedOut, Topic, Troth
 
 troth = Troth()
 

@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from troth.access.program import Access as Access
     from troth.app import Run as Run
     from troth.app import Troth as Troth
+    from troth.app import Update as Update
     from troth.base.backoff import Retry as Retry
     from troth.base.errors import FencedError as FencedError
     from troth.base.errors import ForeignTransactionError as ForeignTransactionError
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     from troth.base.errors import UnknownWorkflowError as UnknownWorkflowError
     from troth.base.errors import UsageError as UsageError
     from troth.base.errors import WorkflowCodeError as WorkflowCodeError
+    from troth.base.resources import ResourceError as ResourceError
     from troth.command.perform import Requests as Requests
     from troth.effect.model import Breaker as Breaker
     from troth.effect.model import Call as Call
@@ -45,7 +47,11 @@ if TYPE_CHECKING:
     from troth.store.tx import Tx as Tx
     from troth.workflow.calls import TimedOut as TimedOut
     from troth.workflow.definition import Workflow as Workflow
+    from troth.workflow.groups import Group as Group
     from troth.workflow.queue import Queue as Queue
+    from troth.workflow.topics import MessageConflictError as MessageConflictError
+    from troth.workflow.topics import Received as Received
+    from troth.workflow.topics import Topic as Topic
 
 _HOMES = {
     "Access": "troth.access.program",
@@ -56,10 +62,12 @@ _HOMES = {
     "FencedError": "troth.base.errors",
     "ForeignTransactionError": "troth.base.errors",
     "Found": "troth.effect.model",
+    "Group": "troth.workflow.groups",
     "Inbox": "troth.inbox.definition",
     "Judgement": "troth.effect.model",
     "KeyConflictError": "troth.base.errors",
     "Machine": "troth.machine.fire",
+    "MessageConflictError": "troth.workflow.topics",
     "Missing": "troth.effect.model",
     "NotInRunError": "troth.base.errors",
     "Outbox": "troth.outbox.publish",
@@ -68,8 +76,10 @@ _HOMES = {
     "Provider": "troth.effect.model",
     "Queue": "troth.workflow.queue",
     "Rate": "troth.effect.model",
+    "Received": "troth.workflow.topics",
     "Refused": "troth.base.errors",
     "Requests": "troth.command.perform",
+    "ResourceError": "troth.base.resources",
     "Retry": "troth.base.backoff",
     "Run": "troth.app",
     "RunCancelledError": "troth.base.errors",
@@ -77,12 +87,14 @@ _HOMES = {
     "RunFailedError": "troth.base.errors",
     "RunNotFoundError": "troth.base.errors",
     "TimedOut": "troth.workflow.calls",
+    "Topic": "troth.workflow.topics",
     "Transition": "troth.machine.model",
     "Troth": "troth.app",
     "TrothError": "troth.base.errors",
     "Tx": "troth.store.tx",
     "Unknown": "troth.effect.model",
     "UnknownWorkflowError": "troth.base.errors",
+    "Update": "troth.app",
     "UsageError": "troth.base.errors",
     "Workflow": "troth.workflow.definition",
     "WorkflowCodeError": "troth.base.errors",
@@ -96,8 +108,10 @@ __all__ = [
     "FencedError",
     "ForeignTransactionError",
     "Found",
+    "Group",
     "Judgement",
     "KeyConflictError",
+    "MessageConflictError",
     "Missing",
     "NotInRunError",
     "Outcome",
@@ -105,7 +119,9 @@ __all__ = [
     "Provider",
     "Queue",
     "Rate",
+    "Received",
     "Refused",
+    "ResourceError",
     "Retry",
     "Run",
     "RunCancelledError",
@@ -113,11 +129,13 @@ __all__ = [
     "RunFailedError",
     "RunNotFoundError",
     "TimedOut",
+    "Topic",
     "Troth",
     "TrothError",
     "Tx",
     "Unknown",
     "UnknownWorkflowError",
+    "Update",
     "UsageError",
     "Workflow",
     "WorkflowCodeError",

@@ -11,7 +11,15 @@ from tests.house.tree import ROOT
 SURFACE = ROOT / "tests" / "house" / "public_surface.txt"
 
 
-PUBLIC = ("troth", "troth.access", "troth.inbox", "troth.machine", "troth.outbox")
+PUBLIC = (
+    "troth",
+    "troth.access",
+    "troth.inbox",
+    "troth.machine",
+    "troth.outbox",
+    "troth.schedule",
+    "troth.testing",
+)
 
 
 def test_public_names_are_those_that_were_decided() -> None:

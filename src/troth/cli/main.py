@@ -25,10 +25,11 @@ NOUNS = {
     "machine": "Look at the objects of machines, and draw machines.",
     "outbox": "Look at events on their way out, and send them again.",
     "run": "Look at runs, and act on them.",
+    "schedule": "Look at schedules; pause them, run them now, make up for what was missed.",
     "worker": "Run the processes that execute runs.",
 }
 
-_COMMANDS = "\n".join(f"  {noun:8}{promise}" for noun, promise in NOUNS.items())
+_COMMANDS = "\n".join(f"  {noun:10}{promise}" for noun, promise in NOUNS.items())
 HELP = f"""\
 Usage: troth COMMAND ...
 

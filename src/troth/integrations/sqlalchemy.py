@@ -138,9 +138,11 @@ class _Guard:
         event.listen(connection, "commit", self._commits)
         event.listen(connection, "rollback", self._rolls_back)
 
-    def _commits(self, _connection: Connection) -> None:
+    def _commits(self, connection: Connection) -> None:
         if not self._finishing:
             self._ended = True
+            # SQLAlchemy counts the transaction as ended, and would put the connection back with it.
+            connection.connection.rollback()
             raise UsageError(ENDED)
 
     def _rolls_back(self, _connection: Connection) -> None:

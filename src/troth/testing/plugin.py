@@ -26,7 +26,7 @@ def troth_database(request: pytest.FixtureRequest) -> Iterator[str]:
 
 @pytest.fixture
 def troth_world(troth_database: str) -> Callable[..., Worker]:
-    """Open a worker for a program, `async with troth_world(troth) as world:`; see `troth.testing.Worker`, whose options it takes."""
+    """Opens a worker for a program: `async with troth_world(troth) as world:`, with the options of `troth.testing.Worker`."""
     from troth.testing.world import Worker
 
     def world(troth: Troth, **options: Any) -> Worker:

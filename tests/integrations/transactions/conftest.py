@@ -64,6 +64,12 @@ class Bench:
         work.__name__ = "work"
         return troth.transaction(**via, **options)(work)
 
+    async def execute(self, handle: Any, query: str) -> None:
+        """Use a handle, outside a step."""
+        done = self.kind.execute(handle, query)
+        if inspect.isawaitable(done):
+            await done
+
     async def end(self, what: str, handle: Any) -> None:
         """End the transaction with what the library offers for it."""
         done = getattr(self.kind, what)(handle, "")
@@ -95,7 +101,14 @@ def _run(coroutine: Any) -> Any:
     raise AssertionError("it waits")
 
 
-@pytest.fixture(params=KINDS, ids=lambda kind: kind.name)
+# What differs between sessions and connections of SQLAlchemy is small: both are in `make soak`.
+_PARAMS = [
+    pytest.param(kind, marks=[pytest.mark.slow] if "connection" in kind.name else [], id=kind.name)
+    for kind in KINDS
+]
+
+
+@pytest.fixture(params=_PARAMS)
 async def bench(request: pytest.FixtureRequest, migrated: tuple[str, str]) -> AsyncIterator[Bench]:
     async with open_cell(*migrated) as cell, AsyncExitStack() as stack:
         await cell.rows("CREATE TABLE {}.item (id serial PRIMARY KEY, n int NOT NULL)")
