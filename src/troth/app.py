@@ -24,7 +24,7 @@ from troth.base.errors import RunCancelledError, RunFailedError, UnknownWorkflow
 from troth.journal.model import CANCEL_TOPIC, Place, RunState
 from troth.store.parts import Part
 from troth.store.tx import Tx
-from troth.workflow import context
+from troth.workflow import context, family
 from troth.workflow.decorators import Definitions
 from troth.workflow.definition import Workflow
 from troth.workflow.failures import restore_answer
@@ -38,6 +38,7 @@ from troth.workflow.words import Words
 if TYPE_CHECKING:
     from troth.journal.model import EndedRun, Standing
     from troth.worker.node import Node, NodeOptions
+    from troth.workflow.family import OwnEnd
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -51,10 +52,15 @@ class Run(Generic[R]):
     """A handle on one run. It holds no connection; many handles may be on one run."""
 
     def __init__(
-        self, troth: Troth, run_id: UUID, workflow: Workflow[Any, R] | None = None
+        self,
+        troth: Troth,
+        run_id: UUID,
+        workflow: Workflow[Any, R] | None = None,
+        end: OwnEnd | None = None,
     ) -> None:
         self._troth = troth
         self._workflow = workflow
+        self._end = end  # of a child, in the code of its parent
         self.id = run_id
 
     def __repr__(self) -> str:
@@ -64,9 +70,14 @@ class Run(Generic[R]):
         """What the workflow returned.
 
         Raises `RunFailedError` (its cause is the business answer), `RunCancelledError`, and `TimeoutError` when it has
-        not ended within *timeout* seconds; a run that needs attention has not ended.
+        not ended within *timeout* seconds; a run that needs attention has not ended. A run that went on as another one
+        (`troth.continue_as`) ends with that.
         """
         seconds = timeout.total_seconds() if isinstance(timeout, timedelta) else timeout
+        branch = current_branch.get()
+        if branch is not None:
+            value: R = await family.result_here(branch, self.id, self._workflow, self._end, seconds)
+            return value
         results = self._troth.node.results
         try:
             async with asyncio.timeout(seconds):
@@ -97,6 +108,11 @@ class Run(Generic[R]):
 
     async def cancel(self) -> None:
         """Ask the run to stop: accepted means that it will end as cancelled, or has ended. Raises `RunEndedError`."""
+        branch = current_branch.get()
+        if branch is not None:
+            step = self._troth._sending  # noqa: SLF001  (its own)
+            await send_here(branch, step, self.id, None, CANCEL_TOPIC, b"null", None)
+            return
         await self._troth.node.requests.send(self.id, None, CANCEL_TOPIC, b"null")
 
     def _unwrap(self, ended: EndedRun) -> R:
@@ -251,17 +267,24 @@ class Troth(Definitions, Words):
         *args: *Ts,
         key: str | None = None,
         at: datetime | None = None,
-        priority: int = 0,
+        priority: int | None = None,
         partition: str | None = None,
+        deadline: datetime | timedelta | None = None,
+        detached: bool = False,
         tx: Tx | None = None,
     ) -> Run[R]:
         """Start a run of *workflow* with *args*; when this returns, it is durable and will be executed.
 
         *key*: the same key gives the same run, however often and from wherever it is started; with another input it
         raises `KeyConflictError`. *at*: not before this time (with its zone). *priority* (-100 is first, 100 is last) and
-        *partition* (whose run it is, for fairness): its place in the workflow's queue. *tx*: start it inside this
+        *partition* (whose run it is, for fairness): its place in the workflow's queue. *deadline*: a time, or so long after
+        its start, by which it must have ended, else it fails with `RunTimedOutError` and is undone. *tx*: start it inside this
         transaction, so that it exists if and only if that commits; raises `ForeignTransactionError` if that is in another
         database. Raises `UsageError` or `PayloadError` for wrong arguments.
+
+        In workflow code it is recorded, and the run is a child: it takes this one's priority and partition unless they are
+        given, this one ends after it, and it is cancelled when this one is cancelled or fails; unless it is *detached*. There
+        a `KeyConflictError` is a business answer.
         """
         if not isinstance(workflow, Workflow):
             msg = f"{workflow!r} is not a workflow: decorate it with @troth.workflow"
@@ -269,21 +292,38 @@ class Troth(Definitions, Words):
         if self.workflows.get(workflow.name) is not workflow:
             msg = f"{workflow.name} is a workflow of another Troth"
             raise UnknownWorkflowError(msg)
-        if at is not None and at.tzinfo is None:
-            msg = f"at={at} has no time zone"
-            raise UsageError(msg)
+        for name, time in (("at", at), ("deadline", deadline)):
+            if isinstance(time, datetime) and time.tzinfo is None:
+                msg = f"{name}={time} has no time zone"
+                raise UsageError(msg)
         check_key(key)
         check_place(workflow.name, workflow.queue, priority, partition)
         queue = workflow.queue
-        place = Place(queue.name, partition or "", priority) if queue else None
+        place = Place(queue.name, partition or "", priority or 0) if queue else None
         payload = workflow.arguments.encode(args, {})
         if not workflow.arguments.are_plain(args, {}):
             workflow.arguments.decode(payload)  # a wrong type is told to the caller, not to the run
         at_s = at.astimezone(UTC).timestamp() if at else None
+        until_s = deadline.astimezone(UTC).timestamp() if isinstance(deadline, datetime) else None
+        within_s = deadline.total_seconds() if isinstance(deadline, timedelta) else None
+        branch = current_branch.get()
+        if branch is not None:
+            if tx is not None:
+                raise UsageError("workflow code has no transaction: leave tx= out")
+            order = family.Order(
+                workflow, payload, key, at_s, priority, partition, until_s, within_s, detached
+            )
+            call = await family.start_here(branch, order)
+            return Run(self, call.future.result()[0], workflow, call.end)
+        if detached:
+            raise UsageError("detached= is for runs that are started by workflow code")
+        requests = self.node.requests
         if tx is None:
-            run_id = await self.node.requests.start(workflow, payload, key, at_s, place)
+            run_id = await requests.start(workflow, payload, key, at_s, place, until_s, within_s)
         else:
-            run_id = await self.node.requests.start_in(tx, workflow, payload, key, at_s, place)
+            run_id = await requests.start_in(
+                tx, workflow, payload, key, at_s, place, until_s, within_s
+            )
         return Run(self, run_id, workflow)
 
     @overload

@@ -8,6 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from datetime import datetime
     from uuid import UUID
 
 
@@ -82,6 +83,15 @@ class RunCancelledError(TrothError):
     def __init__(self, run_id: UUID) -> None:
         super().__init__(f"run {run_id} was cancelled")
         self.run_id = run_id
+
+
+class RunTimedOutError(TrothError):
+    """The run had not ended when its deadline had passed: it has failed, and was undone."""
+
+    def __init__(self, run_id: UUID, deadline: datetime) -> None:
+        super().__init__(f"run {run_id} has not ended by {deadline:%Y-%m-%d %H:%M:%S} UTC")
+        self.run_id = str(run_id)
+        self.deadline = deadline.isoformat()
 
 
 class Refused(Exception):

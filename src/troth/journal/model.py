@@ -7,12 +7,14 @@ from typing import Any, NamedTuple
 from uuid import UUID
 
 CANCEL_TOPIC = "!cancel"
+ENDED_TOPIC = "!ended"  # a run that the run waits for
 
 # Paths of entries that no step has made: none of a step begins so.
 RESUME_PATH = "!resume"  # a person lets the run go on
 SEND_PATH = "!send"  # a person left a message for the run
 REWIND_PATH = "!rewind"  # and from an earlier step
 SETTLED_PATH = "!settled"  # everything that was sent has an outcome: the undoing begins
+DEADLINE_PATH = "!deadline"  # its time has passed
 UNDO_PREFIX = "!undo/"  # before the path of what is undone
 
 
@@ -70,6 +72,7 @@ class Reason(StrEnum):
     BUG = "bug"  # an unexpected exception
     POISON = "poison"  # a payload that cannot be stored or restored
     UNDO_FAILED = "undo_failed"
+    JOURNAL_LIMIT = "journal_limit"  # it has recorded as much as one run may
 
 
 class Kind(IntEnum):
@@ -81,6 +84,11 @@ class Kind(IntEnum):
     ATTEMPT = 4  # an attempt ended without an answer
     DECISION = 5  # a person decided
     EVIDENCE = 6  # what was found out about an effect: a probe's answer, or one that came after the timeout
+    CHILD = 7  # a run is started; the payload holds its id
+
+
+# What has consequences from then on: its outcome is owed, whoever still wants it.
+BEGUN = frozenset({Kind.INTENT, Kind.CHILD})
 
 
 class Entry(NamedTuple):
@@ -133,6 +141,33 @@ class Start(NamedTuple):
     starts_at: float
     claim: bool
     place: Place | None = None
+    parent: UUID | None = None  # the run that starts it
+    path: str | None = None  # the parent's call that waits for its end
+    deadline: float | None = None
+
+    @property
+    def owner(self) -> UUID:
+        """The run in whose commit it must be."""
+        return self.parent or self.id
+
+
+class Continuation(NamedTuple):
+    """What a run that ends goes on as."""
+
+    run_id: UUID
+    id: UUID
+    input: bytes
+    starts_at: float
+    claim: bool
+    deadline: float | None
+
+
+class Await(NamedTuple):
+    """A call that wants to hear of the end of a run."""
+
+    run_id: UUID
+    waiter: UUID
+    path: str
 
 
 class End(NamedTuple):
@@ -142,6 +177,7 @@ class End(NamedTuple):
     state: str
     outcome: bytes | None
     final: bool
+    owes: bool = False  # it did what must be undone if its parent fails
 
 
 class Release(NamedTuple):
@@ -197,6 +233,7 @@ class Standing(NamedTuple):
     reason: str | None
     position: int | None
     payload: bytes | None
+    continued: UUID | None = None  # the run that it went on as
 
 
 class ClaimedRun(NamedTuple):
@@ -210,6 +247,10 @@ class ClaimedRun(NamedTuple):
     starts_at: float
     entries: list[Entry]
     mail: list[Message]
+    parent: UUID | None = None
+    deadline: float | None = None
+    partition: str | None = None
+    priority: int | None = None
 
 
 class EndedRun(NamedTuple):
@@ -219,24 +260,27 @@ class EndedRun(NamedTuple):
     workflow: str
     state: RunState
     outcome: bytes | None
+    continued: UUID | None = None  # the run that it went on as
 
 
 class Batch:
     """Everything that one flush carries. Filled by the engine, emptied by the writer."""
 
     __slots__ = (
-        "after", "claim", "done", "ends", "entries", "heard", "lines", "looks", "progress", "releases", "sends",
-        "starts", "undoing", "workflows",
+        "after", "awaits", "claim", "continuations", "done", "ends", "entries", "heard", "lines", "looks", "progress",
+        "releases", "sends", "starts", "undoing", "workflows",
     )  # fmt: skip
 
     def __init__(self) -> None:
         self.sends: list[Send] = []
         self.starts: list[Start] = []
+        self.awaits: list[Await] = []
         self.entries: list[Entry] = []
         self.heard: list[Heard] = []
         self.progress: dict[UUID, tuple[int, bytes]] = {}  # what runs say of it, the latest word
         self.undoing: list[UUID] = []  # runs that began to undo
         self.ends: list[End] = []
+        self.continuations: list[Continuation] = []  # of runs that end
         self.releases: list[Release] = []
         self.looks: list[UUID] = []
         self.claim = 0
@@ -248,17 +292,24 @@ class Batch:
     def __bool__(self) -> bool:
         return bool(
             self.entries or self.ends or self.starts or self.releases or self.sends
-            or self.heard or self.looks or self.claim or self.undoing or self.progress
+            or self.heard or self.looks or self.claim or self.undoing or self.progress or self.awaits
         )  # fmt: skip
 
     def runs(self) -> list[UUID]:
         """The runs that this batch speaks of, each once, in order of appearance."""
         seen: dict[UUID, None] = {}
-        for group in (self.starts, self.entries, self.heard, self.ends, self.releases, self.sends):
+        seen.update((start.owner, None) for start in self.starts)
+        for group in (self.entries, self.heard, self.ends, self.releases, self.sends):
             for item in group:
                 seen[item[0]] = None
         seen.update(dict.fromkeys(self.undoing))
+        seen.update((each.waiter, None) for each in self.awaits)
         return list(seen)
+
+    def ids(self) -> list[UUID]:
+        """The ids of all runs whose rows it writes."""
+        started = [start.id for start in self.starts]
+        return [*self.runs(), *started, *(each.id for each in self.continuations)]
 
     def split(self) -> tuple[Batch, Batch]:
         """Two batches with half of the runs each, to find the one that the database refuses."""
@@ -270,11 +321,13 @@ class Batch:
         """The part of this batch that speaks of *runs*; with *rest*, also what belongs to no run."""
         part = Batch()
         part.sends = [x for x in self.sends if x.id in runs]
-        part.starts = [x for x in self.starts if x.id in runs]
+        part.starts = [x for x in self.starts if x.owner in runs]
+        part.awaits = [x for x in self.awaits if x.waiter in runs]
         part.entries = [x for x in self.entries if x.run_id in runs]
         part.heard = [x for x in self.heard if x.run_id in runs]
         part.undoing = [x for x in self.undoing if x in runs]
         part.ends = [x for x in self.ends if x.run_id in runs]
+        part.continuations = [x for x in self.continuations if x.run_id in runs]
         part.releases = [x for x in self.releases if x.run_id in runs]
         if rest:
             part.looks, part.progress = self.looks, self.progress
@@ -298,3 +351,4 @@ class Reply(NamedTuple):
     more: bool  # some line gave all that it was asked for
     lines: dict[str, tuple[str, Left | None]]  # queue: the partition served last, what was left
     busy_undoing: frozenset[UUID]  # changes to `undoing` that met a lock: try again
+    busy_waits: frozenset[tuple[UUID, str]] = frozenset()  # waiter and path that met a lock: try again

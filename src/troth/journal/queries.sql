@@ -44,11 +44,14 @@ SELECT troth_schema.flush(%b, %b,
     %b::uuid[], %b::uuid[], %b::text[], %b::text[], %b::bytea[], %b::text[],
     %b::uuid[], %b::text[], %b::text[], %b::bytea[], %b::bytea[], %b::float8[], %b::bool[],
     %b::text[], %b::text[], %b::int4[],
+    %b::uuid[], %b::text[], %b::float8[],
+    %b::uuid[], %b::uuid[], %b::text[],
     %b::uuid[], %b::text[], %b::int2[], %b::int2[], %b::int4[], %b::bool[], %b::bytea[], %b::bytea[], %b::float8[],
     %b::uuid[],
     %b::uuid[], %b::float8[], %b::bytea[],
     %b::uuid[],
-    %b::uuid[], %b::text[], %b::bytea[], %b::bool[],
+    %b::uuid[], %b::text[], %b::bytea[], %b::bool[], %b::bool[],
+    %b::uuid[], %b::uuid[], %b::bytea[], %b::float8[], %b::bool[], %b::float8[],
     %b::uuid[], %b::text[], %b::float8[], %b::text[], %b::bytea[], %b::text[],
     %b::uuid[],
     %b, %b::text[],
@@ -57,6 +60,7 @@ SELECT troth_schema.flush(%b, %b,
 -- name: claimed_runs
 -- What this worker has just claimed.
 SELECT r.id, r.workflow, r.key, r.input, r.claim, extract(epoch FROM r.starts_at)::float8,
+    r.parent, extract(epoch FROM r.deadline)::float8, r.partition, r.priority,
     EXISTS (SELECT 1 FROM troth_schema.message m WHERE m.run_id = r.id OR m.key = r.key)
 FROM troth_schema.run r WHERE r.id = ANY (%s) AND r.owner = %s
 
@@ -93,7 +97,7 @@ SELECT ok, payload FROM troth_schema.journal WHERE run_id = %s AND path = %s AND
 -- name: start_run
 -- Start a run inside the caller's transaction.
 SELECT run_id, fresh, same FROM troth_schema.start_run(
-    %s::uuid, %s::text, %s::text, %s::bytea, %s::bytea, %s::float8, %s::text, %s::text, %s::int2)
+    %s::uuid, %s::text, %s::text, %s::bytea, %s::bytea, %s::float8, %s::text, %s::text, %s::int2, %s::float8)
 
 -- name: send_message
 -- Leave a message inside the caller's transaction.
@@ -115,13 +119,13 @@ UNION ALL SELECT id FROM troth_schema.run_history WHERE id = ANY (%(ids)s)
 
 -- name: ended_runs
 -- How some runs ended; those still going are left out.
-SELECT id, workflow, state::text, outcome FROM troth_schema.run_history WHERE id = ANY (%s)
+SELECT id, workflow, state::text, outcome, continued FROM troth_schema.run_history WHERE id = ANY (%s)
 
 -- name: watched_runs
 -- Where some runs stand, and how far they say that they are; those that do not exist are left out.
-SELECT r.id, r.state::text, r.reason, p.position, p.payload
+SELECT r.id, r.state::text, r.reason, p.position, p.payload, NULL::uuid
 FROM troth_schema.run r LEFT JOIN troth_schema.run_progress p ON p.run_id = r.id WHERE r.id = ANY (%(ids)s)
-UNION ALL SELECT h.id, h.state::text, NULL, NULL, NULL FROM troth_schema.run_history h WHERE h.id = ANY (%(ids)s)
+UNION ALL SELECT h.id, h.state::text, NULL, NULL, NULL, h.continued FROM troth_schema.run_history h WHERE h.id = ANY (%(ids)s)
 
 -- name: run_of_key
 -- The run that a start key belongs to.

@@ -13,6 +13,12 @@ def start_digest(workflow: str, payload: bytes) -> bytes:
     return codec.digest(workflow.encode() + b"\0" + payload)
 
 
+def deadline_of(starts_at: float, deadline: float | None, within_s: float | None) -> float | None:
+    """When a run that starts then must have ended: at a time, within seconds, or the earlier one."""
+    said = [deadline, None if within_s is None else starts_at + within_s]
+    return min((at for at in said if at is not None), default=None)
+
+
 def require_same_start(
     key: str, run_id: UUID, found: tuple[str, bytes] | None, workflow: str, payload: bytes
 ) -> None:

@@ -11,6 +11,7 @@ from troth.base import codec
 from troth.journal.model import (
     Batch,
     ClaimedRun,
+    End,
     EndedRun,
     Entry,
     Left,
@@ -87,14 +88,15 @@ async def claimed_runs(tx: Tx, q: Queries, worker: int, ids: Sequence[UUID]) -> 
         for row in await (await tx.execute(q.mail, ([row[0] for row in runs],))).fetchall():
             mail.setdefault(row[0], []).append(Message(*row[1:]))
     return [
-        ClaimedRun._make((*row[:6], journals.get(row[0], []), mail.get(row[0], []))) for row in runs
+        ClaimedRun._make((*row[:6], journals.get(row[0], []), mail.get(row[0], []), *row[6:10]))
+        for row in runs
     ]
 
 
 async def ended_runs(tx: Tx, q: Queries, ids: Sequence[UUID]) -> list[EndedRun]:
     """Those of *ids* that have ended."""
     rows = await (await tx.execute(q.ended_runs, (list(ids),))).fetchall()
-    return [EndedRun(row[0], row[1], RunState(row[2]), row[3]) for row in rows]
+    return [EndedRun(row[0], row[1], RunState(row[2]), row[3], row[4]) for row in rows]
 
 
 async def watched_runs(tx: Tx, q: Queries, ids: Sequence[UUID]) -> list[Standing]:
@@ -142,9 +144,12 @@ async def start_run(
     digest: bytes,
     starts_at: float,
     place: Place | None = None,
+    deadline: float | None = None,
 ) -> Started:
     """Start a run inside the caller's transaction."""
-    params = (run_id, workflow, key, payload, digest, starts_at, *(place or (None, None, None)))
+    params = (
+        run_id, workflow, key, payload, digest, starts_at, *(place or (None, None, None)), deadline,
+    )  # fmt: skip
     row = await (await tx.execute(q.start_run, params)).fetchone()
     assert row is not None
     return Started(*row)
@@ -178,6 +183,7 @@ def _columns(batch: Batch) -> list[Any]:
     return [
         *_encoded(batch.sends, (uuids, uuids, texts, texts, byteas, texts)),
         *_starts(batch.starts),
+        *_encoded(batch.awaits, (uuids, uuids, texts)),
         *_encoded(
             batch.entries,
             (uuids, texts, int2s, int2s, int4s, bools, byteas, byteas, float8s),
@@ -188,7 +194,8 @@ def _columns(batch: Batch) -> list[Any]:
             (uuids, float8s, byteas),
         ),
         uuids(batch.undoing) if batch.undoing else None,
-        *_encoded(batch.ends, (uuids, texts, byteas, bools)),
+        *_ends(batch.ends),
+        *_encoded(batch.continuations, (uuids, uuids, byteas, float8s, bools, float8s)),
         *_encoded(batch.releases, (uuids, texts, float8s, texts, byteas, texts)),
         uuids(batch.looks) if batch.looks else None,
         batch.claim,
@@ -199,12 +206,27 @@ def _columns(batch: Batch) -> list[Any]:
 
 def _starts(starts: Sequence[Start]) -> Iterable[Any]:
     if not starts:
-        return (None,) * 10
-    *columns, places = zip(*starts, strict=True)
+        return (None,) * 13
+    *columns, places, parents, paths, deadlines = zip(*starts, strict=True)
     encoders: tuple[Any, ...] = (uuids, texts, texts, byteas, byteas, float8s, bools)
     encoded = [encode(column) for encode, column in zip(encoders, columns, strict=True)]
     queued = [place or (None, None, None) for place in places] if any(places) else ()
-    return [*encoded, *_encoded(queued, (texts, texts, int4s))]
+    return [
+        *encoded,
+        *_encoded(queued, (texts, texts, int4s)),
+        uuids(parents) if any(parents) else None,
+        texts(paths) if any(paths) else None,
+        float8s(deadlines) if any(deadlines) else None,
+    ]
+
+
+def _ends(ends: Sequence[End]) -> Iterable[Any]:
+    if not ends:
+        return (None,) * 5
+    *columns, owing = zip(*ends, strict=True)
+    encoders: tuple[Any, ...] = (uuids, texts, byteas, bools)
+    encoded = [encode(column) for encode, column in zip(encoders, columns, strict=True)]
+    return [*encoded, bools(owing) if any(owing) else None]
 
 
 def _encoded(rows: Sequence[Any], encoders: Sequence[Any]) -> Iterable[Any]:
@@ -237,6 +259,7 @@ def _reply(answer: dict[str, Any]) -> Reply:
             for queue, after, left in answer.get("lines", ())
         },
         busy_undoing=frozenset(map(UUID, answer.get("busy_undoing", ()))),
+        busy_waits=frozenset((UUID(run), path) for run, path in answer.get("busy_waits", ())),
     )
 
 

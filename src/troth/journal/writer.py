@@ -195,7 +195,7 @@ class Writer:
     async def _ensured_partitions(self, batch: Batch) -> bool:
         """Make the partitions that the runs of a batch need; False if their ids are from no sensible time."""
         now = ids.time_of(ids.new_id()).timestamp()
-        times = [ids.time_of(run).timestamp() for run in batch.runs()]
+        times = [ids.time_of(run).timestamp() for run in batch.ids()]
         if any(abs(time - now) > _FARTHEST_PARTITION_S for time in times):
             return False
         # A peer may have made them just now; and if it fails, the flush fails again, and so do we.

@@ -26,6 +26,7 @@ from troth.journal import store
 from troth.journal.bell import DONE, MAIL, READY, Bell
 from troth.journal.membership import Beat, Heart
 from troth.journal.model import Batch, EndedRun, Reply, Start
+from troth.journal.starts import require_same_start
 from troth.journal.writer import Writer
 from troth.store.connect import AsyncPool, connect_async, pool_async, pool_blocking
 from troth.store.errors import StoreError
@@ -289,6 +290,29 @@ class Node:
             self.engine.activate_started(start, workflow)
         else:
             self.released(start.starts_at)
+
+    def reserve(self, workflow: Workflow[Any, Any]) -> bool:
+        """Keep room for a run that another one starts (called by the engine)."""
+        return self.claims.reserve(workflow)
+
+    def started(self, start: Start, workflow: Workflow[Any, Any], *, fresh: bool) -> None:
+        """A run that another one starts is durable, or will not be (called by the engine)."""
+        self.claims.reserved -= start.claim
+        if fresh:
+            self._started(start, workflow)
+
+    async def require_same(self, start: Start, run_id: UUID) -> None:
+        """Raise `KeyConflictError` if that run was another request (called by the engine)."""
+        found = None
+        while True:
+            try:
+                async with self.pool.connection() as connection:
+                    found = await store.run_input(connection, self.q, run_id)
+                break
+            except (DatabaseError, StoreError, OSError) as error:
+                log.info("what a key has started cannot be read yet: %s", error)
+                await asyncio.sleep(_RETRY_S)
+        require_same_start(start.key or "", run_id, found, start.workflow, start.input)
 
     def ended(self, runs: list[EndedRun]) -> None:
         """Runs have ended, durably (called by the engine)."""

@@ -23,7 +23,7 @@ from troth.base.errors import (
 )
 from troth.journal import store
 from troth.journal.model import Batch, Place, Reply, Send, Start
-from troth.journal.starts import require_same_start, start_digest
+from troth.journal.starts import deadline_of, require_same_start, start_digest
 from troth.journal.writer import Writer
 from troth.store.connect import AsyncPool
 from troth.store.errors import StoreError
@@ -77,6 +77,8 @@ class Requests:
         key: str | None,
         at: float | None,
         place: Place | None,
+        deadline: float | None = None,
+        within_s: float | None = None,
     ) -> UUID:
         """Start a run; its id, or that of the run that has the key. Raises `KeyConflictError`."""
         now = round(self._clock.now(), 6)
@@ -89,6 +91,7 @@ class Requests:
             starts_at=now if at is None else round(at, 6),
             claim=(at is None or at <= now) and self._claims.reserve(workflow),
             place=place,
+            deadline=deadline_of(now if at is None else at, deadline, within_s),
         )
         future: asyncio.Future[tuple[UUID, bool]] = self._loop.create_future()
         self._starts[start.id] = (start, workflow, future)
@@ -108,6 +111,8 @@ class Requests:
         key: str | None,
         at: float | None,
         place: Place | None,
+        deadline: float | None = None,
+        within_s: float | None = None,
     ) -> UUID:
         """Start a run inside the caller's transaction. Raises `KeyConflictError` and `ForeignTransactionError`."""
         await self._require_own(tx)
@@ -115,8 +120,9 @@ class Requests:
         digest = start_digest(workflow.name, payload)
         starts_at = round(self._clock.now() if at is None else at, 6)
         started = await store.start_run(
-            tx, self._q, run_id, workflow.name, key, payload, digest, starts_at, place
-        )
+            tx, self._q, run_id, workflow.name, key, payload, digest, starts_at, place,
+            deadline_of(starts_at, deadline, within_s),
+        )  # fmt: skip
         if not started.same and key is not None:
             found = await store.run_input(tx, self._q, started.run_id)
             require_same_start(key, started.run_id, found, workflow.name, payload)

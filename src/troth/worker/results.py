@@ -33,7 +33,13 @@ class Results:
         self.watches = Watches(self._q, pool)
 
     async def wait(self, run_id: UUID) -> EndedRun:
-        """How the run ended. Waits without limit."""
+        """How the run ended; if it went on as another one, how that ended. Waits without limit."""
+        ended = await self._wait(run_id)
+        while ended.continued is not None:
+            ended = await self._wait(ended.continued)
+        return ended
+
+    async def _wait(self, run_id: UUID) -> EndedRun:
         future: asyncio.Future[EndedRun] = asyncio.get_running_loop().create_future()
         self._waiters.setdefault(run_id, []).append(future)
         if not self._is_local(run_id):

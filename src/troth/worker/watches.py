@@ -10,6 +10,7 @@ import contextlib
 import logging
 from collections.abc import AsyncGenerator
 from collections.abc import Set as AbstractSet
+from contextlib import aclosing
 from uuid import UUID
 
 from troth.base.errors import RunNotFoundError
@@ -43,12 +44,28 @@ class Watches:
         """Where a run stands. Raises `RunNotFoundError`."""
         async with self._pool.connection() as connection:
             found = await store.watched_runs(connection, self._q, [run_id])
+            while found and found[0].continued is not None:
+                found = await store.watched_runs(connection, self._q, [found[0].continued])
         if not found:
             raise RunNotFoundError(f"there is no run {run_id}")
         return found[0]
 
     async def watch(self, run_id: UUID) -> AsyncGenerator[Standing]:
-        """Where a run stands, and again when that is another, until it has ended. Raises `RunNotFoundError`."""
+        """Where a run stands, and again when that is another, until it has ended. Raises `RunNotFoundError`.
+
+        A run that went on as another one has not ended: that one is watched then.
+        """
+        watched: UUID | None = run_id
+        while watched is not None:
+            async with aclosing(self._watch(watched)) as standings:
+                watched = None
+                async for standing in standings:
+                    if standing.continued is not None:
+                        watched = standing.continued
+                    else:
+                        yield standing
+
+    async def _watch(self, run_id: UUID) -> AsyncGenerator[Standing]:
         watcher = _Watcher()
         self._watchers.setdefault(run_id, set()).add(watcher)
         self._hint.set()

@@ -21,6 +21,7 @@ from troth.workflow.runloop import RunLoop
 from troth.workflow.topics import Received, Topic, labelled, unlabelled
 
 if TYPE_CHECKING:
+    from troth.workflow.run import ActiveRun
     from troth.workflow.saga import Confirmed, Scope
 
 
@@ -53,6 +54,7 @@ class PendingCall:
     """A call that has been made and not been answered. Base of all other kinds, too."""
 
     undoes: ClassVar[bool] = False  # it belongs to the undoing of a run or of a part of one
+    binding: ClassVar[bool] = False  # its outcome is owed, whoever still wants it
 
     __slots__ = (
         "args",
@@ -112,6 +114,9 @@ class PendingCall:
     def told(self, value: Any, error: BaseException | None) -> tuple[Any, BaseException | None]:
         """What the code that waits is given: as it is."""
         return value, error
+
+    def follow(self, run: ActiveRun, value: Any, error: BaseException | None) -> None:
+        """What else follows from its answer. Asked only of calls without a definition."""
 
 
 class OutcomeCall(PendingCall):
@@ -216,7 +221,9 @@ class UndoCall(PendingCall):
 
     def __init__(self, target: Confirmed, encoded: bytes, scope: Scope, loop: RunLoop) -> None:
         path = f"{UNDO_PREFIX}{target.path}"
-        super().__init__(path, target.definition.undoing, encoded, loop, scope=scope)
+        definition = target.definition
+        undoing = definition.undoing if isinstance(definition, StepDefinition) else None
+        super().__init__(path, undoing, encoded, loop, scope=scope)
         self.target = target
 
     def restore(self, entry: Entry) -> Any:

@@ -329,11 +329,11 @@ def effect_rules(
     )
 
 
-def timeout_s(name: str, timeout: float | timedelta) -> float:
+def timeout_s(name: str, timeout: float | timedelta, what: str = "effect") -> float:
     """A timeout in seconds. Raises `UsageError` if it leaves no time."""
     seconds = timeout.total_seconds() if isinstance(timeout, timedelta) else float(timeout)
     if seconds <= 0:
-        msg = f"effect {name}: the timeout must be greater than 0, not {seconds}"
+        msg = f"{what} {name}: the timeout must be greater than 0, not {seconds}"
         raise UsageError(msg)
     return seconds
 

@@ -9,7 +9,7 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, TypeVar, cast, overload
 
 from troth.base.backoff import NO_RETRY, Retry
-from troth.base.errors import UsageError
+from troth.base.errors import RunTimedOutError, UsageError
 from troth.base.resources import ResourceRegistry
 from troth.effect.model import Delivery, Provider
 from troth.store.tx import BlockingTx, Tx
@@ -19,6 +19,7 @@ from troth.workflow.consequences import (
     EffectDefinition,
     TransactionDefinition,
     effect_rules,
+    timeout_s,
 )
 from troth.workflow.definition import (
     Errors,
@@ -65,6 +66,7 @@ class Definitions:
         name: str | None = None,
         fails_on: Errors = (),
         queue: Queue | None = None,
+        timeout: float | timedelta | None = None,
     ) -> Callable[[Callable[P, Coroutine[Any, Any, R]]], Workflow[P, R]]: ...
     def workflow(
         self,
@@ -74,11 +76,13 @@ class Definitions:
         name: str | None = None,
         fails_on: Errors = (),
         queue: Queue | None = None,
+        timeout: float | timedelta | None = None,
     ) -> Any:
         """Make an `async def` function a workflow: its steps are recorded, and it goes on where it stopped.
 
         *fails_on*: exceptions of its own that are business answers. *queue*: where its runs wait until a worker may take
-        them. Raises `UsageError` for a signature that cannot be stored and for a name that is taken.
+        them. *timeout* (seconds): a run that has not ended so long after its start time fails with `RunTimedOutError`, and is
+        undone. Raises `UsageError` for a signature that cannot be stored and for a name that is taken.
         """
 
         def decorate(function: Callable[..., Any]) -> Workflow[Any, Any]:
@@ -88,6 +92,7 @@ class Definitions:
             lint.check(function)
             made: Workflow[Any, Any] = Workflow(function, name=name, fails_on=fails_on, injected=0)
             made.queue = self.know(queue) if queue else None
+            made.timeout_s = None if timeout is None else timeout_s(made.name, timeout, "workflow")
             self._add_workflow(made)
             return made
 
@@ -310,4 +315,5 @@ class Definitions:
     def answers(self) -> set[type[Exception]]:
         """Every exception type that some definition declares as a business answer."""
         definitions = [*self.steps.values(), *self.workflows.values()]
-        return {kind for definition in definitions for kind in definition.fails_on}
+        declared = {kind for definition in definitions for kind in definition.fails_on}
+        return {RunTimedOutError, *declared}

@@ -10,7 +10,7 @@ import inspect
 import re
 from collections.abc import Callable, Coroutine
 from enum import Enum
-from typing import TYPE_CHECKING, Any, Generic, Literal, ParamSpec, TypeVar
+from typing import TYPE_CHECKING, Any, Concatenate, Generic, Literal, ParamSpec, TypeVar
 
 from troth.base.backoff import NO_RETRY, Retry
 from troth.base.codec import Arguments, Codec, hints_of
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
 P = ParamSpec("P")
 R = TypeVar("R")
+U = TypeVar("U")
 
 Isolation = Literal["read committed", "repeatable read", "serializable"]
 Errors = type[Exception] | tuple[type[Exception], ...]
@@ -137,12 +138,39 @@ class StepDefinition(Definition[P, R]):
 class Workflow(Definition[P, R]):
     """The function that a run executes."""
 
+    pivot = False
     queue: Queue | None = None  # where its runs wait until a worker may take them
+    timeout_s: float | None = None  # a run that takes longer fails
+    undoing: Workflow[Any, Any] | None = None  # undoes a run of it whose parent has failed
 
-    def __call__(self, *args: P.args, **kwargs: P.kwargs) -> Coroutine[Any, Any, R]:  # noqa: ARG002
-        """Not yet possible: a workflow is started with `troth.start`. Raises `UsageError`."""
-        msg = f"{self.name} is a workflow: start it with troth.start({self.name}, …)"
-        raise UsageError(msg)
+    def __call__(self, *args: P.args, **kwargs: P.kwargs) -> Coroutine[Any, Any, R]:
+        """In workflow code: start a child run, and wait for its result. Its identity is fixed now.
+
+        Its business answer is raised as what it is, and `RunCancelledError` if it was cancelled. Who is cancelled while
+        waiting cancels the child, and goes on when that has ended. Raises `UsageError` outside workflow code.
+        """
+        from troth.workflow.family import call_here
+
+        return call_here(self, args, kwargs)
+
+    def undo(
+        self, function: Callable[Concatenate[R, P], Coroutine[Any, Any, U]], /
+    ) -> Workflow[Concatenate[R, P], U]:
+        """Attach the compensation: a workflow that is run as a child of a run that fails after a child of this one was done.
+
+        It takes the child's result and its arguments. Raises `UsageError` for another number of parameters.
+        """
+        assert self.home is not None
+        made = function if isinstance(function, Workflow) else self.home.workflow(function)
+        wanted, have = len(self.arguments) + 1, len(made.arguments)
+        if have != wanted:
+            msg = (
+                f"the undo {made.name} must take the result and the {wanted - 1} parameters of {self.name}: "
+                f"{wanted} parameters, not {have}"
+            )
+            raise UsageError(msg)
+        self.undoing = made
+        return made
 
 
 def check_handle(function: Callable[..., Any], via: Any = None) -> None:

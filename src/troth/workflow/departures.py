@@ -4,22 +4,29 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from typing import TYPE_CHECKING
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+from uuid import UUID
 
-from troth.base import codec
-from troth.base.errors import PayloadError
+from troth.base import codec, ids
+from troth.base.errors import PayloadError, RunTimedOutError
 from troth.journal.model import (
     CANCEL_TOPIC,
     Batch,
+    Continuation,
     End,
     EndedRun,
+    Place,
     Reason,
     Release,
     Reply,
     RunState,
+    Start,
 )
 from troth.workflow.calls import CallState
 from troth.workflow.failures import describe, encode_answer, is_answer
+from troth.workflow.definition import Workflow
+from troth.workflow.family import ContinuedError
 from troth.workflow.run import ActiveRun, Parked
 
 if TYPE_CHECKING:
@@ -36,6 +43,7 @@ class Departures:
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
         self._loop = asyncio.get_running_loop()
+        self._successors: dict[UUID, tuple[Start, Workflow[Any, Any]]] = {}  # of runs that end, and go on as others
 
     def heard(self, batch: Batch, reply: Reply) -> None:
         """A batch is durable."""
@@ -54,8 +62,12 @@ class Departures:
         state, outcome = RunState.SUCCEEDED, None
         error = asyncio.CancelledError() if run.main.cancelled() else run.main.exception()
         try:
-            if run.cancelled:
+            if run.stopped == CANCEL_TOPIC:
                 state = RunState.CANCELLED
+            elif run.stopped is not None:
+                state, outcome = RunState.FAILED, encode_answer(_late(run), (RunTimedOutError,))
+            elif isinstance(error, ContinuedError):
+                self._continue(run, error)
             elif error is None:
                 outcome = run.workflow.result.encode(run.main.result())
             elif is_answer(error, run.workflow.fails_on):
@@ -68,7 +80,48 @@ class Departures:
             self.park(run)
             return
         run.releasing = True
-        self._engine.writer.touch().ends.append(End(run.id, state, outcome, final=run.heard_cancel))
+        self._end(End(run.id, state, outcome, CANCEL_TOPIC in run.heard, owes(run)))
+
+    def _end(self, end: End) -> None:
+        batch = self._engine.writer.touch()
+        batch.ends.append(end)
+        if end.run_id in self._successors:
+            start, _ = self._successors[end.run_id]
+            batch.continuations.append(
+                Continuation(
+                    end.run_id, start.id, start.input, start.starts_at, start.claim, start.deadline
+                )
+            )
+
+    def _continue(self, run: ActiveRun, continued: ContinuedError) -> None:
+        """It goes on as another run, in the commit of its end."""
+        queue, workflow = run.workflow.queue, run.workflow
+        start = Start(
+            id=ids.new_id(ids.cell_of(run.id)),
+            workflow=workflow.name,
+            key=run.key,
+            input=continued.encoded,
+            digest=b"",  # that of the first one stays with the key
+            starts_at=self._engine.now(),
+            claim=self._engine.host.reserve(workflow),
+            place=Place(queue.name, run.partition or "", run.priority or 0) if queue else None,
+            parent=run.parent,
+            deadline=run.deadline,
+        )
+        self._successors[run.id] = start, workflow
+
+    def _succeed(self, run_id: UUID, *, fresh: bool) -> UUID | None:
+        """The run has ended, or (not *fresh*) has not: so its successor has begun, or has not."""
+        if run_id not in self._successors:
+            return None
+        start, workflow = self._successors.pop(run_id)
+        self._engine.host.started(start, workflow, fresh=fresh)
+        return start.id
+
+    def forget(self) -> None:
+        """Nothing that is pending counts any more."""
+        for run_id in list(self._successors):
+            self._succeed(run_id, fresh=False)
 
     def park(self, run: ActiveRun) -> None:
         """Let go of a run that needs a person, once nothing of it is under way."""
@@ -114,13 +167,18 @@ class Departures:
             if end.run_id in reply.cancelled:
                 # It was asked to stop before it could say that it was done: it hears that first.
                 run.releasing = False
+                self._succeed(run.id, fresh=False)
                 self._engine.look([run.id])
             elif end.run_id in reply.busy_runs:
                 self._loop.call_later(BUSY_AGAIN_S, self._again, self._engine.writer.worker, end)
             else:
                 run.dispose()
                 del self._engine.runs[end.run_id]
-                ended.append(EndedRun(run.id, run.workflow.name, RunState(end.state), end.outcome))
+                successor = self._succeed(run.id, fresh=True)
+                self._engine.children.left(run)
+                ended.append(
+                    EndedRun(run.id, run.workflow.name, RunState(end.state), end.outcome, successor)
+                )
         if ended:
             self._engine.host.ended(ended)
 
@@ -143,13 +201,23 @@ class Departures:
             else:
                 del self._engine.runs[release.run_id]
                 run.dispose()
+                self._engine.children.left(run)
                 self._engine.host.released(release.wake_at)
 
     def _again(self, worker: int, item: End | Release) -> None:
         if self._engine.writer.worker != worker or item.run_id not in self._engine.runs:
             return
-        batch = self._engine.writer.touch()
         if isinstance(item, End):
-            batch.ends.append(item)
+            self._end(item)
         else:
-            batch.releases.append(item)
+            self._engine.writer.touch().releases.append(item)
+
+
+def owes(run: ActiveRun) -> bool:
+    """Has it done what a run that fails would have to undo?"""
+    return any(scope.confirmed or scope.unknown for scope in run.root.family())
+
+
+def _late(run: ActiveRun) -> RunTimedOutError:
+    assert run.expires_at is not None
+    return RunTimedOutError(run.id, datetime.fromtimestamp(run.expires_at, UTC))

@@ -21,6 +21,7 @@ from uuid import UUID
 from troth.base.clock import Clock
 from troth.base.errors import PayloadError
 from troth.journal.model import (
+    DEADLINE_PATH,
     Batch,
     ClaimedRun,
     EndedRun,
@@ -33,12 +34,13 @@ from troth.journal.model import (
 )
 from troth.journal.writer import Writer
 from troth.workflow.calls import CallState, PendingCall, SettledCall
+from troth.workflow.children import Children
 from troth.workflow.definition import Workflow
 from troth.workflow.departures import BUSY_AGAIN_S, Departures
 from troth.workflow.failures import describe
 from troth.workflow.mail import Mail
 from troth.workflow.progress import Progress
-from troth.workflow.run import ActiveRun, Parked
+from troth.workflow.run import ActiveRun, Parked, Stop
 from troth.workflow.saga import standing
 
 log = logging.getLogger("troth.workflow")
@@ -65,6 +67,15 @@ class Host(Protocol):
     def released(self, wake_at: float | None) -> None:
         """A run was let go of; it may be claimed again at that time (None: when it is woken)."""
 
+    def reserve(self, workflow: Workflow[Any, Any]) -> bool:
+        """Keep room for a run that is about to be started; False if others must claim it."""
+
+    def started(self, start: Start, workflow: Workflow[Any, Any], *, fresh: bool) -> None:
+        """A run of ours was started, durably; or (not *fresh*) it was not, after all."""
+
+    async def require_same(self, start: Start, run_id: UUID) -> None:
+        """Raise `KeyConflictError` if the run that has the key of this start was another request."""
+
 
 class Engine:
     """The runs that this process has in memory. Everything happens in one event loop."""
@@ -76,6 +87,7 @@ class Engine:
         self._loop = asyncio.get_running_loop()
         self.performer: Performer | None = None
         self.mail = Mail(self)
+        self.children = Children(self)
         self.departures = Departures(self)
         self.progress = Progress(writer, self._loop)
         self.runs: dict[UUID, ActiveRun] = {}
@@ -94,15 +106,32 @@ class Engine:
         except PayloadError as error:
             self.park(run, Reason.POISON, {"at": "the input", "message": str(error)})
         self.mail.hear(run, claimed.mail)
+        if run.expires_at is not None and DEADLINE_PATH not in run.heard:
+            wait_s = max(0.0, run.expires_at - self.clock.now())
+            run.timer = self._loop.call_later(wait_s, self._expire, run)
         self.schedule(run)
 
     def activate_started(self, start: Start, workflow: Workflow[Any, Any]) -> None:
         """Take up a run that this process has just started for itself."""
         self.activate(
             ClaimedRun(
-                start.id, start.workflow, start.key, start.input, 1, start.starts_at, [], []
+                start.id, start.workflow, start.key, start.input, 1, start.starts_at, [], [],
+                start.parent, start.deadline, *(start.place[1:] if start.place else ()),
             ),
             workflow,
+        )  # fmt: skip
+
+    def _expire(self, run: ActiveRun) -> None:
+        """The time that a run may take has passed."""
+        if run.disposed or DEADLINE_PATH in run.heard:
+            return
+        if run.releasing:  # it may turn out to be kept
+            run.timer = self._loop.call_later(BUSY_AGAIN_S, self._expire, run)
+            return
+        at = self.now()
+        seq = run.stop(Stop(at, DEADLINE_PATH))
+        self.record(
+            run, Entry(run.id, DEADLINE_PATH, Kind.RESULT, 0, seq, True, None, b"null", at)
         )
 
     def forget_all(self) -> None:
@@ -110,6 +139,8 @@ class Engine:
         runs = list(self.runs.values())
         self.runs.clear()  # the same dict: others ask it whether a run is here
         self._dirty.clear()
+        self.children.forget()
+        self.departures.forget()
         for run in runs:
             run.dispose()
 
@@ -183,20 +214,24 @@ class Engine:
                 run.settling.remove(marker)
                 self.performer.settled(run, marker)
         self.mail.pass_on(run)
-        if run.resting and (run.undo is not None or (run.main is not None and not run.main.done())):
+        if run.stopping:
+            self.children.stop(run)
+        if run.resting and run.main is not None:
             self._rest(run)
         if not run.releasing and run.unread():
             self.look([run.id])
 
     def _rest(self, run: ActiveRun) -> None:
         """Nothing but time or messages moves this run: keep it for a moment, or let go of its memory."""
-        if any(call.pinned for call in run.calls.values()):
+        if any(call.pinned or self.children.keeps(call) for call in run.calls.values()):
             return
         if run.stuck:
             message = "workflow code waits for something that no step, sleep or message will bring"
             self.park(run, Reason.BUG, {"at": "the workflow", "message": message})
             return
         dues = [call.due for call in run.calls.values() if call.due is not None]
+        if run.expires_at is not None and DEADLINE_PATH not in run.heard:
+            dues.append(run.expires_at)
         due = min(dues, default=None)
         if due is not None and due - self.clock.now() < HOLD_S:
             return
@@ -321,6 +356,7 @@ class Engine:
     def flushed(self, batch: Batch, reply: Reply) -> None:
         """A batch is durable."""
         self.departures.heard(batch, reply)
+        self.children.flushed(batch, reply)
         for run_id in reply.kept:
             run = self.runs.get(run_id)
             # A run that a later flush lets go of is not to be answered any more: that flush looks again itself.
@@ -333,6 +369,7 @@ class Engine:
         if run is None:
             return
         run.releasing = False
+        self.children.forget(run)
         run.parked = Parked(
             Reason.POISON, {"message": f"the database refuses an entry of this run: {error}"}
         )

@@ -26,6 +26,12 @@ def is_answer(error: BaseException, declared: tuple[type[Exception], ...]) -> bo
     )
 
 
+def as_answer(error: Exception) -> Exception:
+    """The same exception, which is a business answer from now on."""
+    vars(error)[_ANSWER] = True
+    return error
+
+
 def name_of(kind: type[BaseException]) -> str:
     """How the type of an exception is written down."""
     return f"{kind.__module__}.{kind.__qualname__}"

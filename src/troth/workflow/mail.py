@@ -9,9 +9,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from troth.base.errors import PayloadError
-from troth.journal.model import CANCEL_TOPIC, Entry, Heard, Kind, Message, Reason
+from troth.journal.model import CANCEL_TOPIC, ENDED_TOPIC, Entry, Heard, Kind, Message, Reason
 from troth.workflow.calls import ReceiveCall
-from troth.workflow.run import ActiveRun
+from troth.workflow.run import ActiveRun, Stop
 
 if TYPE_CHECKING:
     from troth.workflow.engine import Engine
@@ -28,8 +28,12 @@ class Mail:
         for message in messages:
             if message.topic == CANCEL_TOPIC:
                 self._heard(run, message)
-                if not run.heard_cancel:
+                if CANCEL_TOPIC not in run.heard:
                     self._cancel(run, message)
+                continue
+            if message.topic == ENDED_TOPIC:
+                if self._engine.children.hear(run, message):
+                    self._heard(run, message)
                 continue
             receivers = run.receivers(message.topic)
             if receivers:
@@ -37,7 +41,7 @@ class Mail:
 
     def _cancel(self, run: ActiveRun, message: Message) -> None:
         at = self._engine.now()
-        seq = run.cancel(at)
+        seq = run.stop(Stop(at, CANCEL_TOPIC))
         self._engine.record(
             run,
             Entry(run.id, CANCEL_TOPIC, Kind.RESULT, 0, seq, True, None, message.payload, at),

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Sequence
 
-from troth.journal.model import RESUME_PATH, Entry, Kind
+from troth.journal.model import BEGUN, RESUME_PATH, Entry, Kind
 from troth.workflow.rewind import rewind
 
 
@@ -24,11 +24,11 @@ class Past:
             if entry.kind != Kind.RESULT:
                 self.by_path.setdefault(entry.path, []).append(entry)
         answered = {entry.path for entry in self.order}
-        # Effects that may have been sent, and that the code has not called yet.
+        # Effects that may have been sent, and children, that the code has not called yet.
         self.owed = {
             entry.path: entry
             for entry in kept
-            if entry.kind == Kind.INTENT and entry.path not in answered
+            if entry.kind in BEGUN and entry.path not in answered
         }
 
     def add(self, entry: Entry) -> None:
@@ -40,9 +40,9 @@ class Past:
         return [entry for entry in self.by_path.get(path, ()) if entry.kind == kind]
 
     def was_sent(self, path: str) -> bool:
-        """Is it an effect that may have happened? Then its outcome is owed, whoever still wants it."""
+        """Is it an effect that may have happened, or a child? Then its outcome is owed, whoever still wants it."""
         recorded = self.by_path.get(path)
-        return recorded is not None and any(entry.kind == Kind.INTENT for entry in recorded)
+        return recorded is not None and any(entry.kind in BEGUN for entry in recorded)
 
     def answered_before(self, path: str) -> int:
         """How many answers of this path count no more: the next one has this number."""

@@ -33,6 +33,7 @@ from troth.workflow.definition import StepDefinition, StepKind
 from troth.workflow.effects import Effects
 from troth.workflow.engine import Engine
 from troth.workflow.failures import describe, encode_answer, is_answer
+from troth.workflow.family import is_going
 from troth.workflow.run import ActiveRun
 from troth.workflow.transact import Transactor
 
@@ -77,6 +78,8 @@ class StepPerformer:
             self._settle(run, call)
         elif isinstance(call, UndoCall):
             self._cannot_undo(run, call)
+        else:
+            self._engine.children.perform(run, call)
 
     # Time and messages -----------------------------------------------------------------------------------------------
 
@@ -115,7 +118,10 @@ class StepPerformer:
         call.state = CallState.WAITING
         run.settling.append(call)
         for other in run.unsettled(call):
-            if not other.pinned and not other.undoes and self._engine.interrupt(run, other):
+            if is_going(other):
+                if not other.undoes:
+                    run.stopping.append(other)
+            elif not other.pinned and not other.undoes and self._engine.interrupt(run, other):
                 self.perform(run, other)
         self._engine.schedule(run)
 
@@ -134,11 +140,14 @@ class StepPerformer:
         self.settled_without_answer(run, marker)
 
     def _cannot_undo(self, run: ActiveRun, call: UndoCall) -> None:
+        child = call.target.run
+        done = f"{call.target.path} (run {child})" if child else call.target.path
         said = (
-            f"{call.target.path} was done and nobody has said how it is undone. Undo it by hand and settle it, or give it "
+            f"{done} was done and nobody has said how it is undone. Undo it by hand and settle it, or give it "
             "an undo and resume."
         )
-        self._engine.park(run, Reason.UNDO_FAILED, {"at": call.path, "message": said})
+        detail = {"at": call.path, "message": said}
+        self._engine.park(run, Reason.UNDO_FAILED, detail | ({"run": str(child)} if child else {}))
         self.settled_without_answer(run, call)
 
     # Attempts --------------------------------------------------------------------------------------------------------

@@ -43,15 +43,15 @@ class Queue:
         return self.concurrency is not None or self.per_partition is not None
 
 
-def check_place(workflow: str, queue: Queue | None, priority: int, partition: str | None) -> None:
+def check_place(workflow: str, queue: Queue | None, priority: int | None, partition: str | None) -> None:
     """Raise `UsageError` for a priority or a partition that cannot be, or that a workflow without a queue has no use for."""
-    if queue is None and (priority != 0 or partition is not None):
+    if queue is None and (priority or partition is not None):
         msg = (
             f"workflow {workflow} has no queue, so priority= and partition= mean nothing: "
             "declare @troth.workflow(queue=Queue(…)), or leave them out"
         )
         raise UsageError(msg)
-    if not MOST_URGENT <= priority <= LEAST_URGENT:
+    if not MOST_URGENT <= (priority or 0) <= LEAST_URGENT:
         msg = f"a priority is from {MOST_URGENT} (first) to {LEAST_URGENT} (last), not {priority}"
         raise UsageError(msg)
     if partition is None:

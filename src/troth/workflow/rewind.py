@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from troth.journal.model import Entry, Kind
+from troth.journal.model import BEGUN, Entry, Kind
 from troth.journal.reading import superseded
 
 
@@ -32,7 +32,7 @@ def rewind(entries: Sequence[Entry]) -> Rewound:
     if not gone:
         return Rewound(entries)
     left = Rewound([])
-    sent = {entry.path for entry in entries if entry.kind == Kind.INTENT}
+    sent = {entry.path for entry in entries if entry.kind in BEGUN}
     refused_at: dict[str, float] = {}
     for entry in entries:
         if entry.kind != Kind.RESULT or (entry.path, entry.attempt) not in gone:

@@ -12,11 +12,21 @@ import contextvars
 import itertools
 from collections import deque
 from collections.abc import Callable, Coroutine
-from typing import Any
+from typing import Any, NamedTuple
+from uuid import UUID
 
 from troth.base.errors import PayloadError
 from troth.effect.model import Unknown
-from troth.journal.model import CANCEL_TOPIC, Batch, ClaimedRun, Entry, Reason
+from troth.journal.model import (
+    CANCEL_TOPIC,
+    DEADLINE_PATH,
+    ENDED_TOPIC,
+    Batch,
+    ClaimedRun,
+    Entry,
+    Reason,
+)
+from troth.journal.starts import deadline_of
 from troth.workflow.calls import (
     CallState,
     FollowCall,
@@ -28,12 +38,24 @@ from troth.workflow.calls import (
 from troth.workflow.definition import StepDefinition, Workflow
 from troth.workflow.differences import difference
 from troth.workflow.failures import describe_briefly
+from troth.workflow.family import EndCall, StartCall
 from troth.workflow.past import Past
 from troth.workflow.progress import Said
 from troth.workflow.runloop import Branch, RunLeftMemoryError, RunLoop, current_branch
 from troth.workflow.saga import Confirmed, Scope, fails, undo
 
 _Answer = tuple[PendingCall, Any, BaseException | None, float]
+
+
+class Stop(NamedTuple):
+    """A cancellation, or a deadline that has passed, by the path under which it is recorded; and when."""
+
+    at: float
+    path: str
+
+
+# Why it is undone, by the path under which it is recorded.
+_STOPPED = {CANCEL_TOPIC: "cancelled", DEADLINE_PATH: "its deadline has passed"}
 
 
 class Parked(Exception):
@@ -55,6 +77,11 @@ class ActiveRun:
         self.key = claimed.key
         self.claim = claimed.claim
         self.input = claimed.input
+        self.parent = claimed.parent
+        self.partition, self.priority = claimed.partition, claimed.priority
+        self.deadline = claimed.deadline
+        self.expires_at = deadline_of(claimed.starts_at, claimed.deadline, workflow.timeout_s)
+        self.timer: asyncio.TimerHandle | None = None  # until then
         self.workflow = workflow
         self.loop = RunLoop()  # type: ignore[abstract]  # what is missing is refused by name
         self.main: asyncio.Task[Any] | None = None
@@ -74,20 +101,22 @@ class ActiveRun:
         last = self.past.last_seq
         self._seqs = itertools.count(last + 1)
         self._next_delivery = last + 1
-        # By place in the order: the answer to a call, a cancellation (its time), or nothing after all.
-        self._settled: dict[int, _Answer | float | None] = {}
+        # By place in the order: the answer to a call, a reason to stop, or nothing after all.
+        self._settled: dict[int, _Answer | Stop | None] = {}
 
         # By topic: messages whose receiver was given up before it was told. The next one gets them.
         self.returned: dict[str, deque[bytes]] = {}
 
         self.calls: dict[str, PendingCall] = {}  # made and not delivered yet
         self.new: list[PendingCall] = []  # made and not dispatched yet
+        self.stopping: list[EndCall] = []  # children that nobody wants any more
+        self.caught_up = False  # it has come as far as the journal had
         self.last_batch: Batch | None = None  # the flush that carries the latest entry
         self.said = Said()  # how far it is
         self.delivered = 0  # the place of the latest delivery
         self.parked: Parked | None = None
-        self.heard_cancel = False  # there is a place for it in the order
-        self.cancelled = False  # and it was delivered, in time
+        self.heard: set[str] = set()  # reasons to stop that have a place in the order
+        self.stopped: str | None = None  # the one that was delivered, in time
         self.releasing = False  # a release or an end is in a flush
         self.dirty = False  # is on the engine's list
         self.disposed = False
@@ -134,6 +163,8 @@ class ActiveRun:
         for call in self.calls.values():
             call.drop()
         self.said.drop()
+        if self.timer is not None:
+            self.timer.cancel()
         self.loop.dispose()
         # The task knows its context, that its branch, and that this run: cut here, all of it is freed at once, and
         # nothing is left for the garbage collector.
@@ -153,11 +184,12 @@ class ActiveRun:
             self.delivered = self._next_delivery
             self._next_delivery += 1
             if delivery is not None:
-                if isinstance(delivery, float):
-                    self._cancel_main(delivery)
+                if isinstance(delivery, Stop):
+                    self._stop_main(delivery)
                 else:
                     self._deliver(*delivery)
                 self._drain()
+        self.caught_up = True
         made, self.new = self.new, []
         self._require_same_requests(made)
         self._forget_given_up()
@@ -179,8 +211,9 @@ class ActiveRun:
             call
             for call in self.calls.values()
             if call.future.done()
-            and isinstance(call, SleepCall | ReceiveCall)
+            and isinstance(call, SleepCall | ReceiveCall | EndCall | StartCall)
             and call.state in {CallState.NEW, CallState.WAITING}
+            and not self.was_sent(call)
         ]
         for call in given_up:
             self._drop(call)
@@ -193,12 +226,12 @@ class ActiveRun:
     def _undo_if_failed(self, main: asyncio.Task[Any]) -> None:
         """The workflow has come to its end. If it failed, what it did is undone, and what it still waits for is not."""
         error = asyncio.CancelledError() if main.cancelled() else main.exception()
-        if not (self.cancelled or fails(error, self.workflow.fails_on)):
+        if not (self.stopped or fails(error, self.workflow.fails_on)):
             return
         sent = any(self.was_sent(call) or call.undoes for call in self.calls.values())
         if not sent and not any(scope.confirmed or scope.unknown for scope in self.root.family()):
             return
-        self.why = "cancelled" if self.cancelled else describe_briefly(error)
+        self.why = _STOPPED[self.stopped] if self.stopped else describe_briefly(error)
         # In a replay, what was under way then is not yet begun, and has its answer in the journal.
         answered = {entry.path for entry in self.past.order}
         for call in list(self.calls.values()):
@@ -215,8 +248,8 @@ class ActiveRun:
 
     def _replay(self, entry: Entry) -> None:
         self.delivered = entry.seq or 0
-        if entry.path == CANCEL_TOPIC:
-            self._cancel_main(entry.at)
+        if entry.path in _STOPPED:
+            self._stop_main(Stop(entry.at, entry.path))
             return
         call = self.calls.get(entry.path)
         if call is None or (entry.digest is not None and call.digest != entry.digest):
@@ -251,6 +284,8 @@ class ActiveRun:
         call.state = CallState.SETTLED
         if call.definition is not None and call.definition.remembered:
             self._remember(call, value, error)
+        elif call.definition is None:
+            call.follow(self, value, error)
         value, error = call.told(value, error)
         if call.future.done():  # its task was cancelled
             if isinstance(call, ReceiveCall) and call.message is not None:
@@ -271,10 +306,21 @@ class ActiveRun:
             scope.unknown.append(call)
         elif error is None:
             self._pivoted = self._pivoted or call.definition.pivot
-            number = next(self._confirmations)
-            scope.confirmed.append(
-                Confirmed(number, call.path, call.definition, call.encoded, value)
-            )
+            self.confirm(call, call.definition, call.encoded, value)
+
+    def confirm(
+        self,
+        call: PendingCall,
+        definition: StepDefinition[Any, Any] | Workflow[Any, Any],
+        encoded: bytes,
+        value: Any,
+        child: UUID | None = None,
+    ) -> None:
+        """This was done, and must be undone if the run fails."""
+        assert call.scope is not None
+        number = next(self._confirmations)
+        done = Confirmed(number, call.path, definition, encoded, value, child)
+        call.scope.home().confirmed.append(done)
 
     # Answers ---------------------------------------------------------------------------------------------------------
 
@@ -297,22 +343,31 @@ class ActiveRun:
         self._settled[seq] = None
         self._wake(self)
 
-    def cancel(self, at: float) -> int:
+    def stop(self, stop: Stop) -> int:
         """Cancel the main task when its turn in the order comes; the place that it takes."""
-        self.heard_cancel = True
+        self.heard.add(stop.path)
         seq = self.take_seq()
-        self._settled[seq] = at
+        self._settled[seq] = stop
         self._wake(self)
         return seq
 
-    def _cancel_main(self, at: float) -> None:
-        self.now_s = at
-        self.heard_cancel = True
-        if self._pivoted or self.undo is not None:
+    def _stop_main(self, stop: Stop) -> None:
+        self.now_s = stop.at
+        self.heard.add(stop.path)
+        if self._pivoted or self.undo is not None or self.stopped:
             return  # too late: from the point of no return there is only one way; and what is undone stays so
-        self.cancelled = True
+        self.stopped = stop.path
         if self.main is not None:
             self.main.cancel()
+
+    def stop_child(self, call: EndCall) -> bool:
+        """Nobody wants this child any more. False if it was not begun, and so will not be."""
+        if call.state is CallState.NEW and not self.was_sent(call):
+            call.future.cancel()
+            return False
+        self.stopping.append(call)
+        self._wake(self)
+        return True
 
     # Where it stands -------------------------------------------------------------------------------------------------
 
@@ -334,7 +389,7 @@ class ActiveRun:
 
     def was_sent(self, call: PendingCall) -> bool:
         """Is it an effect that may have happened? Then its outcome is owed, whoever still wants it."""
-        return self.past.was_sent(call.path)
+        return call.binding or self.past.was_sent(call.path)
 
     def wants(self, call: PendingCall) -> bool:
         """Would anybody go on with its result? If not, what became of it matters only for undoing it."""
@@ -344,6 +399,14 @@ class ActiveRun:
             return True
         failing = call.scope is not None and call.scope.is_failing()
         return not failing and (self.main is None or not self.main.done())
+
+    def under_way(self) -> list[str]:
+        """The paths of calls that somebody waits for, or whose outcome is owed."""
+        return [
+            call.path
+            for call in self.calls.values()
+            if not call.future.done() or self.was_sent(call)
+        ]
 
     def unsettled(self, marker: SettledCall) -> list[PendingCall]:
         """What is under way in the scope that is to be undone."""
@@ -393,6 +456,7 @@ class ActiveRun:
         return ",".join(
             {
                 CANCEL_TOPIC,
+                ENDED_TOPIC,
                 *(
                     topic
                     for c in self.calls.values()

@@ -39,6 +39,11 @@ class Branch:
         self._counts: dict[str, int] = {}
         self._children = 0
 
+    @property
+    def is_main(self) -> bool:
+        """Is it that of the workflow itself, and not of a task?"""
+        return not self._prefix
+
     def child(self) -> Branch:
         """The branch of a task that is created on this one."""
         number = self._children

@@ -12,11 +12,12 @@ import contextlib
 import contextvars
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, NamedTuple
+from uuid import UUID
 
 from troth.base import codec
-from troth.journal.model import SETTLED_PATH
+from troth.journal.model import SETTLED_PATH, UNDO_PREFIX
 from troth.workflow.calls import FollowCall, PendingCall, SettledCall, UndoCall
-from troth.workflow.definition import StepDefinition
+from troth.workflow.definition import StepDefinition, Workflow
 from troth.workflow.failures import is_answer
 
 if TYPE_CHECKING:
@@ -29,9 +30,10 @@ class Confirmed(NamedTuple):
 
     number: int
     path: str
-    definition: StepDefinition[Any, Any]
+    definition: StepDefinition[Any, Any] | Workflow[Any, Any]
     encoded: bytes
     value: Any
+    run: UUID | None = None  # of a child: which
 
 
 class Scope:
@@ -104,11 +106,22 @@ async def undo(run: ActiveRun, scope: Scope) -> None:
             )
     for done in scope.to_undo():
         if not done.definition.pivot:
-            await run.awaited(UndoCall(done, _request(done), scope, run.loop))
+            await run.awaited(_undoing(run, done, scope))
         run.undone.append(done.path)
     for part in scope.family():
         part.confirmed.clear()
         part.unknown.clear()
+
+
+def _undoing(run: ActiveRun, done: Confirmed, scope: Scope) -> PendingCall:
+    """The call that undoes what was done: a child is undone by another child."""
+    from troth.workflow.family import UndoChild
+
+    request, definition = _request(done), done.definition
+    if isinstance(definition, Workflow) and definition.undoing is not None:
+        path = f"{UNDO_PREFIX}{done.path}"
+        return UndoChild(path, definition.undoing, request, run.loop, scope)
+    return UndoCall(done, request, scope, run.loop)
 
 
 def _request(done: Confirmed) -> bytes:

@@ -7,9 +7,9 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Coroutine
 from datetime import timedelta
-from typing import Any, TypeVar, overload
+from typing import Any, NoReturn, TypeVar, overload
 
-from troth.workflow import context, racing
+from troth.workflow import context, family, racing
 from troth.workflow.calls import TimedOut
 from troth.workflow.topics import Received, Topic
 
@@ -85,6 +85,16 @@ class Words:
         One call with one answer: messages of the other topics stay for later receives.
         """
         return context.receive_any(*topics, timeout=timeout)
+
+    @staticmethod
+    def continue_as(*args: Any) -> NoReturn:
+        """End this run's code, and go on as a new run of the same workflow with these arguments, in one commit.
+
+        It keeps the key, the place in line, the parent, the deadline and the messages that were not heard; who waits for
+        this run waits for that one. What was done until now is done: no later failure undoes it. For loops that would make
+        one journal grow for ever. Raises `UsageError` while something is under way.
+        """
+        family.continue_here(args)
 
     @staticmethod
     def progress(value: Any) -> None:

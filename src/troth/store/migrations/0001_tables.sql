@@ -9,6 +9,7 @@
 --   journal       what happened inside each run            (append-only, partitioned by run id)
 --   message       what was said to a run and not yet heard (cancellations too)
 --   message_once  which messages had a key of their own    (so that it is one message; forgotten with the run)
+--   run_waiter    which runs wait for the ends of which  (a message tells them; forgotten with the end)
 --   run_progress  how far runs say that they are           (beside the hot row; not replayed; forgotten with the run)
 
 CREATE TYPE troth_schema.run_state AS ENUM
@@ -60,13 +61,16 @@ CREATE TABLE troth_schema.run (
     queue       text COLLATE "C",               -- null: none, and so are the next two
     partition   text COLLATE "C",               -- whose run it is, for fairness; '' if nobody said
     priority    smallint,                       -- smaller is sooner
-    in_line     boolean NOT NULL DEFAULT false  -- it has a queue, is due, and nobody is working on it
+    in_line     boolean NOT NULL DEFAULT false, -- it has a queue, is due, and nobody is working on it
+    parent      uuid,                           -- the run that has started it
+    deadline    timestamptz                     -- it fails if it has not ended by then
 ) WITH (fillfactor = 70, autovacuum_vacuum_scale_factor = 0.02, autovacuum_vacuum_cost_delay = 1);
 
 -- Without a queue, a run is in the first of these alone. With one it is asleep, then in line, then in hand.
 CREATE INDEX run_claimable ON troth_schema.run (wake_at, id) WHERE owner IS NULL AND queue IS NULL;
 CREATE INDEX run_asleep ON troth_schema.run (wake_at) WHERE owner IS NULL AND queue IS NOT NULL AND NOT in_line;
 CREATE INDEX run_in_line ON troth_schema.run (queue, priority, partition, wake_at, id) WHERE in_line;
+CREATE INDEX run_of_parent ON troth_schema.run (parent) WHERE parent IS NOT NULL;
 CREATE INDEX run_in_hand ON troth_schema.run (queue, partition) WHERE owner IS NOT NULL AND queue IS NOT NULL;
 
 CREATE TABLE troth_schema.run_history (
@@ -82,13 +86,17 @@ CREATE TABLE troth_schema.run_history (
     queue       text COLLATE "C",
     partition   text COLLATE "C",
     priority    smallint,
+    parent      uuid,
+    continued   uuid,                           -- it went on as this run: what is to be known of its end is known of that one's
+    owes        boolean NOT NULL DEFAULT false, -- it did what its parent must undo if that fails
     PRIMARY KEY (id)
 ) PARTITION BY RANGE (id);
+CREATE INDEX run_history_of_parent ON troth_schema.run_history (parent) WHERE parent IS NOT NULL;
 
 CREATE TABLE troth_schema.journal (
     run_id   uuid NOT NULL,
     path     text NOT NULL,                     -- structural: branch, name, occurrence
-    kind     smallint NOT NULL,                 -- 1 intent, 2 result, 3 wait, 4 failed attempt, 5 decision of a person, 6 evidence
+    kind     smallint NOT NULL,                 -- 1 intent, 2 result, 3 wait, 4 failed attempt, 5 decision of a person, 6 evidence, 7 child
     attempt  smallint NOT NULL,
     seq      integer,                           -- the order in which results were delivered to the workflow
     ok       boolean,                           -- of a result: false is a business error
@@ -116,6 +124,13 @@ CREATE TABLE troth_schema.message_once (
     key        text NOT NULL,
     digest     bytea NOT NULL,
     PRIMARY KEY (addressee, topic, key)
+);
+
+CREATE TABLE troth_schema.run_waiter (
+    run     uuid NOT NULL,
+    waiter  uuid NOT NULL,                      -- a run that wants to hear of the end of the other
+    path    text NOT NULL,                      -- its call that waits
+    PRIMARY KEY (run, waiter, path)
 );
 
 CREATE TABLE troth_schema.run_progress (

@@ -1,7 +1,7 @@
 -- The journal protocol, as far as it must hold for every writer.
 --
 -- Entry points: register, beat, takeover, release_gone (membership); start_run, send_message, finish_step (in the user's
--- transaction). The group commit and the queues have files of their own. Errors of our own have SQLSTATE class TR: TR001
+-- transaction); tell_waiters and await_ends (of runs that wait for runs). The group commit and the queues have files of their own. Errors of our own have SQLSTATE class TR: TR001
 -- fenced, TR002 history lost.
 --
 -- Everything runs in READ COMMITTED and fences in one statement, then reads in later ones: in a single statement, or on
@@ -141,7 +141,7 @@ $$;
 
 CREATE FUNCTION troth_schema.start_run(
     p_id uuid, p_workflow text, p_key text, p_input bytea, p_digest bytea, p_starts_at double precision,
-    p_queue text, p_partition text, p_priority smallint
+    p_queue text, p_partition text, p_priority smallint, p_deadline double precision DEFAULT NULL
 ) RETURNS TABLE (run_id uuid, fresh boolean, same boolean)
 LANGUAGE plpgsql AS $$
 -- Start a run inside the caller's transaction: both commit, or neither.
@@ -155,9 +155,11 @@ BEGIN
         -- No conflict is possible but with a start that an older snapshot does not see: that is a serialization failure.
         INSERT INTO troth_schema.start_key (key, run_id, digest) VALUES (p_key, p_id, p_digest) ON CONFLICT DO NOTHING;
     END IF;
-    INSERT INTO troth_schema.run (id, workflow, key, input, state, starts_at, wake_at, queue, partition, priority, in_line)
+    INSERT INTO troth_schema.run (id, workflow, key, input, state, starts_at, wake_at, queue, partition, priority, in_line,
+                                  deadline)
     VALUES (p_id, p_workflow, p_key, p_input, 'ready', to_timestamp(p_starts_at), troth_schema.due(p_starts_at),
-            p_queue, p_partition, p_priority, p_queue IS NOT NULL AND troth_schema.due(p_starts_at) <= clock_timestamp());
+            p_queue, p_partition, p_priority, p_queue IS NOT NULL AND troth_schema.due(p_starts_at) <= clock_timestamp(),
+            to_timestamp(p_deadline));
     PERFORM pg_notify('troth_schema' || '.ready', '');
     RETURN QUERY SELECT p_id, true, true;
 END $$;
@@ -191,6 +193,22 @@ BEGIN
     RETURN CASE WHEN known = sha256(p_payload) THEN 'sent' ELSE 'conflict' END;
 END $$;
 
+CREATE FUNCTION troth_schema.latest(p_run uuid) RETURNS uuid
+LANGUAGE plpgsql AS $$
+-- The run that a run goes on as by now: itself, unless its code has said continue_as. Never in one statement with what
+-- ends runs.
+DECLARE
+    last uuid := p_run;
+    successor uuid;
+BEGIN
+    LOOP
+        SELECT h.continued INTO successor FROM troth_schema.run_history h WHERE h.id = last;
+        EXIT WHEN successor IS NULL;
+        last := successor;
+    END LOOP;
+    RETURN last;
+END $$;
+
 CREATE FUNCTION troth_schema.send_message(
     p_id uuid, p_run uuid, p_key text, p_topic text, p_payload bytea, p_once text, p_waits boolean DEFAULT true
 ) RETURNS text
@@ -205,6 +223,7 @@ DECLARE
     alive boolean;
     idle boolean;
     before text;
+    successor uuid;
 BEGIN
     IF target IS NULL THEN
         -- A start of this key that is under way must be seen, or must see the message.
@@ -253,8 +272,14 @@ BEGIN
         END IF;
     END IF;
     IF NOT alive THEN
-        PERFORM 1 FROM troth_schema.run_history h WHERE h.id = target;
-        RETURN CASE WHEN FOUND THEN 'ended' ELSE 'missing' END;
+        SELECT h.continued INTO successor FROM troth_schema.run_history h WHERE h.id = target;
+        IF NOT FOUND THEN
+            RETURN 'missing';
+        ELSIF successor IS NULL THEN
+            RETURN 'ended';
+        END IF;
+        RETURN troth_schema.send_message(
+            p_id, troth_schema.latest(successor), NULL, p_topic, p_payload, p_once, p_waits);
     END IF;
     IF p_once IS NOT NULL THEN
         SELECT troth_schema.said_before(troth_schema.addressee(r.id, r.key), p_topic, p_once, p_payload, p_waits)
@@ -272,6 +297,97 @@ BEGIN
     idle := FOUND;
     PERFORM pg_notify(CASE WHEN idle THEN 'troth_schema' || '.ready' ELSE 'troth_schema' || '.mail' END, target::text);
     RETURN 'sent';
+END $$;
+
+
+-- Runs that wait for runs -------------------------------------------------------------------------------------------
+
+CREATE FUNCTION troth_schema.end_told(
+    p_path text, p_run uuid, p_state text, p_owes boolean, p_outcome bytea
+) RETURNS bytea
+LANGUAGE sql IMMUTABLE AS $$
+    -- What a waiting call is told of an end. The outcome is JSON already, and stays as it is, digit for digit.
+    SELECT convert_to(format('{"path":%s,"run":"%s","state":"%s","owes":%s,"outcome":',
+               to_json(p_path), p_run, p_state, to_json(coalesce(p_owes, false))), 'UTF8')
+           || coalesce(p_outcome, 'null'::bytea) || '}'::bytea
+$$;
+
+CREATE FUNCTION troth_schema.tell_waiters(
+    p_worker bigint, p_run uuid[], p_state text[], p_outcome bytea[], p_owes boolean[], OUT busy uuid[], OUT mine uuid[]
+)
+LANGUAGE plpgsql AS $$
+-- These runs end with this transaction: leave a message for each call that waits for one, and wake whose it is. It is
+-- send_message for many, and in the same order: lock the waiters against release and completion, then look whether
+-- somebody owns them. Waits for no row: of the runs in *busy* a waiter is locked, and they must end later. *mine*:
+-- waiters that the caller has in hand.
+DECLARE
+    waiters uuid[];
+    present uuid[];
+    idle uuid[];
+    woken uuid[];
+    waiter uuid;
+BEGIN
+    waiters := ARRAY(SELECT DISTINCT w.waiter FROM troth_schema.run_waiter w WHERE w.run = ANY (p_run));
+    mine := '{}';
+    busy := '{}';
+    IF waiters = '{}' THEN
+        RETURN;
+    END IF;
+    present := ARRAY(SELECT r.id FROM troth_schema.run r WHERE r.id = ANY (waiters) FOR KEY SHARE SKIP LOCKED);
+    idle := ARRAY(SELECT r.id FROM troth_schema.run r
+                  WHERE r.id = ANY (present) AND r.owner IS NULL FOR NO KEY UPDATE SKIP LOCKED);
+    busy := ARRAY(
+        SELECT DISTINCT w.run FROM troth_schema.run_waiter w JOIN troth_schema.run r ON r.id = w.waiter
+        WHERE w.run = ANY (p_run) AND (r.id <> ALL (present) OR (r.owner IS NULL AND r.id <> ALL (idle))));
+    WITH told AS (
+        DELETE FROM troth_schema.run_waiter w WHERE w.run = ANY (p_run) AND w.run <> ALL (busy)
+        RETURNING w.run, w.waiter, w.path
+    )
+    INSERT INTO troth_schema.message (id, run_id, topic, payload)
+    SELECT gen_random_uuid(), told.waiter, '!ended', troth_schema.end_told(told.path, e.run, e.state, e.owes, e.outcome)
+    FROM told JOIN unnest(p_run, p_state, p_outcome, p_owes) AS e (run, state, outcome, owes) ON e.run = told.run
+    WHERE told.waiter = ANY (present);
+    mine := ARRAY(SELECT r.id FROM troth_schema.run r WHERE r.id = ANY (present) AND r.owner = p_worker);
+    WITH told AS (
+        UPDATE troth_schema.run r SET wake_at = least(r.wake_at, clock_timestamp()), in_line = r.queue IS NOT NULL,
+            state = CASE WHEN r.state = 'waiting' THEN 'ready' ELSE r.state END
+        WHERE r.id = ANY (idle) AND r.owner IS NULL AND r.state <> 'attention' RETURNING r.id
+    )
+    SELECT array_agg(told.id) INTO woken FROM told;
+    IF woken IS NOT NULL THEN
+        PERFORM pg_notify('troth_schema' || '.ready', '');
+    END IF;
+    FOREACH waiter IN ARRAY present LOOP
+        IF waiter <> ALL (mine) AND waiter <> ALL (idle) THEN
+            PERFORM pg_notify('troth_schema' || '.mail', waiter::text);
+        END IF;
+    END LOOP;
+END $$;
+
+CREATE FUNCTION troth_schema.await_ends(p_run uuid[], p_waiter uuid[], p_path text[]) RETURNS jsonb
+LANGUAGE plpgsql AS $$
+-- Calls that want to hear of the ends of runs. Of those that have ended there is a message at once. Whoever ends a run
+-- locks its row, then looks who waits; so it is locked here, too. Returns the paths that must ask again, with their runs:
+-- a row was locked.
+DECLARE
+    runs uuid[] := ARRAY(SELECT troth_schema.latest(x.run) FROM unnest(p_run) WITH ORDINALITY AS x (run, n) ORDER BY x.n);
+    alive uuid[];
+    busy jsonb;
+BEGIN
+    alive := ARRAY(SELECT r.id FROM troth_schema.run r WHERE r.id = ANY (runs) FOR KEY SHARE SKIP LOCKED);
+    SELECT coalesce(jsonb_agg(jsonb_build_array(x.waiter, x.path)), '[]') INTO busy
+    FROM unnest(runs, p_waiter, p_path) AS x (run, waiter, path) LEFT JOIN troth_schema.run r ON r.id = x.run
+    WHERE x.run <> ALL (alive) AND (r.id IS NOT NULL OR troth_schema.latest(x.run) <> x.run);
+    INSERT INTO troth_schema.run_waiter (run, waiter, path)
+    SELECT x.run, x.waiter, x.path FROM unnest(runs, p_waiter, p_path) AS x (run, waiter, path)
+    WHERE x.run = ANY (alive) ON CONFLICT DO NOTHING;
+    INSERT INTO troth_schema.message (id, run_id, topic, payload)
+    SELECT gen_random_uuid(), x.waiter, '!ended',
+           troth_schema.end_told(x.path, x.run, coalesce(h.state::text, 'missing'), h.owes, h.outcome)
+    FROM unnest(runs, p_waiter, p_path) AS x (run, waiter, path)
+    LEFT JOIN troth_schema.run_history h ON h.id = x.run
+    WHERE x.run <> ALL (alive) AND NOT busy @> jsonb_build_array(jsonb_build_array(x.waiter, x.path));
+    RETURN busy;
 END $$;
 
 

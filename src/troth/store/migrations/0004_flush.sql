@@ -7,6 +7,10 @@ CREATE FUNCTION troth_schema.flush(
     -- runs to start; s_claim: by this worker, at once
     s_id uuid[], s_workflow text[], s_key text[], s_input bytea[], s_digest bytea[], s_starts_at double precision[],
     s_claim boolean[], s_queue text[], s_partition text[], s_priority integer[],
+    -- which runs start them, with which call they wait for the end, and until when they may take
+    s_parent uuid[], s_path text[], s_deadline double precision[],
+    -- calls that want to hear of the end of a run
+    w_run uuid[], w_waiter uuid[], w_path text[],
     -- journal entries
     e_run uuid[], e_path text[], e_kind smallint[], e_attempt smallint[], e_seq integer[], e_ok boolean[],
     e_digest bytea[], e_payload bytea[], e_at double precision[],
@@ -16,8 +20,10 @@ CREATE FUNCTION troth_schema.flush(
     p_run uuid[], p_position double precision[], p_payload bytea[],
     -- runs that began to undo
     u_run uuid[],
-    -- runs that ended; f_final: a cancellation was already heard
-    f_run uuid[], f_state text[], f_outcome bytea[], f_final boolean[],
+    -- runs that ended; f_final: a cancellation was already heard; f_owes: they did what their parents may have to undo
+    f_run uuid[], f_state text[], f_outcome bytea[], f_final boolean[], f_owes boolean[],
+    -- those of them that go on as another run; n_claim: by this worker, at once
+    n_run uuid[], n_id uuid[], n_input bytea[], n_starts_at double precision[], n_claim boolean[], n_deadline double precision[],
     -- runs to let go of, until a time (null: until a message or a person wakes them)
     r_run uuid[], r_state text[], r_wake_at double precision[], r_reason text[], r_detail bytea[], r_topics text[],
     -- runs whose messages to read
@@ -42,6 +48,10 @@ DECLARE
     some_mail boolean;
     some_once boolean;
     some_progress boolean;
+    ending uuid[];
+    held uuid[];
+    told uuid[];
+    untold jsonb := '[]';
     cancelled uuid[] := '{}';
     heard uuid[] := '{}';
     mail jsonb := '[]';
@@ -103,15 +113,27 @@ BEGIN
             WHERE s.id <> ALL (fresh) AND s.key <> ALL (busy);
         END IF;
         INSERT INTO troth_schema.run (id, workflow, key, input, state, owner, claim, starts_at, wake_at,
-                                      queue, partition, priority, in_line)
+                                      queue, partition, priority, in_line, parent, deadline)
         SELECT s.id, s.workflow, s.key, s.input,
                CASE WHEN s.claim THEN 'running' ELSE 'ready' END::troth_schema.run_state,
                CASE WHEN s.claim THEN p_worker END, CASE WHEN s.claim THEN 1 ELSE 0 END,
                to_timestamp(s.starts_at), troth_schema.due(s.starts_at), s.queue, s.partition, s.priority,
-               s.queue IS NOT NULL AND NOT s.claim AND troth_schema.due(s.starts_at) <= clock_timestamp()
-        FROM unnest(s_id, s_workflow, s_key, s_input, s_starts_at, s_claim, s_queue, s_partition, s_priority)
-            AS s (id, workflow, key, input, starts_at, claim, queue, partition, priority)
+               s.queue IS NOT NULL AND NOT s.claim AND troth_schema.due(s.starts_at) <= clock_timestamp(),
+               s.parent, to_timestamp(s.deadline)
+        FROM unnest(s_id, s_workflow, s_key, s_input, s_starts_at, s_claim, s_queue, s_partition, s_priority, s_parent,
+                    s_deadline)
+            AS s (id, workflow, key, input, starts_at, claim, queue, partition, priority, parent, deadline)
         WHERE s.key IS NULL OR s.id = ANY (fresh);
+        IF s_path IS NOT NULL THEN
+            INSERT INTO troth_schema.run_waiter (run, waiter, path)
+            SELECT s.id, s.parent, s.path FROM unnest(s_id, s_key, s_parent, s_path) AS s (id, key, parent, path)
+            WHERE s.path IS NOT NULL AND (s.key IS NULL OR s.id = ANY (fresh));
+        END IF;
+    END IF;
+
+    IF w_run IS NOT NULL THEN
+        untold := troth_schema.await_ends(w_run, w_waiter, w_path);
+        l_run := coalesce(l_run, '{}') || w_waiter;
     END IF;
 
     IF e_run IS NOT NULL THEN
@@ -155,27 +177,71 @@ BEGIN
                 SELECT r.id FROM troth_schema.run r JOIN troth_schema.message m ON m.key = r.key
                 WHERE r.id = ANY (locked) AND r.key IS NOT NULL AND m.topic = '!cancel');
         END IF;
+        -- Who waits for an end hears of it, and where that cannot be told now, there is no end yet.
+        IF EXISTS (SELECT 1 FROM troth_schema.run_waiter w ORDER BY w.run, w.waiter, w.path LIMIT 1) THEN
+            some_mail := true;
+            ending := ARRAY(SELECT f.run FROM unnest(f_run, f_final) AS f (run, final)
+                            WHERE f.run = ANY (locked) AND (f.final OR f.run <> ALL (cancelled)));
+            UPDATE troth_schema.run_waiter w SET run = n.id FROM unnest(n_run, n_id) AS n (run, id)
+            WHERE w.run = n.run AND n.run = ANY (ending);
+            SELECT t.busy, t.mine INTO held, told
+            FROM (SELECT array_agg(f.run) AS runs, array_agg(f.state) AS states, array_agg(f.outcome) AS outcomes,
+                         array_agg(f.owes) AS owes
+                  FROM unnest(f_run, f_state, f_outcome, f_owes) AS f (run, state, outcome, owes)
+                  WHERE f.run = ANY (ending)) AS e,
+                 troth_schema.tell_waiters(p_worker, e.runs, e.states, e.outcomes, e.owes) AS t;
+            IF told <> '{}' THEN
+                l_run := coalesce(l_run, '{}') || told;
+            END IF;
+            IF held <> '{}' THEN
+                locked := ARRAY(SELECT x.run FROM unnest(locked) AS x (run) WHERE x.run <> ALL (held));
+                all_locked := false;
+            END IF;
+        END IF;
         WITH ended AS (
-            SELECT f.run, f.state, f.outcome FROM unnest(f_run, f_state, f_outcome, f_final)
-                AS f (run, state, outcome, final)
+            SELECT f.run, f.state, f.outcome, f.owes, n.id AS continued, n.input AS next_input, n.starts_at AS next_at,
+                   n.claim AS next_claim, n.deadline AS next_deadline
+            FROM unnest(f_run, f_state, f_outcome, f_final, f_owes) AS f (run, state, outcome, final, owes)
+            LEFT JOIN unnest(n_run, n_id, n_input, n_starts_at, n_claim, n_deadline)
+                AS n (run, id, input, starts_at, claim, deadline) ON n.run = f.run
             WHERE (all_locked OR f.run = ANY (locked)) AND (f.final OR f.run <> ALL (cancelled))
         ), gone AS (
             DELETE FROM troth_schema.run r USING ended WHERE r.id = ended.run
             RETURNING r.id, r.workflow, r.key, r.input, ended.state, r.claim, r.starts_at, ended.outcome,
-                      r.queue, r.partition, r.priority
+                      r.queue, r.partition, r.priority, r.parent, ended.owes, ended.continued, ended.next_input,
+                      ended.next_at, ended.next_claim, ended.next_deadline
+        ), continued AS (
+            INSERT INTO troth_schema.run (id, workflow, key, input, state, owner, claim, starts_at, wake_at,
+                                          queue, partition, priority, in_line, parent, deadline)
+            SELECT g.continued, g.workflow, g.key, g.next_input,
+                   CASE WHEN g.next_claim THEN 'running' ELSE 'ready' END::troth_schema.run_state,
+                   CASE WHEN g.next_claim THEN p_worker END, CASE WHEN g.next_claim THEN 1 ELSE 0 END,
+                   to_timestamp(g.next_at), clock_timestamp(), g.queue, g.partition, g.priority,
+                   g.queue IS NOT NULL AND NOT g.next_claim, g.parent, to_timestamp(g.next_deadline)
+            FROM gone g WHERE g.continued IS NOT NULL
+        ), rekeyed AS (
+            UPDATE troth_schema.start_key k SET run_id = g.continued FROM gone g
+            WHERE g.continued IS NOT NULL AND k.key = g.key AND k.run_id = g.id
         ), unheard AS (
-            DELETE FROM troth_schema.message m USING gone WHERE some_mail AND m.key = gone.key
+            DELETE FROM troth_schema.message m USING gone WHERE some_mail AND m.key = gone.key AND gone.continued IS NULL
         ), forgotten AS (
             DELETE FROM troth_schema.message_once o USING gone
-            WHERE some_once AND o.addressee = troth_schema.addressee(gone.id, gone.key)
+            WHERE some_once AND o.addressee = troth_schema.addressee(gone.id, gone.key) AND gone.continued IS NULL
         ), silent AS (
             DELETE FROM troth_schema.run_progress p USING gone WHERE some_progress AND p.run_id = gone.id
         )
         INSERT INTO troth_schema.run_history (id, workflow, key, input, state, claim, starts_at, outcome,
-                                              queue, partition, priority)
+                                              queue, partition, priority, parent, continued, owes)
         SELECT g.id, g.workflow, g.key, g.input, g.state::troth_schema.run_state, g.claim, g.starts_at, g.outcome,
-               g.queue, g.partition, g.priority
+               g.queue, g.partition, g.priority, g.parent, g.continued, coalesce(g.owes, false)
         FROM gone g;
+        IF n_run IS NOT NULL THEN
+            -- What was said to them, and not heard, is said to whom they go on as.
+            UPDATE troth_schema.message m SET run_id = h.continued FROM troth_schema.run_history h
+            WHERE h.id = ANY (n_run) AND h.id = ANY (locked) AND m.run_id = h.id AND m.topic NOT LIKE '!%';
+            UPDATE troth_schema.message_once o SET addressee = h.continued::text FROM troth_schema.run_history h
+            WHERE h.id = ANY (n_run) AND h.id = ANY (locked) AND h.key IS NULL AND o.addressee = h.id::text;
+        END IF;
         IF some_mail THEN
             -- Nobody will hear what was still addressed to them.
             DELETE FROM troth_schema.message m
@@ -242,7 +308,7 @@ BEGIN
     END IF;
 
     IF sent = '[]' AND busy = '{}' AND known = '[]' AND cancelled = '{}' AND heard = '{}' AND mail = '[]'
-       AND claimed = '[]' AND coalesce(l_run, '{}') = '{}' AND undoing = '{}' AND lines = '[]' THEN
+       AND claimed = '[]' AND coalesce(l_run, '{}') = '{}' AND undoing = '{}' AND lines = '[]' AND untold = '[]' THEN
         RETURN '{}';  -- nothing to say, and so nothing to store with the mark
     END IF;
     answer := jsonb_strip_nulls(jsonb_build_object(
@@ -250,7 +316,7 @@ BEGIN
         'cancelled', nullif(to_jsonb(cancelled), '[]'), 'busy_runs', nullif(to_jsonb(heard), '[]'),
         'kept', nullif(to_jsonb(l_run), '[]'), 'mail', nullif(mail, '[]'), 'claimed', nullif(claimed, '[]'),
         'more', nullif(coalesce(more, false), false), 'lines', nullif(lines, '[]'),
-        'busy_undoing', nullif(to_jsonb(undoing), '[]')));
+        'busy_undoing', nullif(to_jsonb(undoing), '[]'), 'busy_waits', nullif(untold, '[]')));
     UPDATE troth_schema.mark m SET reply = answer WHERE m.worker = p_worker AND m.n = p_n;
     RETURN answer;
 END $$;
