@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from troth.base.errors import RunEndedError as RunEndedError
     from troth.base.errors import RunFailedError as RunFailedError
     from troth.base.errors import RunNotFoundError as RunNotFoundError
+    from troth.base.errors import RunTimedOutError as RunTimedOutError
     from troth.base.errors import TrothError as TrothError
     from troth.base.errors import UnknownWorkflowError as UnknownWorkflowError
     from troth.base.errors import UsageError as UsageError
@@ -86,6 +87,7 @@ _HOMES = {
     "RunEndedError": "troth.base.errors",
     "RunFailedError": "troth.base.errors",
     "RunNotFoundError": "troth.base.errors",
+    "RunTimedOutError": "troth.base.errors",
     "TimedOut": "troth.workflow.calls",
     "Topic": "troth.workflow.topics",
     "Transition": "troth.machine.model",
@@ -128,6 +130,7 @@ __all__ = [
     "RunEndedError",
     "RunFailedError",
     "RunNotFoundError",
+    "RunTimedOutError",
     "TimedOut",
     "Topic",
     "Troth",

@@ -351,4 +351,6 @@ class Reply(NamedTuple):
     more: bool  # some line gave all that it was asked for
     lines: dict[str, tuple[str, Left | None]]  # queue: the partition served last, what was left
     busy_undoing: frozenset[UUID]  # changes to `undoing` that met a lock: try again
-    busy_waits: frozenset[tuple[UUID, str]] = frozenset()  # waiter and path that met a lock: try again
+    busy_waits: frozenset[tuple[UUID, str]] = (
+        frozenset()
+    )  # waiter and path that met a lock: try again

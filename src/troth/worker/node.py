@@ -39,7 +39,7 @@ from troth.worker.relays import Relays
 from troth.worker.requests import Requests
 from troth.worker.results import Results
 from troth.workflow.definition import Workflow
-from troth.workflow.engine import Engine
+from troth.workflow.engine import JOURNAL_LIMIT, JOURNAL_WARNING, Engine
 from troth.workflow.perform import StepPerformer
 from troth.workflow.transact import Transactor
 
@@ -64,6 +64,8 @@ class NodeOptions:
     lease_s: float = 5.0  # peers take over after this long without a heartbeat
     block_limit_s: float = 30.0  # a loop that is blocked for longer gives up its lease
     drain_s: float = 30.0  # how long running steps may take to end on shutdown
+    journal_warning: int = JOURNAL_WARNING  # entries of one run: a warning in the log
+    journal_limit: int = JOURNAL_LIMIT  # and in attention
 
 
 class Node:
@@ -101,7 +103,13 @@ class Node:
         self._loop = asyncio.get_running_loop()
 
         self.writer = Writer(url, schema, self)
-        self.engine = Engine(self.writer, self.clock, self)
+        self.engine = Engine(
+            self.writer,
+            self.clock,
+            self,
+            journal_warning=options.journal_warning,
+            journal_limit=options.journal_limit,
+        )
         self._transactor = Transactor(
             schema, self._step_pool, self._blocking_step_pool, self._threads, self.clock
         )

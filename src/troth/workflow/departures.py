@@ -27,7 +27,8 @@ from troth.workflow.calls import CallState
 from troth.workflow.failures import describe, encode_answer, is_answer
 from troth.workflow.definition import Workflow
 from troth.workflow.family import ContinuedError
-from troth.workflow.run import ActiveRun, Parked
+from troth.workflow.run import ActiveRun
+from troth.workflow.stops import Parked
 
 if TYPE_CHECKING:
     from troth.workflow.engine import Engine
@@ -43,7 +44,9 @@ class Departures:
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
         self._loop = asyncio.get_running_loop()
-        self._successors: dict[UUID, tuple[Start, Workflow[Any, Any]]] = {}  # of runs that end, and go on as others
+        self._successors: dict[
+            UUID, tuple[Start, Workflow[Any, Any]]
+        ] = {}  # of runs that end, and go on as others
 
     def heard(self, batch: Batch, reply: Reply) -> None:
         """A batch is durable."""

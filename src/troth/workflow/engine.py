@@ -40,12 +40,19 @@ from troth.workflow.departures import BUSY_AGAIN_S, Departures
 from troth.workflow.failures import describe
 from troth.workflow.mail import Mail
 from troth.workflow.progress import Progress
-from troth.workflow.run import ActiveRun, Parked, Stop
+from troth.workflow.run import ActiveRun
 from troth.workflow.saga import standing
+from troth.workflow.stops import Parked, Stop
 
 log = logging.getLogger("troth.workflow")
 
+_SHORTER = (
+    "a replay reads all of it, so go on as a new run now and then (troth.continue_as), or give parts of the work to "
+    "child runs"
+)
+
 HOLD_S = 1.0  # a run that waits for less than this stays in memory
+JOURNAL_WARNING, JOURNAL_LIMIT = 10_000, 50_000  # entries of one run
 
 
 class Performer(Protocol):
@@ -80,7 +87,17 @@ class Host(Protocol):
 class Engine:
     """The runs that this process has in memory. Everything happens in one event loop."""
 
-    def __init__(self, writer: Writer, clock: Clock, host: Host) -> None:
+    def __init__(
+        self,
+        writer: Writer,
+        clock: Clock,
+        host: Host,
+        *,
+        journal_warning: int = JOURNAL_WARNING,
+        journal_limit: int = JOURNAL_LIMIT,
+    ) -> None:
+        """*journal_warning*, *journal_limit*: after so many entries a run is warned of, and parked."""
+        self._journal_warning, self._journal_limit = journal_warning, journal_limit
         self.writer = writer
         self.clock = clock
         self.host = host
@@ -130,9 +147,7 @@ class Engine:
             return
         at = self.now()
         seq = run.stop(Stop(at, DEADLINE_PATH))
-        self.record(
-            run, Entry(run.id, DEADLINE_PATH, Kind.RESULT, 0, seq, True, None, b"null", at)
-        )
+        self.record(run, Entry(run.id, DEADLINE_PATH, Kind.RESULT, 0, seq, True, None, b"null", at))
 
     def forget_all(self) -> None:
         """This worker was declared dead: nothing in memory counts any more."""
@@ -206,6 +221,8 @@ class Engine:
 
     def _perform(self, run: ActiveRun, calls: list[PendingCall]) -> None:
         assert self.performer is not None
+        if run.recorded >= self._journal_warning and calls and self._is_full(run, calls):
+            return
         for call in calls:
             call.state = CallState.BUSY
             self.performer.perform(run, call)
@@ -220,6 +237,21 @@ class Engine:
             self._rest(run)
         if not run.releasing and run.unread():
             self.look([run.id])
+
+    def _is_full(self, run: ActiveRun, calls: list[PendingCall]) -> bool:
+        """The journal of this run is long. Parks it when it is too long; but what was begun is brought to its end."""
+        if not run.warned:
+            run.warned = True
+            log.warning(
+                "run %s (%s) has recorded %d entries, and is parked at %d: %s",
+                run.id, run.workflow.name, run.recorded, self._journal_limit, _SHORTER,
+            )  # fmt: skip
+        if run.recorded < self._journal_limit or run.undo is not None or run.stopped:
+            return False
+        run.new.extend(calls)
+        said = f"its journal has {run.recorded} entries, and journal_limit is {self._journal_limit}: {_SHORTER}"
+        self.park(run, Reason.JOURNAL_LIMIT, {"at": calls[0].path, "message": said})
+        return True
 
     def _rest(self, run: ActiveRun) -> None:
         """Nothing but time or messages moves this run: keep it for a moment, or let go of its memory."""
@@ -338,6 +370,7 @@ class Engine:
         batch = self.writer.touch()
         batch.entries.append(entry)
         run.last_batch = batch
+        run.recorded += 1
 
     def now(self) -> float:
         """The time to record: as the database stores it, so that a replay reads the same."""

@@ -115,9 +115,10 @@ class EndCall(PendingCall):
 
     def follow(self, run: ActiveRun, value: Any, error: BaseException | None) -> None:
         """What a child has done is remembered, to be undone if the run fails."""
-        if self.supervises and error is None and self.workflow is not None:
-            if self.owes or self.workflow.undoing is not None:
-                run.confirm(self, self.workflow, self.given, value, self.child)
+        if not self.supervises or error is not None or self.workflow is None:
+            return
+        if self.owes or self.workflow.undoing is not None:
+            run.confirm(self, self.workflow, self.given, value, self.child)
 
 
 class OwnEnd(EndCall):
@@ -294,8 +295,11 @@ def continue_here(args: tuple[Any, ...]) -> NoReturn:
         raise NotInRunError(msg)
     run = branch.run
     if not branch.is_main:
-        raise UsageError("troth.continue_as ends the whole run: call it in no task, but in the workflow")
-    open_calls = run.under_way()
+        msg = "troth.continue_as ends the whole run: call it in no task, but in the workflow"
+        raise UsageError(msg)
+    open_calls = [
+        call.path for call in run.calls.values() if not call.future.done() or run.was_sent(call)
+    ]
     if open_calls:
         msg = (
             f"troth.continue_as while {', '.join(open_calls)} is under way: what this run has begun ends with it, "

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING
 from troth.base.errors import PayloadError
 from troth.journal.model import CANCEL_TOPIC, ENDED_TOPIC, Entry, Heard, Kind, Message, Reason
 from troth.workflow.calls import ReceiveCall
-from troth.workflow.run import ActiveRun, Stop
+from troth.workflow.run import ActiveRun
+from troth.workflow.stops import Stop
 
 if TYPE_CHECKING:
     from troth.workflow.engine import Engine

@@ -43,7 +43,9 @@ class Queue:
         return self.concurrency is not None or self.per_partition is not None
 
 
-def check_place(workflow: str, queue: Queue | None, priority: int | None, partition: str | None) -> None:
+def check_place(
+    workflow: str, queue: Queue | None, priority: int | None, partition: str | None
+) -> None:
     """Raise `UsageError` for a priority or a partition that cannot be, or that a workflow without a queue has no use for."""
     if queue is None and (priority or partition is not None):
         msg = (

@@ -12,14 +12,13 @@ import contextvars
 import itertools
 from collections import deque
 from collections.abc import Callable, Coroutine
-from typing import Any, NamedTuple
+from typing import Any
 from uuid import UUID
 
 from troth.base.errors import PayloadError
 from troth.effect.model import Unknown
 from troth.journal.model import (
     CANCEL_TOPIC,
-    DEADLINE_PATH,
     ENDED_TOPIC,
     Batch,
     ClaimedRun,
@@ -43,28 +42,9 @@ from troth.workflow.past import Past
 from troth.workflow.progress import Said
 from troth.workflow.runloop import Branch, RunLeftMemoryError, RunLoop, current_branch
 from troth.workflow.saga import Confirmed, Scope, fails, undo
+from troth.workflow.stops import STOPPED, Parked, Stop
 
 _Answer = tuple[PendingCall, Any, BaseException | None, float]
-
-
-class Stop(NamedTuple):
-    """A cancellation, or a deadline that has passed, by the path under which it is recorded; and when."""
-
-    at: float
-    path: str
-
-
-# Why it is undone, by the path under which it is recorded.
-_STOPPED = {CANCEL_TOPIC: "cancelled", DEADLINE_PATH: "its deadline has passed"}
-
-
-class Parked(Exception):
-    """The run cannot go on without a person."""
-
-    def __init__(self, reason: Reason, detail: dict[str, Any]) -> None:
-        super().__init__(reason.value)
-        self.reason = reason
-        self.detail = detail
 
 
 class ActiveRun:
@@ -111,6 +91,8 @@ class ActiveRun:
         self.new: list[PendingCall] = []  # made and not dispatched yet
         self.stopping: list[EndCall] = []  # children that nobody wants any more
         self.caught_up = False  # it has come as far as the journal had
+        self.recorded = len(claimed.entries)  # entries of its journal
+        self.warned = False  # that there are many
         self.last_batch: Batch | None = None  # the flush that carries the latest entry
         self.said = Said()  # how far it is
         self.delivered = 0  # the place of the latest delivery
@@ -231,7 +213,7 @@ class ActiveRun:
         sent = any(self.was_sent(call) or call.undoes for call in self.calls.values())
         if not sent and not any(scope.confirmed or scope.unknown for scope in self.root.family()):
             return
-        self.why = _STOPPED[self.stopped] if self.stopped else describe_briefly(error)
+        self.why = STOPPED[self.stopped] if self.stopped else describe_briefly(error)
         # In a replay, what was under way then is not yet begun, and has its answer in the journal.
         answered = {entry.path for entry in self.past.order}
         for call in list(self.calls.values()):
@@ -248,7 +230,7 @@ class ActiveRun:
 
     def _replay(self, entry: Entry) -> None:
         self.delivered = entry.seq or 0
-        if entry.path in _STOPPED:
+        if entry.path in STOPPED:
             self._stop_main(Stop(entry.at, entry.path))
             return
         call = self.calls.get(entry.path)
@@ -399,14 +381,6 @@ class ActiveRun:
             return True
         failing = call.scope is not None and call.scope.is_failing()
         return not failing and (self.main is None or not self.main.done())
-
-    def under_way(self) -> list[str]:
-        """The paths of calls that somebody waits for, or whose outcome is owed."""
-        return [
-            call.path
-            for call in self.calls.values()
-            if not call.future.done() or self.was_sent(call)
-        ]
 
     def unsettled(self, marker: SettledCall) -> list[PendingCall]:
         """What is under way in the scope that is to be undone."""

@@ -106,6 +106,7 @@ class Transactor:
             place = _Place(run, self._clock)
             try:
                 value = await self._attempt(run, call, definition, place)
+                run.recorded += 1
                 run.settle(place.seq, call, value, None, place.at)
                 return
             except _LostCommitError as lost:
