@@ -79,6 +79,10 @@ def picture_record(picture: RunPicture, *, payloads: bool) -> Record:
         "claims": header.claims,
         "wake_at": header.wake_at,
         "owner": header.owner,
+        "parent": header.parent,
+        "continued": header.continued,
+        "deadline": header.deadline,
+        "children": [line_record(each) for each in picture.children],
         "attention": detail_of(header, payloads=payloads),
         "failure": _failure(header),
         "timeline": [moment_record(each, payloads=payloads) for each in picture.timeline],
@@ -113,6 +117,9 @@ def picture_for_people(picture: RunPicture, *, payloads: bool) -> None:
         title(out, f"journal{earlier}")
         start = picture.header.line.starts_at
         out.print(table([moment_row(each, start, payloads=payloads) for each in picture.timeline]))
+    if picture.children:
+        title(out, "children")
+        out.print(table([line_for_people(each) for each in picture.children]))
     if picture.messages:
         title(out, "not heard yet")
         out.print(
@@ -133,6 +140,9 @@ def header_facts(header: RunHeader, *, payloads: bool) -> dict[str, object]:
         "workflow": line.workflow,
         "key": line.key,
         "state": _state(line),
+        "parent": header.parent,
+        "went on as": header.continued,
+        "deadline": header.deadline,
         "began": line.starts_at,
         "ended": line.ended_at,
         "took": durations.words(line.seconds) + ("" if line.has_ended else " so far"),

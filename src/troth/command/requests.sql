@@ -16,9 +16,10 @@ SELECT status, headers, body FROM troth_schema.settle_request(%s::bytea, %s::int
 
 -- name: standing
 -- What a run has come to.
-SELECT r.state::text, r.reason, NULL::bytea FROM troth_schema.run r WHERE r.id = %(run)s
+SELECT r.state::text, r.reason, NULL::bytea FROM troth_schema.run r WHERE r.id = (SELECT troth_schema.latest(%(run)s))
 UNION ALL
-SELECT h.state::text, NULL, h.outcome FROM troth_schema.run_history h WHERE h.id = %(run)s
+SELECT h.state::text, NULL, h.outcome FROM troth_schema.run_history h
+WHERE h.id = (SELECT troth_schema.latest(%(run)s)) AND h.continued IS NULL
 
 -- name: operation
 -- The request that an operation belongs to, if it is this caller's.

@@ -19,7 +19,7 @@ from troth.command.model import (
     Rewind,
     Standing,
 )
-from troth.journal.model import CANCEL_TOPIC, SETTLED_PATH, UNDO_PREFIX, Kind, Reason
+from troth.journal.model import BEGUN, CANCEL_TOPIC, SETTLED_PATH, UNDO_PREFIX, Kind, Reason
 from troth.journal.reading import Recorded, said_by, superseded
 
 # The branch that it is on, then what waits.
@@ -178,7 +178,7 @@ def plan_rewind(run_id: UUID, entries: Sequence[Recorded], path: str) -> Rewind:
         )
         raise UsageError(msg)
     back = [each for each in answers if _place(each) >= _place(found)]
-    sent = {each.path for each in entries if each.kind == Kind.INTENT}
+    sent = {each.path for each in entries if each.kind in BEGUN}
     _require_way_back(run_id, back, sent - {each.path for each in answers})
 
     redone = [each for each in back if not each.path.startswith("!")]

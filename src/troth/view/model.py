@@ -74,6 +74,9 @@ class RunHeader:
     input: bytes
     outcome: bytes | None
     detail: bytes | None  # of the reason for which it needs attention
+    parent: UUID | None = None  # the run that has started it
+    continued: UUID | None = None  # the run that it went on as
+    deadline: datetime | None = None  # that it was given at its start
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,6 +129,9 @@ class Undoing:
     stands: tuple[str, ...] | None
 
 
+MOST_CHILDREN = 50
+
+
 @dataclass(frozen=True, slots=True)
 class RunPicture:
     """A run with its timeline. *cut*: there are older entries than these. *undoing*: None if it undoes nothing."""
@@ -135,6 +141,7 @@ class RunPicture:
     cut: bool
     messages: tuple[Waiting, ...]
     undoing: Undoing | None = None
+    children: tuple[RunLine, ...] = ()  # the first `MOST_CHILDREN` runs that it has started
 
 
 def from_seconds(seconds: float) -> datetime:

@@ -36,16 +36,27 @@ SELECT h.id, h.state::text, h.workflow, h.key, NULL, h.starts_at, h.ended_at,
 FROM troth_schema.run_history h WHERE h.id = ANY (%(ids)s)
 LIMIT %(limit)s
 
+-- name: children
+-- The runs that a run has started, in order.
+(SELECT r.id, r.state::text, r.workflow, r.key, r.reason, r.starts_at, NULL::timestamptz,
+        greatest(0, extract(epoch FROM clock_timestamp() - r.starts_at))::float8
+ FROM troth_schema.run r WHERE r.parent = %(id)s ORDER BY r.id LIMIT %(limit)s)
+UNION ALL
+(SELECT h.id, h.state::text, h.workflow, h.key, NULL, h.starts_at, h.ended_at,
+        greatest(0, extract(epoch FROM h.ended_at - h.starts_at))::float8
+ FROM troth_schema.run_history h WHERE h.parent = %(id)s ORDER BY h.id LIMIT %(limit)s)
+ORDER BY 1 LIMIT %(limit)s
+
 -- name: run
 -- One run; a live one with the worker that has it.
 SELECT r.id, r.state::text, r.workflow, r.key, r.reason, r.starts_at, NULL::timestamptz,
        greatest(0, extract(epoch FROM clock_timestamp() - r.starts_at))::float8,
-       r.claim, nullif(r.wake_at, 'infinity'), w.name, r.input, NULL::bytea, r.detail
+       r.claim, nullif(r.wake_at, 'infinity'), w.name, r.input, NULL::bytea, r.detail, r.parent, NULL::uuid, r.deadline
 FROM troth_schema.run r LEFT JOIN troth_schema.worker w ON w.id = r.owner WHERE r.id = %(id)s
 UNION ALL
 SELECT h.id, h.state::text, h.workflow, h.key, NULL, h.starts_at, h.ended_at,
        greatest(0, extract(epoch FROM h.ended_at - h.starts_at))::float8,
-       h.claim, NULL, NULL, h.input, h.outcome, NULL
+       h.claim, NULL, NULL, h.input, h.outcome, NULL, h.parent, h.continued, NULL
 FROM troth_schema.run_history h WHERE h.id = %(id)s
 LIMIT 1
 

@@ -27,6 +27,7 @@ from troth.view.effects import (
 from troth.view.model import (
     BEGINNING,
     LAST_ID,
+    MOST_CHILDREN,
     MOST_ENTRIES,
     MOST_MESSAGES,
     MOST_RUNS,
@@ -101,9 +102,7 @@ async def header(tx: Tx, schema: str, run_id: UUID) -> RunHeader:
     if row is None:
         msg = f"there is no run {run_id} in the schema {schema}"
         raise RunNotFoundError(msg)
-    claims, wake_at, owner, payload, outcome, detail = row[8:]
-    line = RunLine(*row[:8])
-    return RunHeader(line, claims, wake_at, owner, payload, outcome, detail)
+    return RunHeader(RunLine(*row[:8]), *row[8:])
 
 
 async def entries(
@@ -130,7 +129,10 @@ async def picture(tx: Tx, schema: str, run_id: UUID, *, limit: int) -> RunPictur
     cut = len(latest) > limit
     waiting = [] if found.line.has_ended else await messages(tx, schema, run_id, found.line.key)
     told = latest[1:] if cut else latest
-    return RunPicture(found, timeline(told), cut, tuple(waiting), undoing(told))
+    params = {"id": run_id, "limit": MOST_CHILDREN}
+    rows = await (await tx.execute(queries(schema).children, params)).fetchall()
+    children = tuple(RunLine(*row) for row in rows)
+    return RunPicture(found, timeline(told), cut, tuple(waiting), undoing(told), children)
 
 
 async def doubts(

@@ -29,7 +29,7 @@ def timeline(entries: Sequence[JournalEntry]) -> tuple[Moment, ...]:
     moments: list[Moment] = []
     for entry in sorted(entries, key=lambda e: (e.at, e.kind in _ANSWERS, e.seq or 0)):
         start = begun.get(entry.path)
-        if entry.kind in (Kind.INTENT, Kind.WAIT):
+        if entry.kind in (Kind.INTENT, Kind.WAIT, Kind.CHILD):
             begun[entry.path] = entry.at
         said = said_by(entry)
         moments.append(
@@ -138,6 +138,7 @@ _WORDS: dict[Kind, Callable[[JournalEntry, _Said], str]] = {
     Kind.ATTEMPT: _attempt_word,
     Kind.DECISION: _decision_word,
     Kind.EVIDENCE: _evidence_word,
+    Kind.CHILD: lambda _entry, _said: "run started",
 }
 
 
@@ -189,4 +190,5 @@ _NOTES: dict[Kind, Callable[[JournalEntry, _Said], str | None]] = {
     Kind.ATTEMPT: _attempt_note,
     Kind.DECISION: lambda entry, said: decision_text(said, entry.path),
     Kind.EVIDENCE: _evidence_note,
+    Kind.CHILD: lambda _entry, said: f"run {said.get('run')}",
 }

@@ -27,7 +27,8 @@ CREATE INDEX request_run ON troth_schema.request (run_id) WHERE run_id IS NOT NU
 CREATE FUNCTION troth_schema.request_goes_on(p_run uuid, p_status smallint) RETURNS boolean
 LANGUAGE sql STABLE AS $$
     -- Nobody has been told how its run ended, because it has not: then the key is not forgotten, however old it is.
-    SELECT p_run IS NOT NULL AND p_status IS NULL AND EXISTS (SELECT 1 FROM troth_schema.run r WHERE r.id = p_run)
+    SELECT p_run IS NOT NULL AND p_status IS NULL AND EXISTS (
+        SELECT 1 FROM troth_schema.run r WHERE r.id = (SELECT troth_schema.latest(p_run)))
 $$;
 
 CREATE FUNCTION troth_schema.admit_request(p_id bytea, p_lock bigint)
