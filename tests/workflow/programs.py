@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,7 +16,7 @@ from troth.workflow.definition import Workflow
 # numbered in the order in which the program is written, so that every recorded result can be told.
 Program = list[Any]
 
-_CALLS = ("step", "blocking", "transaction", "blocking transaction", "sum")
+_CALLS = ("step", "blocking", "transaction", "blocking transaction", "sum", "child", "handle")
 
 
 def programs(*, concurrent: bool = True) -> st.SearchStrategy[Program]:
@@ -26,6 +27,7 @@ def programs(*, concurrent: bool = True) -> st.SearchStrategy[Program]:
         st.just(["sleep"]),
         st.just(["chance"]),
         st.just(["refuse, caught"]),
+        st.just(["child refuses, caught"]),
     )
     if not concurrent:
         return st.lists(leaves, min_size=1, max_size=6).map(labelled)
@@ -97,7 +99,24 @@ def interpreter(troth: Troth) -> Interpreter:  # noqa: C901, PLR0915  (one closu
     async def refuse(label: int) -> None:
         raise Refused(label)
 
-    calls = {
+    @troth.workflow
+    async def leaf(label: int, refused: bool) -> list[int]:
+        if label % 2:
+            await step(label, 0)
+        if refused:
+            raise Refused(label)
+        return [label, 0]
+
+    async def child(label: int, told: int) -> list[int]:
+        return await leaf(label, False)
+
+    async def handle(label: int, told: int) -> list[int]:
+        run = await troth.start(leaf, label, False, key=None if label % 3 else str(troth.uuid()))
+        return await run.result()
+
+    calls: dict[str, Callable[[int, int], Coroutine[Any, Any, list[int]]]] = {
+        "child": child,
+        "handle": handle,
         "step": step,
         "blocking": blocking,
         "transaction": transaction,
@@ -129,6 +148,11 @@ def interpreter(troth: Troth) -> Interpreter:  # noqa: C901, PLR0915  (one closu
                 case "refuse, caught":
                     try:
                         await refuse(label)
+                    except Refused as error:
+                        trace.append(["refused", *error.args, troth.now()])
+                case "child refuses, caught":
+                    try:
+                        await leaf(label, True)
                     except Refused as error:
                         trace.append(["refused", *error.args, troth.now()])
                 case "sum":  # its argument depends on the order of everything before it
