@@ -16,6 +16,7 @@ REWIND_PATH = "!rewind"  # and from an earlier step
 SETTLED_PATH = "!settled"  # everything that was sent has an outcome: the undoing begins
 DEADLINE_PATH = "!deadline"  # its time has passed
 UNDO_PREFIX = "!undo/"  # before the path of what is undone
+PATCH_PREFIX = "!patch/"  # before the name of a patch
 
 
 class RunState(StrEnum):
@@ -85,6 +86,7 @@ class Kind(IntEnum):
     DECISION = 5  # a person decided
     EVIDENCE = 6  # what was found out about an effect: a probe's answer, or one that came after the timeout
     CHILD = 7  # a run is started; the payload holds its id
+    PATCH = 8  # the code asked for the first time whether to take a new branch; `ok` is the answer
 
 
 # What has consequences from then on: its outcome is owed, whoever still wants it.

@@ -139,6 +139,7 @@ _WORDS: dict[Kind, Callable[[JournalEntry, _Said], str]] = {
     Kind.DECISION: _decision_word,
     Kind.EVIDENCE: _evidence_word,
     Kind.CHILD: lambda _entry, _said: "run started",
+    Kind.PATCH: lambda entry, _said: "new branch" if entry.ok else "old branch",
 }
 
 
@@ -191,4 +192,5 @@ _NOTES: dict[Kind, Callable[[JournalEntry, _Said], str | None]] = {
     Kind.DECISION: lambda entry, said: decision_text(said, entry.path),
     Kind.EVIDENCE: _evidence_note,
     Kind.CHILD: lambda _entry, said: f"run {said.get('run')}",
+    Kind.PATCH: lambda _entry, _said: None,
 }

@@ -91,6 +91,12 @@ def progress(value: Any) -> None:
     run.said.say(run.delivered, codec.encode(value))
 
 
+def patch(name: str) -> bool:
+    """Does this run take the new branch of the change *name*? See `Troth.patch`."""
+    run = _branch("patch").run
+    return run.patches.ask(run, name)
+
+
 def limit(duration: timedelta | float) -> Limit:
     """`async with troth.timeout(5) as limit:`, see `Limit`."""
     seconds = _seconds(duration)

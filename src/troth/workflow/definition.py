@@ -21,6 +21,7 @@ from troth.workflow.queue import Queue
 from troth.workflow.runloop import Branch, current_branch
 
 if TYPE_CHECKING:
+    from troth.workflow.calls import PendingCall
     from troth.workflow.decorators import Definitions
 
 P = ParamSpec("P")
@@ -171,6 +172,11 @@ class Workflow(Definition[P, R]):
             raise UsageError(msg)
         self.undoing = made
         return made
+
+
+def commits_alone(call: PendingCall) -> bool:
+    """Does its answer become durable in a transaction of its own, rather than with a flush?"""
+    return call.definition is not None and call.definition.kind is StepKind.TRANSACTION
 
 
 def check_handle(function: Callable[..., Any], via: Any = None) -> None:

@@ -83,6 +83,7 @@ class Departures:
             self.park(run)
             return
         run.releasing = True
+        self._engine.record_patches(run)
         self._end(End(run.id, state, outcome, CANCEL_TOPIC in run.heard, owes(run)))
 
     def _end(self, end: End) -> None:
@@ -142,6 +143,7 @@ class Departures:
         """Let go of a run, which waits then in this state until *wake_at* (database time) or a message."""
         run.releasing = True
         self._engine.progress.tell(run, at_once=True)
+        self._engine.record_patches(run)
         parked = run.parked
         self._engine.writer.touch().releases.append(
             Release(

@@ -35,7 +35,7 @@ from troth.journal.model import (
 from troth.journal.writer import Writer
 from troth.workflow.calls import CallState, PendingCall, SettledCall
 from troth.workflow.children import Children
-from troth.workflow.definition import Workflow
+from troth.workflow.definition import Workflow, commits_alone
 from troth.workflow.departures import BUSY_AGAIN_S, Departures
 from troth.workflow.failures import describe
 from troth.workflow.mail import Mail
@@ -223,6 +223,8 @@ class Engine:
         assert self.performer is not None
         if run.recorded >= self._journal_warning and calls and self._is_full(run, calls):
             return
+        if run.patches.unwritten and any(map(commits_alone, calls)):
+            self.record_patches(run)
         for call in calls:
             call.state = CallState.BUSY
             self.performer.perform(run, call)
@@ -368,9 +370,17 @@ class Engine:
 
     def record(self, run: ActiveRun, entry: Entry) -> None:
         batch = self.writer.touch()
+        if run.patches.unwritten:
+            batch.entries += run.patches.write(run.id, self.now())
         batch.entries.append(entry)
         run.last_batch = batch
         run.recorded += 1
+
+    def record_patches(self, run: ActiveRun) -> None:
+        """Record which branches the run has taken, before something that no entry of this process goes with."""
+        if run.patches.unwritten:
+            run.last_batch = self.writer.touch()
+            run.last_batch.entries += run.patches.write(run.id, self.now())
 
     def now(self) -> float:
         """The time to record: as the database stores it, so that a replay reads the same."""

@@ -23,13 +23,25 @@ class Past:
         for entry in kept:
             if entry.kind != Kind.RESULT:
                 self.by_path.setdefault(entry.path, []).append(entry)
+        # What was begun and not answered, and that the code has not asked for yet; of an effect: its intent.
+        self.owed = self._begun() if self.by_path else {}
+
+    def _begun(self) -> dict[str, Entry]:
         answered = {entry.path for entry in self.order}
-        # Effects that may have been sent, and children, that the code has not called yet.
-        self.owed = {
-            entry.path: entry
-            for entry in kept
-            if entry.kind in BEGUN and entry.path not in answered
-        }
+        begun: dict[str, Entry] = {}
+        for path, entries in self.by_path.items():
+            if path in answered:
+                continue
+            sent = [entry for entry in entries if entry.kind in BEGUN]
+            asked = [entry for entry in entries if entry.kind in (Kind.WAIT, Kind.ATTEMPT)]
+            # Of what the run went back over, only effects must be asked for again.
+            if sent or (asked and not self.answered_before(path)):
+                begun[path] = sent[0] if sent else asked[0]
+        return begun
+
+    def owed_consequence(self) -> Entry | None:
+        """The first effect that may have been sent, or child that was started, and that the code has not called."""
+        return min((e for e in self.owed.values() if e.kind in BEGUN), default=None)
 
     def add(self, entry: Entry) -> None:
         """This was recorded just now."""

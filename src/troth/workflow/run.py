@@ -39,6 +39,7 @@ from troth.workflow.differences import difference
 from troth.workflow.failures import describe_briefly
 from troth.workflow.family import EndCall, StartCall
 from troth.workflow.past import Past
+from troth.workflow.patches import Patches
 from troth.workflow.progress import Said
 from troth.workflow.runloop import Branch, RunLeftMemoryError, RunLoop, current_branch
 from troth.workflow.saga import Confirmed, Scope, fails, undo
@@ -78,6 +79,7 @@ class ActiveRun:
         self._pivoted = False  # past the point of no return
 
         self.past = Past(claimed.entries)
+        self.patches = Patches()
         last = self.past.last_seq
         self._seqs = itertools.count(last + 1)
         self._next_delivery = last + 1
@@ -256,7 +258,9 @@ class ActiveRun:
                     raise Parked(Reason.CODE_CHANGED, difference(self, entry, call))
             self.past.owed.pop(call.path, None)
         if self.past.owed and self.main is not None and self.main.done():
-            raise Parked(Reason.CODE_CHANGED, difference(self, min(self.past.owed.values()), None))
+            owed = self.past.owed_consequence()
+            if owed is not None:
+                raise Parked(Reason.CODE_CHANGED, difference(self, owed, None))
 
     def _deliver(
         self, call: PendingCall, value: Any, error: BaseException | None, at: float

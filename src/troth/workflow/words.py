@@ -102,6 +102,16 @@ class Words:
         context.progress(value)
 
     @staticmethod
+    def patch(name: str) -> bool:
+        """`if troth.patch("reserve-first"):` lets code change under runs that are alive; true for those that come new to it.
+
+        A run that has done something behind this place under the older code answers False, and stays with the `else`. The
+        answer is recorded: it is the same wherever and whenever this run asks. `troth check` tells when no run needs the
+        old branch any more. Raises `UsageError` for a name that is not up to 100 letters, digits, _ . -
+        """
+        return context.patch(name)
+
+    @staticmethod
     def timeout(duration: Seconds) -> racing.Limit:
         """`async with troth.timeout(5) as limit:` ends the block with `TimeoutError` when the recorded time has passed."""
         return context.limit(duration)

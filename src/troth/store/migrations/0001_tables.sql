@@ -96,7 +96,7 @@ CREATE INDEX run_history_of_parent ON troth_schema.run_history (parent) WHERE pa
 CREATE TABLE troth_schema.journal (
     run_id   uuid NOT NULL,
     path     text NOT NULL,                     -- structural: branch, name, occurrence
-    kind     smallint NOT NULL,                 -- 1 intent, 2 result, 3 wait, 4 failed attempt, 5 decision of a person, 6 evidence, 7 child
+    kind     smallint NOT NULL,                 -- 1 intent, 2 result, 3 wait, 4 failed attempt, 5 decision, 6 evidence, 7 child, 8 patch
     attempt  smallint NOT NULL,
     seq      integer,                           -- the order in which results were delivered to the workflow
     ok       boolean,                           -- of a result: false is a business error
