@@ -134,9 +134,11 @@ def test_a_changed_program_is_shown_as_a_difference(troth, runs, cell):
     url, schema = cell
     detail = {
         "message": "changed",
-        "recorded": ["a", "b"],
-        "called": ["b", "c"],
-        "arguments_now": 7,
+        "diff": [
+            [" ", "z", None, None],
+            ["-", "a", {"cents": 7}, None],
+            ["+", "c", {}, "a note"],
+        ],
     }
     with psycopg.connect(url) as connection:
         connection.execute(
@@ -144,8 +146,11 @@ def test_a_changed_program_is_shown_as_a_difference(troth, runs, cell):
             (json.dumps(detail).encode(), runs["broken"]),
         )
     _, out, _ = troth("run", "show", runs["broken"])
-    assert "- a\n  b\n+ c\n" in out
-    assert "arguments now" not in out
+    assert "  z\n- a(cents=…)\n+ c()   # a note\n" in out
+    assert "- a(cents=7)\n" in troth("run", "show", runs["broken"], "--payloads")[1]
+    assert "7" not in json.dumps(
+        json.loads(troth("run", "show", runs["broken"], "-o", "json")[1])["attention"]["diff"]
+    )
 
 
 # Acting -----------------------------------------------------------------------------------------------------------

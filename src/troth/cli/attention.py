@@ -16,9 +16,9 @@ from troth.view.effects import waits_for
 from troth.view.model import RunHeader, from_seconds
 
 # What the detail says of the values that steps were given.
-_CONFIDENTIAL = frozenset({"sent", "arguments_now"})
+_CONFIDENTIAL = frozenset({"sent"})
 _TOLD_ELSEWHERE = frozenset(
-    {"at", "message", "traceback", "recorded", "called", "type", "attempts"}
+    {"at", "message", "traceback", "diff", "type", "attempts"}
 )
 
 
@@ -30,6 +30,11 @@ def detail_of(header: RunHeader, *, payloads: bool) -> dict[str, Any] | None:
     if payloads:
         return said
     shown = {name: value for name, value in said.items() if name not in _CONFIDENTIAL}
+    if "diff" in shown:
+        shown["diff"] = [
+            [mark, what, args and dict.fromkeys(args), note]
+            for mark, what, args, note in said["diff"]
+        ]
     if "stands" in shown:
         shown["stands"] = [{"path": each["path"]} for each in shown["stands"]]
     return shown

@@ -22,8 +22,8 @@ from troth.view.model import (
     RunPicture,
     Undoing,
     as_json,
-    difference,
 )
+from troth.workflow.differences import shown as difference
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -254,9 +254,9 @@ def _attention(out: Console, header: RunHeader, *, payloads: bool) -> None:
         return
     title(out, f"needs attention: {header.line.reason}")
     facts(out, facts_of(detail))
-    if "recorded" in detail:
+    if "diff" in detail:
         out.print(Text("\n- recorded, and not called   + called, and not recorded"))
-        out.print(Text("\n".join(map(cell, difference(detail["recorded"], detail["called"])))))
+        out.print(Text("\n".join(map(cell, difference(detail["diff"], values=payloads)))))
     if detail.get("traceback"):
         out.print(Text(block(detail["traceback"])))
     out.print(Text(f"\n{what_to_do(header)}"))

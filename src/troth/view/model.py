@@ -6,7 +6,6 @@ All times come from the database, and so does every duration: two clocks make ne
 from __future__ import annotations
 
 import base64
-from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -147,16 +146,6 @@ class RunPicture:
 def from_seconds(seconds: float) -> datetime:
     """A time of the journal's payloads: seconds since 1970."""
     return BEGINNING + timedelta(seconds=seconds)
-
-
-def difference(recorded: Sequence[str], called: Sequence[str]) -> list[str]:
-    """What a journal goes on with beside what the code called: lines that begin with ' ', '-' or '+'.
-
-    `-` is recorded and was not called, `+` is called and is not recorded yet.
-    """
-    both = set(recorded) & set(called)
-    lines = [f"{' ' if path in both else '-'} {path}" for path in recorded]
-    return lines + [f"+ {path}" for path in called if path not in both]
 
 
 def as_json(payload: bytes | None) -> Any:

@@ -12,13 +12,14 @@ from troth.workflow.rewind import rewind
 class Past:
     """The recorded past of a run that is in memory. Entries that this process records are added to it."""
 
-    __slots__ = ("_rewound", "by_path", "last_seq", "order", "owed")
+    __slots__ = ("_rewound", "by_path", "last_seq", "order", "owed", "replayed")
 
     def __init__(self, entries: Sequence[Entry]) -> None:
         self._rewound = rewind(entries)
         self.last_seq = max((e.seq for e in entries if e.seq is not None), default=0)
         kept = self._rewound.entries
         self.order = deque(e for e in kept if e.kind == Kind.RESULT)  # not delivered yet
+        self.replayed: deque[str] = deque(maxlen=3)  # the paths of the latest answers that were delivered
         self.by_path: dict[str, list[Entry]] = {}  # all but answers
         for entry in kept:
             if entry.kind != Kind.RESULT:

@@ -161,7 +161,7 @@ class ActiveRun:
         self._drain()
         while self.past.order:
             self._replay(self.past.order[0])
-            self.past.order.popleft()
+            self.past.replayed.append(self.past.order.popleft().path)
             self._drain()
         while self._next_delivery in self._settled:
             delivery = self._settled.pop(self._next_delivery)
