@@ -175,7 +175,9 @@ async def test_what_was_begun_and_has_no_answer_keeps_a_run_on_the_old_branch(
     shop.code = after
     async with shop.troth.worker(QUICK):
         runs = shop.troth.node.engine.runs
-        if kind == "effect":  # it is waited out before it is sent again: longer than a test may take
+        if (
+            kind == "effect"
+        ):  # it is waited out before it is sent again: longer than a test may take
             await place.until(lambda: run.id in runs and "slow" in runs[run.id].calls, "replayed")
             assert runs[run.id].patches.answers == {"p": False}
             return
@@ -231,8 +233,10 @@ async def test_in_a_loop_the_first_answer_holds(place: Place, shop: Shop) -> Non
             claim = place.value("SELECT claim FROM {s}.run WHERE id = %s", run.id)
             await shop.troth.send(run, "go")
             await place.until(
-                lambda claim=claim: place.state(run.id) in {"waiting", "succeeded"}
-                and place.value("SELECT claim FROM {s}.run WHERE id = %s", run.id) != claim,
+                lambda claim=claim: (
+                    place.state(run.id) in {"waiting", "succeeded"}
+                    and place.value("SELECT claim FROM {s}.run WHERE id = %s", run.id) != claim
+                ),
                 "it has moved",
             )
     async with shop.troth.client():

@@ -17,9 +17,7 @@ from troth.view.model import RunHeader, from_seconds
 
 # What the detail says of the values that steps were given.
 _CONFIDENTIAL = frozenset({"sent"})
-_TOLD_ELSEWHERE = frozenset(
-    {"at", "message", "traceback", "diff", "type", "attempts"}
-)
+_TOLD_ELSEWHERE = frozenset({"at", "message", "traceback", "diff", "type", "attempts"})
 
 
 def detail_of(header: RunHeader, *, payloads: bool) -> dict[str, Any] | None:

@@ -24,6 +24,7 @@ NOUNS = {
     "inbox": "Look at events that came in, and put them back.",
     "machine": "Look at the objects of machines, and draw machines.",
     "outbox": "Look at events on their way out, and send them again.",
+    "replay": "Recorded runs against your code, before you deploy it.",
     "run": "Look at runs, and act on them.",
     "schedule": "Look at schedules; pause them, run them now, make up for what was missed.",
     "worker": "Run the processes that execute runs.",

@@ -5,12 +5,13 @@ from __future__ import annotations
 import sys
 from contextlib import aclosing
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 from uuid import UUID
 
 from cyclopts import App, Parameter
 
-from troth.base.errors import UsageError
+from troth.base.errors import RunNotFoundError, UsageError
 from troth.cli import durations
 from troth.cli.acting import act, agreed, author, connected, read
 from troth.cli.options import (
@@ -269,6 +270,45 @@ def _go_back(
 
     act(connection, do)
     print(f"run {run} is ready, and goes on from before {path} when a worker claims it")
+
+
+@app.command
+def export(
+    runs: Annotated[tuple[UUID, ...], Parameter(help="The ids of the runs.")],
+    /,
+    *,
+    file: Annotated[
+        Path | None,
+        Parameter(name=["--output", "-o"], help="Where to; without it, to standard output."),
+    ] = None,
+    redact: Annotated[
+        bool, Parameter(negative="", help="Replace all values by placeholders of their types.")
+    ] = False,
+    connection: Connection = DEFAULT_CONNECTION,
+    statement_timeout: StatementTimeout = 60.0,
+) -> None:
+    """Write runs with their whole journals, a line of JSON each: for `troth replay`, and for tests.
+
+    Redacted, a replay compares calls and their order, and neither arguments nor results.
+
+    Example: troth run export 019d2f7c-5e80-7000-8000-5a5b6c7d8e9f --redact -o tests/a_run.jsonl
+    """
+    from troth.view import store as view
+    from troth.workflow.recorded import redact as redacted
+    from troth.workflow.recorded import to_line
+
+    found = read(
+        connection, statement_timeout, lambda tx: view.recorded(tx, connection.schema, runs)
+    )
+    missing = sorted(set(runs) - {run.id for run in found})
+    if missing:
+        msg = f"there is no run {missing[0]} in the schema {connection.schema}"
+        raise RunNotFoundError(msg)
+    text = "".join(to_line(redacted(run) if redact else run) + "\n" for run in found)
+    if file is None:
+        print(text, end="")
+    else:
+        file.write_text(text)
 
 
 @app.command

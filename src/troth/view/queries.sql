@@ -96,3 +96,18 @@ ORDER BY j.at DESC, j.seq DESC NULLS LAST LIMIT %(limit)s
 -- name: sent
 -- The effects that a run was about to send.
 SELECT DISTINCT j.path FROM troth_schema.journal j WHERE j.run_id = %s AND j.kind = 1 ORDER BY j.path LIMIT 20
+
+-- name: recorded_runs
+-- Some runs as they are exported.
+SELECT r.id, r.workflow, r.key, r.input, r.state::text, extract(epoch FROM r.starts_at)::float8, NULL::bytea
+FROM troth_schema.run r WHERE r.id = ANY (%(ids)s)
+UNION ALL
+SELECT h.id, h.workflow, h.key, h.input, h.state::text, extract(epoch FROM h.starts_at)::float8, h.outcome
+FROM troth_schema.run_history h WHERE h.id = ANY (%(ids)s)
+LIMIT %(limit)s
+
+-- name: recorded_entries
+-- The whole journals of some runs, as a worker reads them when it claims these; so many runs that this has an end.
+SELECT j.run_id, j.path, j.kind, j.attempt, j.seq, j.ok, j.digest, j.payload, extract(epoch FROM j.at)::float8
+FROM troth_schema.journal j WHERE j.run_id = ANY (%(ids)s) ORDER BY j.run_id, j.seq NULLS LAST, j.at, j.kind
+LIMIT %(limit)s

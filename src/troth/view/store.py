@@ -7,8 +7,9 @@ from contextlib import asynccontextmanager
 from datetime import datetime
 from uuid import UUID
 
-from troth.base.errors import RunNotFoundError
+from troth.base.errors import RunNotFoundError, UsageError
 from troth.journal import store as journal
+from troth.journal.model import Entry
 from troth.store.connect import AsyncConnection
 from troth.store.isolation import transaction_async
 from troth.store.queries import Queries, load
@@ -39,9 +40,11 @@ from troth.view.model import (
     Waiting,
 )
 from troth.view.timeline import timeline, undoing
+from troth.workflow.recorded import Recorded
 
 READ_LIMIT_S = 5.0
 FIRST_ID = UUID(int=0)
+MOST_RECORDED = 1_000_000  # entries that are read at once
 
 
 def queries(schema: str) -> Queries:
@@ -112,6 +115,21 @@ async def entries(
     params = {"id": run_id, "since": since, "limit": min(limit, MOST_ENTRIES)}
     rows = await (await tx.execute(queries(schema).entries, params)).fetchall()
     return [JournalEntry(*row) for row in reversed(rows)]
+
+
+async def recorded(tx: Tx, schema: str, ids: Sequence[UUID]) -> list[Recorded]:
+    """Runs with their whole journals, in the order of *ids*; those that do not exist are left out."""
+    params = {"ids": list(ids), "limit": MOST_RUNS}
+    rows = await (await tx.execute(queries(schema).recorded_runs, params)).fetchall()
+    journals: dict[UUID, list[Entry]] = {row[0]: [] for row in rows}
+    params["limit"] = MOST_RECORDED
+    for row in await (await tx.execute(queries(schema).recorded_entries, params)).fetchall():
+        journals[row[0]].append(Entry(*row))
+    if sum(map(len, journals.values())) >= MOST_RECORDED:
+        msg = f"these {len(rows)} runs have more than {MOST_RECORDED} entries: read fewer at once"
+        raise UsageError(msg)
+    found = {row[0]: Recorded(*row, tuple(journals[row[0]])) for row in rows}
+    return [found[run_id] for run_id in ids if run_id in found]
 
 
 async def messages(tx: Tx, schema: str, run_id: UUID, key: str | None) -> list[Waiting]:

@@ -64,15 +64,20 @@ def shown(diff: Iterable[Sequence[Any]], *, values: bool) -> list[str]:
 
 def _words(what: str, args: dict[str, Any] | None, note: str | None, *, values: bool) -> str:
     if args is not None and "" in args:  # no parameters: a value
-        what = f"{what}: {_brief(args['']) if values else '…'}"
+        value = args[""]
+        told = _cut(value) if isinstance(value, str) else _brief(value)
+        what = f"{what}: {told if values else '…'}"
     elif args is not None:
-        told = (f"{name}={_brief(value) if values else '…'}" for name, value in args.items())
-        what = f"{what}({', '.join(told)})"
+        named = (f"{name}={_brief(value) if values else '…'}" for name, value in args.items())
+        what = f"{what}({', '.join(named)})"
     return f"{what}   # {note}" if note else what
 
 
 def _brief(value: Any) -> str:
-    text = value if isinstance(value, str) and value[:1] in "([{" else codec.encode(value).decode()
+    return _cut(codec.encode(value).decode())
+
+
+def _cut(text: str) -> str:
     return text if len(text) <= _LONGEST_VALUE else f"{text[: _LONGEST_VALUE - 1]}…"
 
 

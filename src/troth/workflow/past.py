@@ -19,7 +19,9 @@ class Past:
         self.last_seq = max((e.seq for e in entries if e.seq is not None), default=0)
         kept = self._rewound.entries
         self.order = deque(e for e in kept if e.kind == Kind.RESULT)  # not delivered yet
-        self.replayed: deque[str] = deque(maxlen=3)  # the paths of the latest answers that were delivered
+        self.replayed: deque[str] = deque(
+            maxlen=3
+        )  # the paths of the latest answers that were delivered
         self.by_path: dict[str, list[Entry]] = {}  # all but answers
         for entry in kept:
             if entry.kind != Kind.RESULT:
