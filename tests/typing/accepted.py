@@ -160,3 +160,29 @@ async def program(tx: Tx, some_id: UUID) -> None:
             await troth.send(target, "go", {"any": "value"})
         assert_type(troth.run(some_id), Run[Any])
         await run.cancel()
+
+
+# Child runs: calls of workflows, handles, and what they are undone by.
+
+
+@troth.workflow(timeout=timedelta(days=1))
+async def child(number: int) -> Account:
+    return Account(number)
+
+
+@child.undo
+async def undo_child(account: Account, number: int) -> None: ...
+
+
+@troth.workflow
+async def parent(number: int) -> Account:
+    assert_type(await child(number), Account)
+    handle = await troth.start(child, number, detached=True, deadline=timedelta(hours=1))
+    assert_type(handle, Run[Account])
+    assert_type(await handle.result(), Account)
+    if number:
+        troth.continue_as(number - 1)
+    return await child(number)
+
+
+undoing: Workflow[[Account, int], None] = undo_child

@@ -89,6 +89,17 @@ async def asks_about_other_arguments(call: Call, cents: str) -> Found[str] | Mis
     return Missing()
 
 
+@signup.undo  # E: [arg-type]
+async def undoes_another_run(done: int, email: str, plan: int) -> None: ...
+
+
+@troth.workflow
+async def parent() -> None:
+    await signup("ada@example.com")  # E: [call-arg]
+    await signup("ada@example.com", "pro")  # E: [arg-type]
+    wrong: int = await signup("ada@example.com", 1)  # E: [assignment]
+
+
 @pay.undo  # E: [arg-type]
 async def undoes_another_result(call: Call, charged: int, cents: int) -> None: ...
 
@@ -108,5 +119,6 @@ async def program(other_troth: Troth) -> None:
     assert_type(run, Run[int])  # E: [assert-type]
     number: int = await run.result()  # E: [assignment]
     await run.result("soon")  # E: [arg-type]
+    await troth.start(signup, "ada@example.com", 1, deadline=5)  # E: [arg-type]
     await troth.send(5, "go")  # E: [arg-type]
     assert number

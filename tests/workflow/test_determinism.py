@@ -149,6 +149,8 @@ def told_by_journal(executed: Executed) -> list[Any]:
             continue  # a run was started
         if isinstance(payload, dict) and "outcome" in payload:
             payload = payload["outcome"]
+            if payload is None:
+                continue  # it was cancelled, and so was who waited for it
         if not entry.ok:
             told.append(["refused", *payload["args"], entry.at])
         elif payload is not None:
