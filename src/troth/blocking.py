@@ -21,6 +21,7 @@ from uuid import UUID
 
 from troth.app import Run, Troth
 from troth.base.errors import UsageError
+from troth.workflow.runloop import current_branch
 
 if TYPE_CHECKING:
     from flask import Flask
@@ -96,7 +97,9 @@ class Client:
 
     def call(self, make: Callable[[], Coroutine[Any, Any, R]]) -> R:
         """Run a coroutine in the client's loop, and wait for it. Raises `UsageError` in a thread that runs an event loop."""
-        if asyncio._get_running_loop() is not None:  # noqa: SLF001  (also that of workflow code)
+        if current_branch.get() is not None:
+            raise UsageError("workflow code cannot do this itself: do it in a `def` step")
+        if asyncio._get_running_loop() is not None:  # noqa: SLF001  (also that of a step)
             msg = "this would block the event loop that runs here: use `async with troth.client()` and await"
             raise UsageError(msg)
         loop = self._opened()

@@ -24,7 +24,9 @@ from troth.worker.node import Node, NodeOptions
 from troth.workflow.definition import Workflow
 
 SETTINGS = "TROTH_FAMILY"
-TABLES = "CREATE TABLE IF NOT EXISTS booked (family text NOT NULL, n integer NOT NULL); TRUNCATE booked"
+TABLES = (
+    "CREATE TABLE IF NOT EXISTS booked (family text NOT NULL, n integer NOT NULL); TRUNCATE booked"
+)
 OPTIONS = NodeOptions(lease_s=1.0, connections=1, threads=1)
 ROLES = ("outer", "inner", "idle")
 

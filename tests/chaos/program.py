@@ -58,6 +58,7 @@ class Program:
 
     troth: Troth
     order: Workflow[[int], str]
+    plain_order: Workflow[[int], str]  # the same as a `def`
     basket: Workflow[[int], list[str]]
     signup: Workflow[[int], str]
     notice: Workflow[[int], str]
@@ -155,6 +156,13 @@ def build(settings: Settings, stage: Stage | None = None) -> Program:  # noqa: C
         box = await pack(n)
         return await label(n, f"{charged}:{box}")
 
+    def plain_order(n: int) -> str:
+        price = troth.wait(quote(n))
+        reserved = troth.wait(reserve(n, price))
+        charged = troth.wait(charge(n, reserved))
+        box = troth.wait(pack(n))
+        return troth.wait(label(n, f"{charged}:{box}"))
+
     async def basket(n: int) -> list[str]:
         async def item(k: int) -> str:
             reserved = await reserve(n, k)
@@ -208,7 +216,17 @@ def build(settings: Settings, stage: Stage | None = None) -> Program:  # noqa: C
 
     defined = {
         function.__name__: troth.workflow(function)
-        for function in (order, basket, signup, notice, ten_steps, doze, unstorable, nested)
+        for function in (
+            order,
+            plain_order,
+            basket,
+            signup,
+            notice,
+            ten_steps,
+            doze,
+            unstorable,
+            nested,
+        )
         if function.__name__ not in settings.without
     }
     missing = dict.fromkeys(settings.without)

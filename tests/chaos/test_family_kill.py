@@ -90,7 +90,8 @@ async def test_killed_at_every_flush(shop: Site, roles: str) -> None:
 def assert_whole(shop: Site, run: UUID, place: Place) -> None:
     """Every child has its entry, every entry its child, and the parent has ended last."""
     history = shop.rows(
-        "SELECT id, workflow, state::text, continued, ended_at FROM {s}.run_history WHERE parent = %s", run
+        "SELECT id, workflow, state::text, continued, ended_at FROM {s}.run_history WHERE parent = %s",
+        run,
     )
     states = sorted((name.split(".")[0], state) for _, name, state, *_ in history)
     assert states == [("idle", "cancelled"), *[("inner", "succeeded")] * 4], place

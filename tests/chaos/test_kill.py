@@ -14,6 +14,7 @@ from tests.chaos.processes import Site, Worker
 from tests.chaos.program import CHARGE_TIMEOUT_S
 from tests.harness.postgres import wait_until
 from troth.effect.model import MARGIN_S, SEND_WITHIN_S
+from troth.workflow.definition import Workflow
 
 log = logging.getLogger("chaos")
 
@@ -22,10 +23,11 @@ RUNS = 1000
 AFTER_EXPIRY_S = 6.0 if "PYTEST_XDIST_WORKER" in os.environ else 3.0
 
 
-async def start_orders(shop: Site, count: int) -> None:
+async def start_orders(shop: Site, count: int, *, form: str = "order") -> None:
     program = shop.program()
+    order: Workflow[[int], str] = getattr(program, form)
     async with program.troth.client():
-        await asyncio.gather(*(program.troth.start(program.order, n) for n in range(count)))
+        await asyncio.gather(*(program.troth.start(order, n) for n in range(count)))
 
 
 @pytest.mark.slow  # a promise about time: nothing else may run beside it
@@ -61,12 +63,29 @@ async def test_a_peer_completes_a_thousand_runs_within_three_seconds_of_the_leas
     assert_each_once(shop, RUNS)
 
 
+async def test_a_peer_completes_def_workflows_that_were_killed(shop: Site) -> None:
+    runs = 50
+    victim = await asyncio.to_thread(shop.worker, gated=True)
+    await start_orders(shop, runs, form="plain_order")
+    await asyncio.to_thread(
+        wait_until, lambda: charged(shop) == runs, "all runs have been charged and are packing"
+    )
+    await asyncio.to_thread(shop.worker)
+    victim.kill9()
+    await asyncio.to_thread(shop.wait_ended, runs, 20.0)
+    assert shop.rows("SELECT state::text, claim, count(*) FROM {s}.run_history GROUP BY 1, 2") == [
+        ("succeeded", 2, runs)
+    ]
+    assert_each_once(shop, runs)
+
+
+@pytest.mark.parametrize("form", ["order", "plain_order"])
 async def test_an_effect_in_flight_at_the_kill_is_sent_again_only_when_it_cannot_land_any_more(
-    shop: Site,
+    shop: Site, form: str
 ) -> None:
     shop.arm("call")  # freezes after the effect has really happened, before anybody knows
     victim = await asyncio.to_thread(shop.worker)
-    await start_orders(shop, 1)
+    await start_orders(shop, 1, form=form)
     await asyncio.to_thread(victim.wait_frozen)
     await asyncio.to_thread(shop.worker)
     victim.kill9()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any, assert_type
@@ -22,6 +23,7 @@ from troth import (
     Tx,
     Unknown,
     Workflow,
+    blocking,
 )
 from troth.workflow.definition import StepDefinition
 
@@ -186,3 +188,31 @@ async def parent(number: int) -> Account:
 
 
 undoing: Workflow[[Account, int], None] = undo_child
+
+
+# `def` workflows: `troth.wait` has the type of what it waits for, and they are started alike.
+
+
+@troth.workflow
+def waits(email: str) -> Account:
+    assert_type(troth.wait(look_up(1)), Account)
+    both = troth.wait(asyncio.gather(look_up(1), look_up(2)))
+    assert_type(both, tuple[Account, Account])
+    assert_type(troth.wait(troth.receive("go", int)), int)
+    assert_type(troth.wait(troth.sleep(1)), None)
+    with troth.saga(), troth.timeout(5) as limit:
+        assert_type(limit.expired, bool)
+    for number, account in troth.as_completed(look_up(1), look_up(2)):
+        assert_type((number, account), tuple[int, Account])
+    return Account(1)
+
+
+@troth.workflow(name="waits_named", fails_on=KeyError)
+def waits_named(number: int) -> int:
+    return number
+
+
+async def start_waits(client: blocking.Client) -> None:
+    assert_type(await troth.start(waits, "ada@example.com"), Run[Account])
+    assert_type(await (await troth.start(waits_named, 1)).result(), int)
+    assert_type(client.start(waits, "ada@example.com").result(), Account)

@@ -44,9 +44,10 @@ async def signup(email: str, plan: int) -> str:
     return text + str(number + message) + other
 
 
-@troth.workflow  # E: [arg-type]
-def not_async() -> int:
-    return 1
+@troth.workflow
+def waits(email: str) -> int:
+    number: int = troth.wait(charge(1))  # E: [assignment]
+    return number + double(1)  # E: [operator]
 
 
 @troth.transaction  # E: [arg-type]
@@ -97,7 +98,7 @@ async def undoes_another_run(done: int, email: str, plan: int) -> None: ...
 async def parent() -> None:
     await signup("ada@example.com")  # E: [call-arg]
     await signup("ada@example.com", "pro")  # E: [arg-type]
-    wrong: int = await signup("ada@example.com", 1)  # E: [assignment]
+    _wrong: int = await signup("ada@example.com", 1)  # E: [assignment]
 
 
 @pay.undo  # E: [arg-type]

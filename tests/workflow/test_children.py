@@ -16,8 +16,8 @@ from troth import (
     Refused,
     RunCancelledError,
     RunFailedError,
-    Tx,
     Troth,
+    Tx,
     UsageError,
 )
 from troth.workflow.queue import Queue

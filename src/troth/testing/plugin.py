@@ -26,7 +26,7 @@ def troth_database(request: pytest.FixtureRequest) -> Iterator[str]:
 
 @pytest.fixture
 def troth_world(troth_database: str) -> Callable[..., Worker]:
-    """Opens a worker for a program: `async with troth_world(troth) as world:`, with the options of `troth.testing.Worker`."""
+    """Opens a worker in virtual time for a program, to be entered with `async with`: see `troth.testing.Worker`."""
     from troth.testing.world import Worker
 
     def world(troth: Troth, **options: Any) -> Worker:

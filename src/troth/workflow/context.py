@@ -9,9 +9,9 @@ import contextvars
 import hashlib
 import logging
 import random as _random
-from collections.abc import Coroutine
+from collections.abc import Awaitable, Coroutine
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from typing import Any, TypeVar
 from uuid import UUID
 
 from troth.base import codec
@@ -21,6 +21,8 @@ from troth.workflow.racing import Limit
 from troth.workflow.runloop import Branch, current_branch
 from troth.workflow.saga import Saga
 from troth.workflow.topics import Topic, as_topic
+
+T = TypeVar("T")
 
 # (run id, path) of the step whose body runs in this context; for logging and for error messages.
 step_context: contextvars.ContextVar[tuple[UUID, str] | None] = contextvars.ContextVar(
@@ -41,6 +43,15 @@ def uuid() -> UUID:
 def random() -> _random.Random:
     """A generator of random numbers that a replay seeds alike. Not for secrets."""
     return _random.Random(_seed("random"))  # noqa: S311
+
+
+def wait(awaitable: Awaitable[T]) -> T:
+    """In the body of a `def` workflow, wait for what an `async def` would await; see `def_bodies`."""
+    try:
+        from troth.workflow import def_bodies
+    except ModuleNotFoundError:  # without greenlet there are no such bodies
+        raise UsageError("troth.wait is for `def` workflows: pip install 'troth[sync]'") from None
+    return def_bodies.wait(awaitable)
 
 
 def sleep(duration: timedelta | float) -> Coroutine[Any, Any, None]:

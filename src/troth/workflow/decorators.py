@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Callable, Coroutine
 from contextlib import AbstractContextManager
 from datetime import timedelta
@@ -28,6 +27,7 @@ from troth.workflow.definition import (
     StepKind,
     Workflow,
     check_handle,
+    check_workflow,
 )
 from troth.workflow.queue import Queue
 from troth.workflow.signatures import (
@@ -36,6 +36,7 @@ from troth.workflow.signatures import (
     HandleDecorator,
     StepDecorator,
     TransactionDecorator,
+    WorkflowDecorator,
 )
 
 if TYPE_CHECKING:
@@ -59,6 +60,8 @@ class Definitions:
     @overload
     def workflow(self, function: Callable[P, Coroutine[Any, Any, R]], /) -> Workflow[P, R]: ...
     @overload
+    def workflow(self, function: Callable[P, R], /) -> Workflow[P, R]: ...
+    @overload
     def workflow(
         self,
         /,
@@ -67,7 +70,7 @@ class Definitions:
         fails_on: Errors = (),
         queue: Queue | None = None,
         timeout: float | timedelta | None = None,
-    ) -> Callable[[Callable[P, Coroutine[Any, Any, R]]], Workflow[P, R]]: ...
+    ) -> WorkflowDecorator: ...
     def workflow(
         self,
         function: Any = None,
@@ -78,7 +81,9 @@ class Definitions:
         queue: Queue | None = None,
         timeout: float | timedelta | None = None,
     ) -> Any:
-        """Make an `async def` function a workflow: its steps are recorded, and it goes on where it stopped.
+        """Make a function a workflow: its steps are recorded, and it goes on where it stopped.
+
+        An `async def` awaits its steps; a `def` waits for them with `troth.wait`, and needs the extra `sync`.
 
         *fails_on*: exceptions of its own that are business answers. *queue*: where its runs wait until a worker may take
         them. *timeout* (seconds): a run that has not ended so long after its start time fails with `RunTimedOutError`, and is
@@ -86,9 +91,7 @@ class Definitions:
         """
 
         def decorate(function: Callable[..., Any]) -> Workflow[Any, Any]:
-            if not asyncio.iscoroutinefunction(function):
-                msg = f"workflow {function.__name__}: must be `async def`"
-                raise UsageError(msg)
+            check_workflow(function)
             lint.check(function)
             made: Workflow[Any, Any] = Workflow(function, name=name, fails_on=fails_on, injected=0)
             made.queue = self.know(queue) if queue else None

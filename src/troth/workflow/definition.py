@@ -144,6 +144,15 @@ class Workflow(Definition[P, R]):
     timeout_s: float | None = None  # a run that takes longer fails
     undoing: Workflow[Any, Any] | None = None  # undoes a run of it whose parent has failed
 
+    def begin(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Coroutine[Any, Any, R]:
+        """Its body, for the loop of a run."""
+        if self.is_async:
+            body: Coroutine[Any, Any, R] = self.function(*args, **kwargs)
+            return body
+        from troth.workflow.def_bodies import run_body  # needs greenlet, which others need not have
+
+        return run_body(self.function, args, kwargs)
+
     def __call__(self, *args: P.args, **kwargs: P.kwargs) -> Coroutine[Any, Any, R]:
         """In workflow code: start a child run, and wait for its result. Its identity is fixed now.
 
@@ -177,6 +186,23 @@ class Workflow(Definition[P, R]):
 def commits_alone(call: PendingCall) -> bool:
     """Does its answer become durable in a transaction of its own, rather than with a flush?"""
     return call.definition is not None and call.definition.kind is StepKind.TRANSACTION
+
+
+def check_workflow(function: Callable[..., Any]) -> None:
+    """Raise `UsageError` for what cannot be a workflow: a generator, or a `def` where greenlet is not installed."""
+    if inspect.iscoroutinefunction(function):
+        return
+    if inspect.isgeneratorfunction(function) or inspect.isasyncgenfunction(function):
+        raise UsageError(f"workflow {function.__name__}: it yields; a workflow returns its result")
+    try:
+        import troth.workflow.def_bodies  # noqa: F401
+    except ModuleNotFoundError as error:
+        if error.name != "greenlet":
+            raise
+        raise UsageError(
+            f"workflow {function.__name__} is a `def`, which needs greenlet: pip install 'troth[sync]'; or make it an "
+            "`async def`"
+        ) from None
 
 
 def check_handle(function: Callable[..., Any], via: Any = None) -> None:

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
 from troth.base import codec, ids
-from troth.base.errors import PayloadError, RunTimedOutError
+from troth.base.errors import PayloadError
 from troth.journal.model import (
     CANCEL_TOPIC,
     Batch,
@@ -24,8 +23,9 @@ from troth.journal.model import (
     Start,
 )
 from troth.workflow.calls import CallState
-from troth.workflow.failures import describe, encode_answer, is_answer
 from troth.workflow.definition import Workflow
+from troth.workflow.endings import ending_of, raised_by
+from troth.workflow.failures import describe
 from troth.workflow.family import ContinuedError
 from troth.workflow.run import ActiveRun
 from troth.workflow.stops import Parked
@@ -62,29 +62,23 @@ class Departures:
             self._engine.park(run, Reason.UNDO_FAILED, {"at": "the undoing", **describe(trouble)})
             self.park(run)
             return
-        state, outcome = RunState.SUCCEEDED, None
-        error = asyncio.CancelledError() if run.main.cancelled() else run.main.exception()
         try:
-            if run.stopped == CANCEL_TOPIC:
-                state = RunState.CANCELLED
-            elif run.stopped is not None:
-                state, outcome = RunState.FAILED, encode_answer(_late(run), (RunTimedOutError,))
-            elif isinstance(error, ContinuedError):
-                self._continue(run, error)
-            elif error is None:
-                outcome = run.workflow.result.encode(run.main.result())
-            elif is_answer(error, run.workflow.fails_on):
-                state, outcome = RunState.FAILED, encode_answer(error, run.workflow.fails_on)
-            else:
-                run.parked = Parked(Reason.BUG, {"at": "the workflow", **describe(error)})
+            ending = ending_of(run)
         except PayloadError as unstorable:
             run.parked = Parked(Reason.POISON, {"at": "the result", "message": str(unstorable)})
-        if run.parked is not None:
             self.park(run)
             return
+        if ending is None:
+            bug = raised_by(run)
+            assert bug is not None
+            run.parked = Parked(Reason.BUG, {"at": "the workflow", **describe(bug)})
+            self.park(run)
+            return
+        if ending.continued is not None:
+            self._continue(run, ending.continued)
         run.releasing = True
         self._engine.record_patches(run)
-        self._end(End(run.id, state, outcome, CANCEL_TOPIC in run.heard, owes(run)))
+        self._end(End(run.id, ending.state, ending.outcome, CANCEL_TOPIC in run.heard, owes(run)))
 
     def _end(self, end: End) -> None:
         batch = self._engine.writer.touch()
@@ -221,8 +215,3 @@ class Departures:
 def owes(run: ActiveRun) -> bool:
     """Has it done what a run that fails would have to undo?"""
     return any(scope.confirmed or scope.unknown for scope in run.root.family())
-
-
-def _late(run: ActiveRun) -> RunTimedOutError:
-    assert run.expires_at is not None
-    return RunTimedOutError(run.id, datetime.fromtimestamp(run.expires_at, UTC))

@@ -19,6 +19,7 @@ from datetime import date, datetime
 from typing import Any
 
 from troth.base.errors import WorkflowCodeError
+from troth.workflow.definition import StepDefinition
 
 ALLOWED = "# troth: ok"
 
@@ -79,6 +80,12 @@ def check(function: Callable[..., Any], *, follow: bool = False) -> None:
             continue
         seen.add(code.__code__)
         for found in _calls(code):
+            if found.alone and isinstance(found.target, StepDefinition):
+                wait = "await" if inspect.iscoroutinefunction(code) else "troth.wait"
+                raise WorkflowCodeError(
+                    f"workflow code calls {found.text} ({found.file}:{found.line}) and does not wait for it, so that it "
+                    f"would never run: use {wait}"
+                )
             if (instead := _instead_of(found.target)) is not None:
                 raise WorkflowCodeError(
                     f"workflow code calls {found.text} ({found.file}:{found.line}): a replay would not see the same. "
@@ -91,8 +98,9 @@ def check(function: Callable[..., Any], *, follow: bool = False) -> None:
 class _Call:
     """One call in the source, and what it calls."""
 
-    def __init__(self, target: Any, text: str, file: str, line: int) -> None:
+    def __init__(self, target: Any, text: str, file: str, line: int, *, alone: bool) -> None:
         self.target = target
+        self.alone = alone  # a statement of its own: nobody has what it returns
         self.text, self.file, self.line = text, file, line
 
 
@@ -102,7 +110,10 @@ def _calls(function: types.FunctionType) -> Iterator[_Call]:
         return
     tree, lines, offset = read
     names = _Names(function, tree)
+    alone: set[ast.AST] = set()
     for node in _own_nodes(tree):
+        if isinstance(node, ast.Expr):
+            alone.add(node.value)
         if not isinstance(node, ast.Call):
             continue
         line, end = node.lineno + offset, (node.end_lineno or node.lineno) + offset
@@ -111,9 +122,8 @@ def _calls(function: types.FunctionType) -> Iterator[_Call]:
         target = names.resolve(node.func)
         if target is not _UNKNOWN and not _is_yield(target, node):
             first = function.__code__.co_firstlineno
-            yield _Call(
-                target, ast.unparse(node.func), function.__code__.co_filename, first + line - 1
-            )
+            file, text = function.__code__.co_filename, ast.unparse(node.func)
+            yield _Call(target, text, file, first + line - 1, alone=node in alone)
 
 
 def _read(function: types.FunctionType) -> tuple[ast.AST, list[str], int] | None:

@@ -60,7 +60,7 @@ class Patches:
         return made
 
 
-def check_name(name: str) -> None:
+def check_name(name: object) -> None:
     """Raise `UsageError` for what cannot name a patch."""
     if not isinstance(name, str) or not _NAME.fullmatch(name):
         msg = f"{name!r} cannot name a patch: up to 100 letters, digits, _ . - only"

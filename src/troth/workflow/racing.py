@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Iterator
 from functools import partial
 from types import TracebackType
 from typing import Any, Generic, Self, TypeVar
@@ -20,7 +20,7 @@ T = TypeVar("T")
 class Limit:
     """`async with troth.timeout(5) as limit:` cancels the block when the recorded time has passed, with `TimeoutError`.
 
-    As `asyncio.timeout`, but the time is a wait in the journal beside the block: it ends when it was to end whoever dies,
+    A `def` writes `with`. As `asyncio.timeout`, but the time is a wait in the journal beside the block: it ends when it was to end whoever dies,
     and a replay ends it at the same place.
     """
 
@@ -33,6 +33,9 @@ class Limit:
         self.expired = False  # the time has passed before the block had ended
 
     async def __aenter__(self) -> Self:
+        return self.__enter__()
+
+    def __enter__(self) -> Self:
         if self._task is not None:
             raise UsageError("a troth.timeout is entered once: make another one")
         self._task = asyncio.current_task()
@@ -52,6 +55,14 @@ class Limit:
             self._task.cancel()
 
     async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        tb: TracebackType | None,
+    ) -> None:
+        self.__exit__(kind, error, tb)
+
+    def __exit__(
         self,
         kind: type[BaseException] | None,
         error: BaseException | None,
@@ -105,7 +116,7 @@ async def first(*racers: Awaitable[Any]) -> tuple[int, Any]:
 class Completions(Generic[T]):
     """`async for number, value in troth.as_completed(a, b, c)`: in the order in which they ended, which is recorded.
 
-    An exception of one of them is raised where it is its turn; the loop over the rest may go on with `anext`. Leaving the
+    A `def` writes `for`. An exception of one of them is raised where it is its turn; the loop over the rest may go on with `anext`. Leaving the
     loop early cancels nothing.
     """
 
@@ -119,6 +130,12 @@ class Completions(Generic[T]):
 
     def __aiter__(self) -> Completions[T]:
         return self
+
+    def __iter__(self) -> Iterator[tuple[int, T]]:
+        from troth.workflow.def_bodies import wait
+
+        while self._left:
+            yield wait(self.__anext__())
 
     async def __anext__(self) -> tuple[int, T]:
         if not self._left:

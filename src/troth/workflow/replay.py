@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -12,9 +11,11 @@ from troth.base.errors import PayloadError, TrothError
 from troth.journal.model import ClaimedRun, RunState
 from troth.workflow.definition import Workflow
 from troth.workflow.differences import Line, beyond_the_end, difference, other_end, shown
-from troth.workflow.failures import describe_briefly, encode_answer, is_answer
+from troth.workflow.endings import ending_of, raised_by
+from troth.workflow.failures import describe_briefly, is_answer
 from troth.workflow.recorded import Recorded
-from troth.workflow.run import ActiveRun, Parked
+from troth.workflow.run import ActiveRun
+from troth.workflow.stops import Parked
 
 
 class ReplayError(TrothError, AssertionError):
@@ -80,23 +81,14 @@ def _first_difference(run: ActiveRun, recorded: Recorded) -> dict[str, Any] | No
 
 
 def _other_end(run: ActiveRun, recorded: Recorded) -> dict[str, Any] | None:
-    state, outcome = _end_of(run)
-    before, now = recorded.state, str(state)
+    ending = ending_of(run)
+    before = recorded.state
+    if ending is None:
+        return other_end(run, before, f"a bug: {describe_briefly(raised_by(run))}")
+    now = str(ending.state)
     if before == now and not recorded.redacted:
-        before, now = _told(run, recorded.outcome, before), _told(run, outcome, now)
+        before, now = _told(run, recorded.outcome, before), _told(run, ending.outcome, now)
     return None if before == now else other_end(run, before, now)
-
-
-def _end_of(run: ActiveRun) -> tuple[str, bytes | None]:
-    assert run.main is not None
-    error = asyncio.CancelledError() if run.main.cancelled() else run.main.exception()
-    if run.cancelled:
-        return RunState.CANCELLED, None
-    if error is None:
-        return RunState.SUCCEEDED, run.workflow.result.encode(run.main.result())
-    if is_answer(error, run.workflow.fails_on):
-        return RunState.FAILED, encode_answer(error, run.workflow.fails_on)
-    return f"a bug: {describe_briefly(error)}", None
 
 
 def _told(run: ActiveRun, outcome: bytes | None, state: str) -> str:

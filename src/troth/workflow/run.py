@@ -112,7 +112,7 @@ class ActiveRun:
         args, kwargs = self.workflow.arguments.decode(self.input)
         context = contextvars.copy_context()
         context.run(current_branch.set, Branch(self, self.root))
-        self.main = self.loop.task(self.workflow.function(*args, **kwargs), context)
+        self.main = self.loop.task(self.workflow.begin(args, kwargs), context)
 
     def call(
         self,

@@ -121,8 +121,8 @@ class RunLoop(asyncio.AbstractEventLoop):
             task._log_destroy_pending = False  # type: ignore[attr-defined]  # noqa: SLF001
             coroutine = task.get_coro()
             if coroutine is not None:
-                # A `finally` that awaits may raise: it will run when the run really gets there.
-                with contextlib.suppress(RuntimeError, RunLeftMemoryError):
+                # A `finally` that awaits raises, and others may: they will run when the run really gets there.
+                with contextlib.suppress(Exception, RunLeftMemoryError):
                     coroutine.close()
         self._tasks.clear()
         self._ready.clear()

@@ -133,7 +133,7 @@ def _request(done: Confirmed) -> bytes:
 
 
 class Saga:
-    """`async with troth.saga()`: what is done inside is undone if the block fails, and only that."""
+    """`async with troth.saga()`: what is done inside is undone if the block fails, and only that. A `def` writes `with`."""
 
     def __init__(self, branch: Branch) -> None:
         self._branch = branch
@@ -141,6 +141,15 @@ class Saga:
         self._scope: Scope | None = None
 
     async def __aenter__(self) -> None:
+        self._begin()
+
+    def __enter__(self) -> None:
+        from troth.workflow.def_bodies import require_body
+
+        require_body("saga()")
+        self._begin()
+
+    def _begin(self) -> None:
         branch = self._branch
         self._outer = branch.scope
         self._scope = branch.scope = Scope(f"/{branch.path('saga')}", branch.scope)
@@ -158,6 +167,17 @@ class Saga:
         if fails(error, run.workflow.fails_on):
             await _finished(run.loop.task(undo(run, scope), contextvars.copy_context()))
         scope.close()
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        tb: TracebackType | None,
+    ) -> None:
+        """The same."""
+        from troth.workflow.def_bodies import wait
+
+        wait(self.__aexit__(kind, error, tb))
 
 
 def fails(error: BaseException | None, declared: tuple[type[Exception], ...]) -> bool:

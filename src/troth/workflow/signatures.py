@@ -12,11 +12,20 @@ from troth.workflow.consequences import (
     HandleTransaction,
     TransactionDefinition,
 )
-from troth.workflow.definition import StepDefinition
+from troth.workflow.definition import StepDefinition, Workflow
 
 H_co = TypeVar("H_co", covariant=True)
 P = ParamSpec("P")
 R = TypeVar("R")
+
+
+class WorkflowDecorator(Protocol):
+    """The type of `@troth.workflow(...)`: takes an `async def` or a `def`."""
+
+    @overload
+    def __call__(self, function: Callable[P, Coroutine[Any, Any, R]], /) -> Workflow[P, R]: ...
+    @overload
+    def __call__(self, function: Callable[P, R], /) -> Workflow[P, R]: ...
 
 
 class StepDecorator(Protocol):

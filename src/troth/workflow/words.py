@@ -20,7 +20,16 @@ Seconds = timedelta | float
 
 
 class Words:
-    """Messages, limits, races and progress."""
+    """Messages, limits, races and progress; and how a `def` waits for them."""
+
+    @staticmethod
+    def wait(awaitable: Awaitable[A]) -> A:
+        """What `await` is in an `async def`, for the body of a `def` workflow: `user = troth.wait(find_user(1))`.
+
+        It takes whatever could be awaited, such as `asyncio.gather(a(), b())`. Raises what that raises, and `UsageError`
+        anywhere else than in such a body.
+        """
+        return context.wait(awaitable)
 
     @overload
     @staticmethod
