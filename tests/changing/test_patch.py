@@ -78,7 +78,7 @@ async def new(shop: Shop) -> list[str]:
 
 def answers(place: Place, run: Run[Any]) -> list[tuple[str, bool]]:
     return place.rows(
-        "SELECT path, ok FROM {s}.journal WHERE run_id = %s AND kind = 7 ORDER BY path", run.id
+        "SELECT path, ok FROM {s}.journal WHERE run_id = %s AND kind = 8 ORDER BY path", run.id
     )  # type: ignore[return-value]
 
 

@@ -68,7 +68,7 @@ async def test_a_run_does_what_it_answered_however_its_worker_dies(place: Place,
         committed = [row[0] for row in place.rows("SELECT name FROM {s}.did WHERE run = %s", key)]
         assert sorted(committed) == sorted(set(told) - {"a", "e", "new1", "new2", "old2"}), told
         answers = dict(
-            place.rows("SELECT path, ok FROM {s}.journal WHERE run_id = %s AND kind = 7", run_id)
+            place.rows("SELECT path, ok FROM {s}.journal WHERE run_id = %s AND kind = 8", run_id)
         )
         for number, name in enumerate(("zero", "one", "two", "three")):
             assert (f"new{number}" in told) is answers[f"!patch/{name}"], (told, answers)

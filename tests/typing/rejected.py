@@ -121,5 +121,5 @@ async def program(other_troth: Troth) -> None:
     number: int = await run.result()  # E: [assignment]
     await run.result("soon")  # E: [arg-type]
     await troth.start(signup, "ada@example.com", 1, deadline=5)  # E: [arg-type]
-    await troth.send(5, "go")  # E: [arg-type]
+    await troth.send(5, "go")  # E: [call-overload]
     assert number
