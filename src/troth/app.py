@@ -124,7 +124,8 @@ class Run(Generic[R]):
             raise RunFailedError(self.id, answer["type"], answer["message"]) from restore_answer(
                 outcome, self._troth.answers
             )
-        workflow = self._workflow or self._troth.workflows.get(ended.workflow)
+        # A start key may belong to a run of another version than the one that was to be started.
+        workflow = self._troth.workflows.get(ended.workflow, self._workflow)
         value: R = workflow.result.decode(outcome) if workflow else codec.decode(outcome)
         return value
 

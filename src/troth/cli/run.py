@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import sys
 from contextlib import aclosing
 from datetime import UTC, datetime
@@ -105,6 +106,32 @@ def list_(
         print(f"Workflows with runs that are alive: {', '.join(known)}", file=sys.stderr)
     if len(lines) == limit and output == "table":
         print(f"There may be more: --after {lines[-1].id}", file=sys.stderr)
+
+
+@app.command
+def versions(
+    workflow: Annotated[
+        str | None, Parameter(help="Of this workflow; without it, of all of them.")
+    ] = None,
+    /,
+    *,
+    connection: Connection = DEFAULT_CONNECTION,
+    output: Output = "table",
+    statement_timeout: StatementTimeout = 5.0,
+) -> int:
+    """Show how many runs of which workflows and versions are alive, and how many workers can execute them.
+
+    A version may leave the program when no run of it is alive. Exit code 1: there are runs that no worker can execute.
+
+    Example: troth run versions checkout
+    """
+    from troth.view import store as view
+
+    found = read(
+        connection, statement_timeout, lambda tx: view.alive(tx, connection.schema, workflow)
+    )
+    show([dataclasses.asdict(each) for each in found], output, "No runs are alive.")
+    return 0 if all(each.workers for each in found) else 1
 
 
 @app.command(name="show")

@@ -19,6 +19,11 @@ UNDO_PREFIX = "!undo/"  # before the path of what is undone
 PATCH_PREFIX = "!patch/"  # before the name of a patch
 
 
+def family_of(workflow: str) -> str:
+    """The name of a workflow without its version: `checkout` of `checkout@2`."""
+    return workflow.partition("@")[0]
+
+
 class RunState(StrEnum):
     """The one named state that every run is in."""
 

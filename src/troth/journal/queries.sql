@@ -2,7 +2,7 @@
 
 -- name: register
 -- A new identity for this process; ids are never used again.
-SELECT troth_schema.register(%s, %s, %s::real)
+SELECT troth_schema.register(%s, %s, %s::real, %s::text[])
 
 -- name: resign
 -- A process that leaves takes itself over: what its last flush may have claimed is released with the rest.

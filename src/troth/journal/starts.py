@@ -6,11 +6,12 @@ from uuid import UUID
 
 from troth.base import codec
 from troth.base.errors import KeyConflictError
+from troth.journal.model import family_of
 
 
 def start_digest(workflow: str, payload: bytes) -> bytes:
-    """What is compared under the lock of the key: the workflow and its input."""
-    return codec.digest(workflow.encode() + b"\0" + payload)
+    """What is compared under the lock of the key: the workflow, of whatever version, and its input."""
+    return codec.digest(family_of(workflow).encode() + b"\0" + payload)
 
 
 def deadline_of(starts_at: float, deadline: float | None, within_s: float | None) -> float | None:
@@ -29,7 +30,7 @@ def require_same_start(
     if found is None:
         return
     first_workflow, first_payload = found
-    if first_workflow != workflow:
+    if family_of(first_workflow) != family_of(workflow):
         raise KeyConflictError(key, run_id, {"workflow": (first_workflow, workflow)})
     different = codec.differences(first_payload, payload)
     if different:

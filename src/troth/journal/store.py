@@ -34,9 +34,17 @@ def queries(schema: str) -> Queries:
     return load("troth.journal", schema)
 
 
-async def register(tx: Tx, q: Queries, name: str, *, executes: bool, lease_s: float) -> int:
-    """A new worker id."""
-    return int(await _value(tx, q.register, (name, executes, lease_s)))
+async def register(
+    tx: Tx,
+    q: Queries,
+    name: str,
+    *,
+    executes: bool,
+    lease_s: float,
+    workflows: Iterable[str] = (),
+) -> int:
+    """A new worker id. *workflows*: what it can execute, for people who ask."""
+    return int(await _value(tx, q.register, (name, executes, lease_s, list(workflows))))
 
 
 async def resign(tx: Tx, q: Queries, worker: int) -> None:

@@ -63,6 +63,17 @@ class RunLine:
 
 
 @dataclass(frozen=True, slots=True)
+class Alive:
+    """The runs of one version of a workflow that are alive. *workers*: how many there are that can execute it."""
+
+    workflow: str
+    runs: int
+    in_attention: int
+    oldest: str
+    workers: int
+
+
+@dataclass(frozen=True, slots=True)
 class RunHeader:
     """All that is known of one run beside its journal. Payloads are JSON as it is stored."""
 

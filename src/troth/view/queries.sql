@@ -11,7 +11,7 @@ SELECT set_config('transaction_read_only', 'on', true), set_config('statement_ti
  FROM troth_schema.run r
  WHERE %(live)s AND r.id < %(before)s AND r.id > %(above)s AND r.id >= troth_schema.first_id(%(since)s)
    AND (%(states)s::text[] IS NULL OR r.state = ANY (%(states)s::text[]::troth_schema.run_state[]))
-   AND (%(workflow)s::text IS NULL OR r.workflow = %(workflow)s)
+   AND (%(workflow)s::text IS NULL OR %(workflow)s IN (r.workflow, split_part(r.workflow, '@', 1)))
    AND (%(id)s::uuid IS NULL OR r.id = %(id)s)
  ORDER BY r.id DESC LIMIT %(limit)s)
 UNION ALL
@@ -20,7 +20,7 @@ UNION ALL
  FROM troth_schema.run_history h
  WHERE %(ended)s AND h.id < %(before)s AND h.id > %(above)s AND h.id >= troth_schema.first_id(%(since)s)
    AND (%(states)s::text[] IS NULL OR h.state = ANY (%(states)s::text[]::troth_schema.run_state[]))
-   AND (%(workflow)s::text IS NULL OR h.workflow = %(workflow)s)
+   AND (%(workflow)s::text IS NULL OR %(workflow)s IN (h.workflow, split_part(h.workflow, '@', 1)))
    AND (%(id)s::uuid IS NULL OR h.id = %(id)s)
  ORDER BY h.id DESC LIMIT %(limit)s)
 ORDER BY 1 DESC LIMIT %(limit)s
@@ -111,3 +111,11 @@ LIMIT %(limit)s
 SELECT j.run_id, j.path, j.kind, j.attempt, j.seq, j.ok, j.digest, j.payload, extract(epoch FROM j.at)::float8
 FROM troth_schema.journal j WHERE j.run_id = ANY (%(ids)s) ORDER BY j.run_id, j.seq NULLS LAST, j.at, j.kind
 LIMIT %(limit)s
+
+-- name: versions
+-- How many runs of which workflows and versions are alive, and how many workers that are alive can execute them.
+SELECT r.workflow, count(*), count(*) FILTER (WHERE r.state = 'attention'), min(r.id::text),
+       (SELECT count(*) FROM troth_schema.worker w WHERE w.executes AND r.workflow = ANY (w.workflows))
+FROM troth_schema.run r
+WHERE %(workflow)s::text IS NULL OR %(workflow)s IN (r.workflow, split_part(r.workflow, '@', 1))
+GROUP BY r.workflow ORDER BY r.workflow LIMIT %(limit)s

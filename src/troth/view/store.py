@@ -32,6 +32,7 @@ from troth.view.model import (
     MOST_ENTRIES,
     MOST_MESSAGES,
     MOST_RUNS,
+    Alive,
     Filter,
     JournalEntry,
     RunHeader,
@@ -128,7 +129,7 @@ async def recorded(tx: Tx, schema: str, ids: Sequence[UUID]) -> list[Recorded]:
     if sum(map(len, journals.values())) >= MOST_RECORDED:
         msg = f"these {len(rows)} runs have more than {MOST_RECORDED} entries: read fewer at once"
         raise UsageError(msg)
-    found = {row[0]: Recorded(*(*row, tuple(journals[row[0]]))) for row in rows}
+    found = {row[0]: Recorded(*row[:7], tuple(journals[row[0]])) for row in rows}
     return [found[run_id] for run_id in ids if run_id in found]
 
 
@@ -196,6 +197,13 @@ async def live_workflows(tx: Tx, schema: str) -> list[str]:
     """The names of the workflows that have runs which are alive; at most 20."""
     rows = await (await tx.execute(queries(schema).workflows)).fetchall()
     return [row[0] for row in rows]
+
+
+async def alive(tx: Tx, schema: str, workflow: str | None = None) -> list[Alive]:
+    """The workflows that have runs which are alive, each version by itself; *workflow*: all versions, or one (`name@2`)."""
+    params = {"workflow": workflow, "limit": MOST_RUNS}
+    rows = await (await tx.execute(queries(schema).versions, params)).fetchall()
+    return [Alive(*row) for row in rows]
 
 
 async def latest_id(tx: Tx, schema: str) -> UUID:

@@ -173,7 +173,12 @@ class Node:
         name = f"{socket.gethostname()}:{os.getpid()}"
         async with self.pool.connection() as connection:
             worker = await store.register(
-                connection, self.q, name, executes=self.executes, lease_s=lease_s
+                connection,
+                self.q,
+                name,
+                executes=self.executes,
+                lease_s=lease_s,
+                workflows=sorted(self._workflows) if self.executes else (),
             )
         self._transactor.worker = worker
         self.writer.open(worker)

@@ -70,6 +70,7 @@ class Definitions:
         fails_on: Errors = (),
         queue: Queue | None = None,
         timeout: float | timedelta | None = None,
+        version: int = 1,
     ) -> WorkflowDecorator: ...
     def workflow(
         self,
@@ -80,6 +81,7 @@ class Definitions:
         fails_on: Errors = (),
         queue: Queue | None = None,
         timeout: float | timedelta | None = None,
+        version: int = 1,
     ) -> Any:
         """Make a function a workflow: its steps are recorded, and it goes on where it stopped.
 
@@ -87,13 +89,17 @@ class Definitions:
 
         *fails_on*: exceptions of its own that are business answers. *queue*: where its runs wait until a worker may take
         them. *timeout* (seconds): a run that has not ended so long after its start time fails with `RunTimedOutError`, and is
-        undone. Raises `UsageError` for a signature that cannot be stored and for a name that is taken.
+        undone. *version*: a program may have several of one name; `start` starts the one that it is given, and a run stays
+        with the version that it was started in. Raises `UsageError` for a signature that cannot be stored and for a name
+        that is taken.
         """
 
         def decorate(function: Callable[..., Any]) -> Workflow[Any, Any]:
             check_workflow(function)
             lint.check(function)
-            made: Workflow[Any, Any] = Workflow(function, name=name, fails_on=fails_on, injected=0)
+            made: Workflow[Any, Any] = Workflow(
+                function, name=name, fails_on=fails_on, version=version
+            )
             made.queue = self.know(queue) if queue else None
             made.timeout_s = None if timeout is None else timeout_s(made.name, timeout, "workflow")
             self._add_workflow(made)

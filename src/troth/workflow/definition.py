@@ -144,6 +144,23 @@ class Workflow(Definition[P, R]):
     timeout_s: float | None = None  # a run that takes longer fails
     undoing: Workflow[Any, Any] | None = None  # undoes a run of it whose parent has failed
 
+    def __init__(
+        self,
+        function: Callable[..., Any],
+        *,
+        name: str | None = None,
+        fails_on: Errors = (),
+        version: int = 1,
+    ) -> None:
+        """Raise `UsageError` for a version that is none. From 2 on it is a part of the name that is stored with runs."""
+        super().__init__(function, name=name, fails_on=fails_on, injected=0)
+        if not isinstance(version, int) or isinstance(version, bool) or version < 1:
+            msg = f"workflow {self.name}: version={version!r} is not a number from 1 on"
+            raise UsageError(msg)
+        self.version = version
+        if version > 1:
+            self.name = self.__name__ = f"{self.name}@{version}"
+
     def begin(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Coroutine[Any, Any, R]:
         """Its body, for the loop of a run."""
         if self.is_async:

@@ -19,6 +19,7 @@ CREATE TABLE troth_schema.worker (
     id          bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
     name        text NOT NULL,
     executes    boolean NOT NULL,               -- false: a client, which starts runs and never claims one
+    workflows   text[] NOT NULL,                -- what it can execute, with versions; only people ask
     lease_s     real NOT NULL,                  -- peers take over after this long without a beat
     beat        bigint NOT NULL DEFAULT 0,
     beat_at     timestamptz NOT NULL DEFAULT clock_timestamp(),

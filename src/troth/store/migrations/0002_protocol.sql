@@ -19,11 +19,12 @@ END $$;
 
 -- Membership --------------------------------------------------------------------------------------------------------
 
-CREATE FUNCTION troth_schema.register(p_name text, p_executes boolean, p_lease_s real) RETURNS bigint
+CREATE FUNCTION troth_schema.register(p_name text, p_executes boolean, p_lease_s real, p_workflows text[]) RETURNS bigint
 LANGUAGE sql AS $$
     -- Mark 0: so that flush 1 has a predecessor like all others, and cannot be executed again when its own mark is gone.
     WITH joined AS (
-        INSERT INTO troth_schema.worker (name, executes, lease_s) VALUES (p_name, p_executes, p_lease_s) RETURNING id)
+        INSERT INTO troth_schema.worker (name, executes, lease_s, workflows)
+        VALUES (p_name, p_executes, p_lease_s, p_workflows) RETURNING id)
     INSERT INTO troth_schema.mark (worker, n) SELECT id, 0 FROM joined RETURNING worker
 $$;
 
