@@ -125,7 +125,7 @@ async def test_a_run_that_waits_before_it_takes_the_new_branch(place: Place, sho
 
 
 @pytest.mark.parametrize("kind", ["receive", "effect", "retry"])
-async def test_what_was_begun_and_has_no_answer_keeps_a_run_on_the_old_branch(
+async def test_what_was_begun_and_has_no_answer_keeps_a_run_on_the_old_branch(  # noqa: C901  (a way of beginning each)
     place: Place, shop: Shop, kind: str
 ) -> None:
     """Only a request is recorded behind the patch: a wait, an intent or a failed attempt."""

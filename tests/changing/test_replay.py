@@ -143,7 +143,6 @@ def test_hundreds_of_runs_a_second(ids: dict[int, UUID], shell: Shell, tmp_path:
     began = time.perf_counter()
     replay(programs.patched, *runs)
     rate = RUNS / (time.perf_counter() - began)
-    print(f"{rate:.0f} runs/s")
     assert rate > 300
 
 

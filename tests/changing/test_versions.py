@@ -55,9 +55,7 @@ async def test_a_start_key_is_the_same_request_in_every_version(place: Place) ->
         assert await soon(again.result()) == [0, 7]
 
 
-def test_filters_mean_all_versions_or_one(
-    place: Place, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_filters_mean_all_versions_or_one(place: Place, capsys: pytest.CaptureFixture[str]) -> None:
     import asyncio
 
     both = program(place, 1, 2)

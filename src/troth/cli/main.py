@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 NOUNS = {
     "access": "Who may: people, sessions, API keys, and why something was decided.",
+    "check": "Everything that is wrong with a program, before you deploy it.",
     "db": "Bring the schema up to date and look at its state.",
     "dev": "A database and a worker that follows your changes.",
     "effect": "Look at effects that somebody must settle, and settle them.",

@@ -70,7 +70,7 @@ def replay(
     which = (run, workflow, state, limit)
     found: Iterator[Recorded] = _of_files(files)
     if database or not files:
-        found = _chain(found, _of_database(connection, statement_timeout, *which))
+        found = _chain(found, of_database(connection, statement_timeout, *which))
     told: list[dict[str, object]] = []
     bad = count = 0
     said_at = began = time.monotonic()
@@ -124,12 +124,12 @@ def _of_files(files: Iterable[Path]) -> Iterator[Recorded]:
         yield from from_lines(file.read_text().splitlines(), where=str(file))
 
 
-def _of_database(
+def of_database(
     connection: Connection,
     statement_timeout: float,
     runs: tuple[UUID, ...],
     workflow: str | None,
-    states: tuple[State, ...],
+    states: tuple[str, ...],
     limit: int,
 ) -> Iterator[Recorded]:
     """A page at a time, each of one snapshot: a run that moves on meanwhile is as it was when its page was read."""

@@ -129,7 +129,10 @@ async def recorded(tx: Tx, schema: str, ids: Sequence[UUID]) -> list[Recorded]:
     if sum(map(len, journals.values())) >= MOST_RECORDED:
         msg = f"these {len(rows)} runs have more than {MOST_RECORDED} entries: read fewer at once"
         raise UsageError(msg)
-    found = {row[0]: Recorded(*row[:7], tuple(journals[row[0]])) for row in rows}
+    found = {
+        run_id: Recorded(run_id, workflow, key, given, state, at, outcome, tuple(journals[run_id]))
+        for run_id, workflow, key, given, state, at, outcome in rows
+    }
     return [found[run_id] for run_id in ids if run_id in found]
 
 

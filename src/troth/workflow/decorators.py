@@ -29,6 +29,7 @@ from troth.workflow.definition import (
     check_handle,
     check_workflow,
 )
+from troth.workflow.problems import is_collecting, tolerant
 from troth.workflow.queue import Queue
 from troth.workflow.signatures import (
     BlockingHandleDecorator,
@@ -94,9 +95,11 @@ class Definitions:
         that is taken.
         """
 
+        @tolerant
         def decorate(function: Callable[..., Any]) -> Workflow[Any, Any]:
             check_workflow(function)
-            lint.check(function)
+            if not is_collecting():  # else it is asked for all that it finds, later
+                lint.check(function)
             made: Workflow[Any, Any] = Workflow(
                 function, name=name, fails_on=fails_on, version=version
             )
@@ -126,6 +129,7 @@ class Definitions:
     ) -> Any:
         """Make a function a recorded step that is pure or only reads: after a crash it may run again."""
 
+        @tolerant
         def decorate(function: Callable[..., Any]) -> StepDefinition[Any, Any]:
             return self._add(
                 StepDefinition(function, StepKind.STEP, name=name, fails_on=fails_on, retry=retry)
@@ -196,6 +200,7 @@ class Definitions:
         same database. *pivot*: the point of no return, see `effect`.
         """
 
+        @tolerant
         def decorate(function: Callable[..., Any]) -> StepDefinition[Any, Any]:
             check_handle(function, via)
             return self._add(
@@ -239,6 +244,7 @@ class Definitions:
         asks for a person. Raises `UsageError` if neither a provider nor a delivery is given.
         """
 
+        @tolerant
         def decorate(function: Callable[..., Any]) -> Any:
             return self._add(
                 EffectDefinition(

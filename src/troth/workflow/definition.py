@@ -154,7 +154,7 @@ class Workflow(Definition[P, R]):
     ) -> None:
         """Raise `UsageError` for a version that is none. From 2 on it is a part of the name that is stored with runs."""
         super().__init__(function, name=name, fails_on=fails_on, injected=0)
-        if not isinstance(version, int) or isinstance(version, bool) or version < 1:
+        if type(version) is not int or version < 1:
             msg = f"workflow {self.name}: version={version!r} is not a number from 1 on"
             raise UsageError(msg)
         self.version = version

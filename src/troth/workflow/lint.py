@@ -72,6 +72,27 @@ def check(function: Callable[..., Any], *, follow: bool = False) -> None:
 
     *follow*: also in functions of the same package that it calls, as far as their names are known by now.
     """
+    for finding in findings(function, follow=follow):
+        raise WorkflowCodeError(finding)
+
+
+def findings(function: Callable[..., Any], *, follow: bool = False) -> Iterator[str]:
+    """As `check`, every one of them."""
+    for found in calls_in(function, follow=follow):
+        if found.alone and isinstance(found.target, StepDefinition):
+            yield (
+                f"workflow code calls {found.text} ({found.file}:{found.line}) and does not wait for it, so that it "
+                f"would never run: use {found.wait}"
+            )
+        if (instead := _instead_of(found.target)) is not None:
+            yield (
+                f"workflow code calls {found.text} ({found.file}:{found.line}): a replay would not see the same. "
+                f"{instead[0].upper()}{instead[1:]}; if it is harmless here, say so on that line: {ALLOWED}"
+            )
+
+
+def calls_in(function: Callable[..., Any], *, follow: bool = True) -> Iterator[Call]:
+    """The calls that are written in a function and, with *follow*, in functions of the same package that it calls."""
     seen: set[types.CodeType] = set()
     waiting = [function]
     while waiting:
@@ -80,31 +101,25 @@ def check(function: Callable[..., Any], *, follow: bool = False) -> None:
             continue
         seen.add(code.__code__)
         for found in _calls(code):
-            if found.alone and isinstance(found.target, StepDefinition):
-                wait = "await" if inspect.iscoroutinefunction(code) else "troth.wait"
-                raise WorkflowCodeError(
-                    f"workflow code calls {found.text} ({found.file}:{found.line}) and does not wait for it, so that it "
-                    f"would never run: use {wait}"
-                )
-            if (instead := _instead_of(found.target)) is not None:
-                raise WorkflowCodeError(
-                    f"workflow code calls {found.text} ({found.file}:{found.line}): a replay would not see the same. "
-                    f"{instead[0].upper()}{instead[1:]}; if it is harmless here, say so on that line: {ALLOWED}"
-                )
+            yield found
             if follow and _is_near(found.target, code):
                 waiting.append(found.target)
 
 
-class _Call:
-    """One call in the source, and what it calls."""
+class Call:
+    """One call in the source, and what it calls. *given*: its first argument, if that is a constant."""
 
-    def __init__(self, target: Any, text: str, file: str, line: int, *, alone: bool) -> None:
+    def __init__(
+        self, target: Any, text: str, file: str, line: int, *, given: Any, alone: bool, wait: str
+    ) -> None:
         self.target = target
         self.alone = alone  # a statement of its own: nobody has what it returns
         self.text, self.file, self.line = text, file, line
+        self.given = given
+        self.wait = wait  # the word for waiting there
 
 
-def _calls(function: types.FunctionType) -> Iterator[_Call]:
+def _calls(function: types.FunctionType) -> Iterator[Call]:
     read = _read(function)
     if read is None:
         return
@@ -122,8 +137,16 @@ def _calls(function: types.FunctionType) -> Iterator[_Call]:
         target = names.resolve(node.func)
         if target is not _UNKNOWN and not _is_yield(target, node):
             first = function.__code__.co_firstlineno
-            file, text = function.__code__.co_filename, ast.unparse(node.func)
-            yield _Call(target, text, file, first + line - 1, alone=node in alone)
+            argument = node.args[0] if node.args else None
+            yield Call(
+                target,
+                ast.unparse(node.func),
+                function.__code__.co_filename,
+                first + line - 1,
+                given=argument.value if isinstance(argument, ast.Constant) else None,
+                alone=node in alone,
+                wait="await" if inspect.iscoroutinefunction(function) else "troth.wait",
+            )
 
 
 def _read(function: types.FunctionType) -> tuple[ast.AST, list[str], int] | None:
@@ -181,6 +204,9 @@ class _Names:
                 return vars(parent).get(node.attr, _UNKNOWN)
             if isinstance(parent, type) and issubclass(parent, date):
                 return getattr(parent, node.attr, _UNKNOWN)
+            if parent is not _UNKNOWN and not isinstance(parent, type):
+                found = inspect.getattr_static(type(parent), node.attr, None)
+                return found.__func__ if isinstance(found, staticmethod) else _UNKNOWN
         return _UNKNOWN
 
     def _name(self, name: str) -> Any:
