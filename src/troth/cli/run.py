@@ -29,6 +29,7 @@ from troth.cli.options import (
 from troth.cli.output import as_text, show
 from troth.cli.run_page import (
     cancel_words,
+    fork_words,
     line_for_people,
     line_record,
     picture_for_people,
@@ -336,6 +337,42 @@ def export(
         print(text, end="")
     else:
         file.write_text(text)
+
+
+@app.command
+def fork(
+    run: RunId,
+    /,
+    *,
+    from_: Annotated[
+        str, Parameter(name="--from", help="The first step that the new run does by itself.")
+    ],
+    dry_run: Annotated[bool, Parameter(negative="", help="Only show what it means.")] = False,
+    yes: Yes = False,
+    note: Note = None,
+    by: By = None,
+    connection: Connection = DEFAULT_CONNECTION,
+) -> None:
+    """Start another run with the same input and the same past up to a step, alive or ended; it goes on from there.
+
+    It shows what is kept and what is done again, and asks. Effects from that step on are sent again, under other keys. What
+    is kept stays the first run's: a fork that fails does not undo it.
+
+    Example: troth run fork 019d2f7c-5e80-7000-8000-5a5b6c7d8e9f --from ship --dry-run
+    """
+    from troth.command.fork import fork as make
+    from troth.command.fork import preview
+
+    schema = connection.schema
+    shown = act(connection, lambda tx: preview(tx, schema, run, from_))
+    print(fork_words(shown))
+    if dry_run:
+        return
+    if not yes and not agreed(f"Fork run {run}?"):
+        raise UsageError("nothing was done; --yes does not ask")
+    who = author(by, note)
+    new = act(connection, lambda tx: make(tx, schema, run, from_, who, shown))
+    print(f"run {new} goes on from before {from_} when a worker claims it")
 
 
 @app.command

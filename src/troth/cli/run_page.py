@@ -12,6 +12,7 @@ from troth.base import codec
 from troth.cli import durations
 from troth.cli.attention import detail_of, facts_of, what_to_do
 from troth.cli.output import Record, block, cell, console, facts, table, title
+from troth.command.fork import Fork
 from troth.command.model import Rewind
 from troth.journal.model import Kind, Reason
 from troth.view.model import (
@@ -183,6 +184,19 @@ def rewind_words(plan: Rewind) -> str:
     }
     lines = [f"  {name}: {cell(', '.join(paths))}" for name, paths in told.items() if paths]
     return "\n".join([f"back to before {cell(plan.path)}:", *lines])
+
+
+def fork_words(plan: Fork) -> str:
+    """What a fork means, on a line for each kind of answer, and what to think of before."""
+    told = {
+        "kept": plan.kept,
+        "run again": plan.run_again,
+        "sent again, under other keys, although the first run has sent it": plan.sent_again,
+        "waited for anew": plan.waited_anew,
+        "kept, so that both runs believe in it; the fork never undoes it": plan.kept_effects,
+    }
+    lines = [f"  {name}: {cell(', '.join(paths))}" for name, paths in told.items() if paths]
+    return "\n".join([f"a new run from before {cell(plan.path)}:", *lines])
 
 
 def tail_record(run_id: UUID, step: object, *, payloads: bool) -> Record:

@@ -52,3 +52,22 @@ SELECT set_config('lock_timeout', '2s', true)
 -- name: drop_partitions
 -- Forget whole weeks that ended before a time, except those with runs that are alive.
 SELECT troth_schema.drop_partitions(clock_timestamp() - make_interval(secs => %s))
+
+-- name: forked_run
+-- What another run must have in common with this one, alive or ended.
+SELECT r.workflow, r.input, extract(epoch FROM r.starts_at)::float8, r.queue, r.partition, r.priority
+FROM troth_schema.run r WHERE r.id = %(run)s
+UNION ALL
+SELECT h.workflow, h.input, extract(epoch FROM h.starts_at)::float8, h.queue, h.partition, h.priority
+FROM troth_schema.run_history h WHERE h.id = %(run)s
+
+-- name: copy
+-- Write entries into the journal of another run.
+INSERT INTO troth_schema.journal (run_id, path, kind, attempt, seq, ok, digest, payload, at)
+SELECT %s::uuid, e.path, e.kind, e.attempt, e.seq, e.ok, e.digest, e.payload, to_timestamp(e.at)
+FROM unnest(%s::text[], %s::int2[], %s::int2[], %s::int4[], %s::bool[], %s::bytea[], %s::bytea[], %s::float8[])
+    AS e (path, kind, attempt, seq, ok, digest, payload, at)
+
+-- name: has_past
+-- Whoever claims this run first must read its journal, as of a run that was claimed before.
+UPDATE troth_schema.run SET claim = 1 WHERE id = %s

@@ -197,6 +197,11 @@ def plan_rewind(run_id: UUID, entries: Sequence[Recorded], path: str) -> Rewind:
     )
 
 
+def is_wait(path: str) -> bool:
+    """Is it a sleep or a receive?"""
+    return _WAITS.match(path) is not None
+
+
 def _place(answer: Recorded) -> int:
     """Where it stands in the order in which the workflow was told."""
     return answer.seq or 0

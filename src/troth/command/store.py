@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, NoReturn
 from uuid import UUID
 
@@ -61,6 +61,14 @@ async def decide(tx: Tx, q: Queries, run_id: UUID, path: str, record: Mapping[st
 async def answer(tx: Tx, q: Queries, run_id: UUID, path: str, value: bytes) -> None:
     """Record the result of an effect, as the next thing that the workflow is told."""
     await tx.execute(q.answer, {"run": run_id, "path": path, "payload": value})
+
+
+async def copy(tx: Tx, q: Queries, run_id: UUID, entries: Sequence[Entry]) -> None:
+    """Write entries of another run into the journal of this one, which nobody has claimed yet."""
+    await tx.execute(q.has_past, (run_id,))
+    if entries:
+        _, *columns = zip(*entries, strict=True)
+        await tx.execute(q.copy, [run_id, *map(list, columns)])
 
 
 async def wake(tx: Tx, q: Queries, run_id: UUID) -> None:

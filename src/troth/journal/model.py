@@ -13,6 +13,7 @@ ENDED_TOPIC = "!ended"  # a run that the run waits for
 RESUME_PATH = "!resume"  # a person lets the run go on
 SEND_PATH = "!send"  # a person left a message for the run
 REWIND_PATH = "!rewind"  # and from an earlier step
+FORK_PATH = "!fork"  # it was forked, or is a fork
 SETTLED_PATH = "!settled"  # everything that was sent has an outcome: the undoing begins
 DEADLINE_PATH = "!deadline"  # its time has passed
 UNDO_PREFIX = "!undo/"  # before the path of what is undone

@@ -10,6 +10,7 @@ from troth.base import codec
 from troth.command.rules import finding_words
 from troth.journal.model import (
     CANCEL_TOPIC,
+    FORK_PATH,
     REWIND_PATH,
     SEND_PATH,
     SETTLED_PATH,
@@ -87,6 +88,9 @@ def _verdict(said: Mapping[str, Any], path: str) -> str:
         return f", who proposes: {proposed}; another person must agree"
     if said.get("probe"):
         return ", to be asked again"
+    if "of" in said or "into" in said:
+        relation = f"of {said['of']}" if "of" in said else f"into {said['into']}"
+        return f", {relation}, before {said['from']}"
     if "seq" in said:
         return f", back to before {said.get('from', said['seq'])}"
     return f", {finding_words(path, done=said['done'])}" if "done" in said else ""
@@ -121,6 +125,8 @@ def _attempt_word(_entry: JournalEntry, said: _Said) -> str:
 def _decision_word(entry: JournalEntry, said: _Said) -> str:
     if entry.path == REWIND_PATH:
         return "went back"
+    if entry.path == FORK_PATH:
+        return "forked"
     if entry.path == SEND_PATH:
         return "message"
     return "proposal" if "proposal" in said else "decision"

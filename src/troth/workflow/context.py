@@ -146,9 +146,8 @@ def _branch(what: str) -> Branch:
 
 def _seed(name: str) -> bytes:
     branch = _branch(name)
-    return hashlib.blake2b(
-        branch.run.id.bytes + branch.path(name).encode(), digest_size=32
-    ).digest()
+    seed = branch.run.past.seed(branch.run.id, branch.run.delivered)
+    return hashlib.blake2b(seed.bytes + branch.path(name).encode(), digest_size=32).digest()
 
 
 def _seconds(duration: timedelta | float) -> float:

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Sequence
+from uuid import UUID
 
-from troth.journal.model import BEGUN, RESUME_PATH, Entry, Kind
+from troth.journal.model import BEGUN, FORK_PATH, RESUME_PATH, Entry, Kind
+from troth.journal.reading import said_by
 from troth.workflow.rewind import rewind
 
 
 class Past:
     """The recorded past of a run that is in memory. Entries that this process records are added to it."""
 
-    __slots__ = ("_rewound", "by_path", "last_seq", "order", "owed", "replayed")
+    __slots__ = ("_rewound", "by_path", "last_seq", "lent", "order", "owed", "replayed", "seeds")
 
     def __init__(self, entries: Sequence[Entry]) -> None:
         self._rewound = rewind(entries)
@@ -28,6 +30,10 @@ class Past:
                 self.by_path.setdefault(entry.path, []).append(entry)
         # What was begun and not answered, and that the code has not asked for yet; of an effect: its intent.
         self.owed = self._begun() if self.by_path else {}
+        # Of a fork: calls that another run has made, and whose ids it was seeded with, up to which place.
+        forked = [said_by(entry) for entry in self.by_path.get(FORK_PATH, ())]
+        self.lent = frozenset(path for said in forked for path in said.get("lent", ()))
+        self.seeds = [(UUID(of), until) for said in forked for of, until in said.get("seeds", ())]
 
     def _begun(self) -> dict[str, Entry]:
         answered = {entry.path for entry in self.order}
@@ -45,6 +51,10 @@ class Past:
     def owed_consequence(self) -> Entry | None:
         """The first effect that may have been sent, or child that was started, and that the code has not called."""
         return min((e for e in self.owed.values() if e.kind in BEGUN), default=None)
+
+    def seed(self, run_id: UUID, delivered: int) -> UUID:
+        """The run whose random numbers are drawn at this place: a fork draws those of its origin while it has its past."""
+        return next((of for of, until in self.seeds if delivered < until), run_id)
 
     def add(self, entry: Entry) -> None:
         """This was recorded just now."""

@@ -287,7 +287,9 @@ class ActiveRun:
         assert call.scope is not None
         assert call.definition is not None
         scope = call.scope.home()
-        if isinstance(value, Unknown):
+        if call.path in self.past.lent:  # another run's: it is not ours to undo
+            self._pivoted = self._pivoted or (error is None and call.definition.pivot)
+        elif isinstance(value, Unknown):
             self.past.counts_no_more(call.path)
             scope.unknown.append(call)
         elif error is None:
