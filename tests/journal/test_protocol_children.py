@@ -173,7 +173,7 @@ async def test_who_asks_after_the_end_is_told_at_once(cell: Cell) -> None:
     missing = ids.new_id()
     for n, (asked, state) in enumerate([(other, "failed"), (missing, "missing")], 4):
         reply = await cell.flush(worker, n, awaits(asked, run, str(n)))
-        assert told(reply, run)[-1]["state"] == state
+        assert {each["path"]: each["state"] for each in told(reply, run)}[str(n)] == state
 
 
 async def test_who_asks_while_it_ends_asks_again(cell: Cell) -> None:

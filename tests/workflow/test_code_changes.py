@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from tests.workflow.place import QUICK, Place, soon
-from troth import RunFailedError, Troth, UsageError, WorkflowCodeError
+from troth import RunFailedError, Troth, WorkflowCodeError
 
 HERE = Path(__file__).name
 AN_HOUR = 3600
@@ -266,23 +266,6 @@ async def test_what_is_forbidden_outside_is_allowed_inside_a_step(troth: Troth) 
 
     async with troth.worker(QUICK):
         assert await soon((await troth.start(work)).result()) == os.getpid()
-
-
-async def test_a_workflow_does_not_start_others_by_itself_and_hears_why(
-    place: Place, troth: Troth
-) -> None:
-    @troth.workflow
-    async def child() -> None:
-        pass
-
-    @troth.workflow
-    async def parent() -> None:
-        await troth.start(child)
-
-    async with troth.worker(QUICK):
-        reason, detail = await place.attention(await troth.start(parent))
-    assert reason == "bug"
-    assert detail["type"] == f"{UsageError.__module__}.UsageError"
 
 
 async def test_a_workflow_that_spawns_and_returns_does_not_wait_for_what_only_waits(
