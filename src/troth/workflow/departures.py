@@ -27,6 +27,7 @@ from troth.workflow.definition import Workflow
 from troth.workflow.endings import ending_of, raised_by
 from troth.workflow.failures import describe
 from troth.workflow.family import ContinuedError
+from troth.workflow.mail import listens_to
 from troth.workflow.run import ActiveRun
 from troth.workflow.stops import Parked
 
@@ -154,7 +155,7 @@ class Departures:
     def _topics(run: ActiveRun, state: RunState) -> str | None:
         """Which mail would make letting go wrong."""
         if state in {RunState.WAITING, RunState.UNDOING}:
-            return run.listens_to()
+            return listens_to(run)
         return CANCEL_TOPIC if state is RunState.ATTENTION else None
 
     def _after_ends(self, batch: Batch, reply: Reply) -> None:

@@ -38,7 +38,7 @@ from troth.workflow.children import Children
 from troth.workflow.definition import Workflow, commits_alone
 from troth.workflow.departures import BUSY_AGAIN_S, Departures
 from troth.workflow.failures import describe
-from troth.workflow.mail import Mail
+from troth.workflow.mail import Mail, unread
 from troth.workflow.progress import Progress
 from troth.workflow.run import ActiveRun
 from troth.workflow.saga import standing
@@ -237,7 +237,7 @@ class Engine:
             self.children.stop(run)
         if run.resting and run.main is not None:
             self._rest(run)
-        if not run.releasing and run.unread():
+        if not run.releasing and unread(run):
             self.look([run.id])
 
     def _is_full(self, run: ActiveRun, calls: list[PendingCall]) -> bool:

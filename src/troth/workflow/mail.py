@@ -36,9 +36,9 @@ class Mail:
                 if self._engine.children.hear(run, message):
                     self._heard(run, message)
                 continue
-            receivers = run.receivers(message.topic)
-            if receivers:
-                self._receive(run, receivers[0], message)
+            waiting = receivers(run, message.topic)
+            if waiting:
+                self._receive(run, waiting[0], message)
 
     def _cancel(self, run: ActiveRun, message: Message) -> None:
         at = self._engine.now()
@@ -57,8 +57,8 @@ class Mail:
         a replay takes them from where they came back to.
         """
         for topic, messages in run.returned.items():
-            while messages and (receivers := run.receivers(topic)):
-                self._answer_receive(run, receivers[0], topic, messages.popleft(), ok=None)
+            while messages and (waiting := receivers(run, topic)):
+                self._answer_receive(run, waiting[0], topic, messages.popleft(), ok=None)
 
     def _answer_receive(
         self, run: ActiveRun, call: ReceiveCall, topic: str, message: bytes, *, ok: bool | None
@@ -75,3 +75,27 @@ class Mail:
         batch = self._engine.writer.touch()
         batch.heard.append(Heard(run.id, message.id))
         run.last_batch = batch
+
+
+def receivers(run: ActiveRun, topic: str) -> list[ReceiveCall]:
+    """Who waits for a message of this topic, in the order in which they began."""
+    return [
+        call
+        for call in run.calls.values()
+        if isinstance(call, ReceiveCall) and topic in call.topics and call.wants_mail
+    ]
+
+
+def listens_to(run: ActiveRun) -> str:
+    """The topics whose messages would wake this run, separated by commas."""
+    waiting = (c for c in run.calls.values() if isinstance(c, ReceiveCall) and c.wants_mail)
+    return ",".join({CANCEL_TOPIC, ENDED_TOPIC, *(topic for c in waiting for topic in c.topics)})
+
+
+def unread(run: ActiveRun) -> bool:
+    """Has a receive begun whose message may be waiting already? Answers yes once for each."""
+    found = False
+    for call in run.calls.values():
+        if type(call) is ReceiveCall and not call.looked:
+            call.looked = found = True
+    return found

@@ -18,8 +18,6 @@ from uuid import UUID
 from troth.base.errors import PayloadError
 from troth.effect.model import Unknown
 from troth.journal.model import (
-    CANCEL_TOPIC,
-    ENDED_TOPIC,
     Batch,
     ClaimedRun,
     Entry,
@@ -422,34 +420,3 @@ class ActiveRun:
     def quiet(self) -> bool:
         """No body is running and no answer is under way."""
         return not any(call.state is CallState.BUSY for call in self.calls.values())
-
-    def receivers(self, topic: str) -> list[ReceiveCall]:
-        """Who waits for a message of this topic, in the order in which they began."""
-        return [
-            call
-            for call in self.calls.values()
-            if isinstance(call, ReceiveCall) and topic in call.topics and call.wants_mail
-        ]
-
-    def listens_to(self) -> str:
-        """The topics whose messages would wake this run, separated by commas."""
-        return ",".join(
-            {
-                CANCEL_TOPIC,
-                ENDED_TOPIC,
-                *(
-                    topic
-                    for c in self.calls.values()
-                    if isinstance(c, ReceiveCall) and c.wants_mail
-                    for topic in c.topics
-                ),
-            }
-        )
-
-    def unread(self) -> bool:
-        """Has a receive begun whose message may be waiting already? Answers yes once for each."""
-        unread = False
-        for call in self.calls.values():
-            if type(call) is ReceiveCall and not call.looked:
-                call.looked = unread = True
-        return unread
