@@ -62,6 +62,7 @@ class Patches:
 
 def check_name(name: object) -> None:
     """Raise `UsageError` for what cannot name a patch."""
-    if not _NAME.fullmatch(name):
-        msg = f"{name!r} cannot name a patch: up to 100 letters, digits, _ . - only"
-        raise UsageError(msg)
+    if isinstance(name, str) and _NAME.fullmatch(name):
+        return
+    msg = f"{name!r} cannot name a patch: up to 100 letters, digits, _ . - only"
+    raise UsageError(msg)
