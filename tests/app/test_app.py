@@ -91,13 +91,6 @@ def test_names_that_cannot_be_are_refused(name: str) -> None:
         async def step() -> None: ...
 
 
-def test_a_workflow_must_be_async() -> None:
-    with pytest.raises(UsageError, match="must be `async def`"):
-
-        @Troth().workflow  # type: ignore[arg-type]
-        def work() -> None: ...
-
-
 def test_what_can_never_be_stored_is_refused_at_decoration() -> None:
     troth = Troth()
     with pytest.raises(UsageError, match=r"work\(lock\): .*cannot be stored"):

@@ -44,6 +44,7 @@ def started(settings: Settings, log: Path) -> Iterator[subprocess.Popen[str]]:
             process.terminate()
 
 
+@pytest.mark.xdist_group("killed undoings")  # as many connections
 @pytest.mark.parametrize("roles", FEWEST)
 async def test_killed_at_every_flush(shop: Site, roles: str) -> None:
     with psycopg.connect(shop.url, autocommit=True) as session:

@@ -2,19 +2,23 @@
 
 import asyncio
 import threading
+import uuid
 
 import pytest
 
 from examples.def_workflow import book, main, troth
+from tests.harness.postgres import create_database
 from tests.workflow.place import QUICK
 from troth import RunFailedError, blocking
+from troth.store.migrate import migrate
 
 
 def test_it_books_and_what_is_not_paid_is_released(
-    migrated: tuple[str, str], monkeypatch: pytest.MonkeyPatch
+    database_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(troth, "url", migrated[0])
-    monkeypatch.setattr(troth, "schema", migrated[1])
+    url = create_database(database_url, f"def_workflow_{uuid.uuid4().hex[:8]}")
+    migrate(url, "troth")
+    monkeypatch.setattr(troth, "url", url)
     leave, ready = threading.Event(), threading.Event()
 
     async def work() -> None:

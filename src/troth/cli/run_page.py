@@ -12,7 +12,6 @@ from troth.base import codec
 from troth.cli import durations
 from troth.cli.attention import detail_of, facts_of, what_to_do
 from troth.cli.output import Record, block, cell, console, facts, table, title
-from troth.command.fork import Fork
 from troth.command.model import Rewind
 from troth.journal.model import Kind, Reason
 from troth.view.model import (
@@ -28,6 +27,8 @@ from troth.workflow.differences import shown as difference
 
 if TYPE_CHECKING:
     from rich.console import Console
+
+    from troth.command.fork import Fork
 
 
 def line_record(line: RunLine) -> Record:

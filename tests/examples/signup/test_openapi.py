@@ -52,6 +52,7 @@ def described(application: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any
     asgi.shutdown_lifespans()
 
 
+@pytest.mark.slow
 def test_it_does_what_it_says(described: Any, resident: Callable[[str], Any]) -> None:
     ada = resident("ada@example.com")
     callers = [{}, ada.headers, {"authorization": f"Bearer {ada.machine_key}"}]

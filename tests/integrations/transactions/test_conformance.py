@@ -327,7 +327,7 @@ async def test_steps_wait_for_a_connection(bench: Bench):
         runs = [await troth.start(flow) for _ in range(5)]
 
         async def one_waits() -> bool:
-            query = "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND objid = 4711 AND NOT granted"
+            query = "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND objid = 4711 AND NOT granted AND pid <> pg_backend_pid() AND database = (SELECT oid FROM pg_database WHERE datname = current_database())"
             return bool(await bench.cell.value(query))
 
         await until(one_waits, "a step has the connection, and waits")

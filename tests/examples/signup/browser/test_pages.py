@@ -101,6 +101,7 @@ async def test_the_page_tells_the_truth_while_an_answer_is_missing(
     await exactly_one(service, "truth@example.com")
 
 
+@pytest.mark.slow
 async def test_the_back_button_and_another_click(page: Page, service: Service) -> None:
     """The form is the same form, so it is the same signup. With other values, it says that it was sent."""
     await sign_up(page, "back@example.com")
@@ -121,6 +122,7 @@ async def test_the_back_button_and_another_click(page: Page, service: Service) -
     await exactly_one(service, "back@example.com")
 
 
+@pytest.mark.slow
 async def test_two_tabs_with_one_address(
     page: Page, person: BrowserContext, service: Service
 ) -> None:
@@ -173,6 +175,7 @@ async def test_a_worker_that_is_killed_while_somebody_waits(page: Page, service:
     await exactly_one(service, "killed@example.com")
 
 
+@pytest.mark.slow
 async def test_an_account_from_the_first_day_to_the_last(page: Page, service: Service) -> None:
     email = "life@example.com"
     await sign_up(page, email, start="trial")
@@ -202,6 +205,7 @@ async def test_an_account_from_the_first_day_to_the_last(page: Page, service: Se
     assert await service.charges(email) == []
 
 
+@pytest.mark.slow
 async def test_nobody_sees_the_account_of_another(
     browser: Browser, page: Page, service: Service
 ) -> None:
