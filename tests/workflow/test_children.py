@@ -10,6 +10,7 @@ from uuid import UUID
 import pytest
 
 from tests.workflow.place import PATIENCE_S, QUICK, Place, soon
+from tests.workflow.test_rewind import Mended, go_back
 from troth import (
     Call,
     KeyConflictError,
@@ -591,3 +592,67 @@ async def test_a_transaction_commits_beside_a_child(place: Place, troth: Troth) 
     async with troth.worker(QUICK):
         run = await troth.start(outer, key="k")
         assert await run.result(timedelta(seconds=PATIENCE_S)) == 4
+
+
+# ── going back ──────────────────────────────────────────────────────────────────────────────────
+
+
+async def test_a_run_that_goes_back_asks_the_same_child_again(place: Place, troth: Troth) -> None:
+    begun: list[int] = []
+    broken = [True]
+
+    @troth.step
+    async def note() -> int:
+        begun.append(1)
+        return len(begun)
+
+    @troth.workflow
+    async def inner() -> int:
+        return await note()
+
+    @troth.workflow
+    async def outer() -> int:
+        told = await inner()
+        if broken[0]:
+            raise Mended
+        return told
+
+    async with troth.worker(QUICK):
+        run = await troth.start(outer)
+        await place.attention(run)
+        broken[0] = False
+        await go_back(place, run, "inner")
+        assert await soon(run.result()) == 1
+    assert len(children(place, run.id)) == 1
+    assert nothing_is_left(place)
+
+
+async def test_a_child_that_failed_is_begun_anew_by_a_run_that_goes_back(
+    place: Place, troth: Troth
+) -> None:
+    broken = [True]
+
+    @troth.step
+    async def refuse() -> str:
+        if broken[0]:
+            raise Refused("no")
+        return "yes"
+
+    @troth.workflow
+    async def inner() -> str:
+        return await refuse()
+
+    @troth.workflow
+    async def outer() -> str:
+        try:
+            return await inner()
+        except Refused as no:
+            raise Mended from no
+
+    async with troth.worker(QUICK):
+        run = await troth.start(outer)
+        await place.attention(run)
+        broken[0] = False
+        await go_back(place, run, "inner")
+        assert await soon(run.result()) == "yes"
+    assert [state for _, state in children(place, run.id)] == ["failed", "succeeded"]
