@@ -73,11 +73,18 @@ class Client:
         at: datetime | None = None,
         priority: int = 0,
         partition: str | None = None,
+        deadline: datetime | timedelta | None = None,
     ) -> BlockingRun[R]:
         """As `troth.start`: when this returns, the run is durable. Raises what that raises."""
         started = self.call(
             lambda: self._troth.start(
-                workflow, *args, key=key, at=at, priority=priority, partition=partition
+                workflow,
+                *args,
+                key=key,
+                at=at,
+                priority=priority,
+                partition=partition,
+                deadline=deadline,
             )
         )
         return BlockingRun(self, started)

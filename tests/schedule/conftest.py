@@ -11,6 +11,7 @@ import pytest
 from psycopg import sql
 
 from troth import Troth
+from troth.base.ids import new_id
 from troth.schedule import Schedules
 from troth.schedule.relay import ScheduleRelay
 from troth.store.connect import AsyncConnection, connect_async
@@ -69,6 +70,17 @@ class Desk:
     async def ends(self, run: UUID | None) -> None:
         """A run ends, as far as the table of what is alive shows."""
         await self.rows("DELETE FROM {}.run WHERE id = %s", run)
+
+    async def goes_on(self, run: UUID | None) -> None:
+        """A run ends by going on as another one."""
+        await self.rows(
+            "WITH gone AS (UPDATE {}.run SET id = %s WHERE id = %s RETURNING *)"
+            " INSERT INTO {}.run_history (id, workflow, key, input, state, claim, starts_at, continued)"
+            " SELECT %s, workflow, key, input, 'succeeded', claim, starts_at, id FROM gone".replace(
+                "{}", self.schema
+            ),
+            new_id(), run, run,
+        )  # fmt: skip
 
 
 @pytest.fixture

@@ -8,8 +8,9 @@ import pytest
 
 from tests.schedule.conftest import Desk
 from troth import UsageError
-from troth.schedule import CronError, DeclaredScheduleError, Schedules
+from troth.schedule import CronError, DeclaredScheduleError, Schedules, store
 from troth.store.connect import connect_async
+from troth.store.plan import carry_out
 
 DAY = timedelta(days=1)
 
@@ -97,6 +98,20 @@ async def test_what_is_queued_follows_when_the_run_before_has_ended(desk, tickin
     await desk.rows("UPDATE {}.schedule SET look_at = now()")
     await desk.look(schedules)
     assert await desk.results("tick") == ["started", "started"]
+
+
+async def test_a_run_that_goes_on_as_another_has_not_ended(desk, ticking):
+    schedules = ticking(overlap="skip")
+    await desk.look(schedules)
+    await desk.due("tick")
+    await desk.look(schedules)
+    first = (await desk.history("tick"))[0][1]
+    await desk.goes_on(first)
+    await desk.due("tick")
+    await desk.look(schedules)
+    assert await desk.results("tick") == ["started", "overlapped"]
+    _, entries = await carry_out(desk.tx, store.show(store.queries(desk.schema), "tick", 10))
+    assert [entry.run_state for entry in entries] == [None, "ready"]
 
 
 async def test_a_cancellation_that_would_have_to_wait_is_asked_for_later(desk, ticking):

@@ -75,7 +75,9 @@ ORDER BY w.id LIMIT %(limit)s FOR NO KEY UPDATE OF w, s SKIP LOCKED
 
 -- name: alive
 -- Which of these runs have not ended. Asked after the schedules are locked: an older snapshot would not see a run that was just started.
-SELECT r.id FROM troth_schema.run r WHERE r.id = ANY (%s)
+-- One that goes on as another run has not.
+SELECT a.id FROM unnest(%s::uuid[]) AS a (id)
+WHERE EXISTS (SELECT 1 FROM troth_schema.run r WHERE r.id = troth_schema.latest(a.id))
 
 -- name: cancel
 -- Ask a run to stop: 'sent', 'ended', 'missing', or 'busy' where that would have to wait.
@@ -175,6 +177,7 @@ ORDER BY s.name LIMIT %(limit)s
 -- What came of the last firings, the latest first.
 SELECT f.n, f.at, f.until, f.result, f.run, coalesce(r.state, h.state)::text, f.by, f.note, f.written_at
 FROM troth_schema.schedule_firing f
-LEFT JOIN troth_schema.run r ON r.id = f.run
-LEFT JOIN troth_schema.run_history h ON h.id = f.run
+CROSS JOIN LATERAL troth_schema.latest(f.run) AS last (id)
+LEFT JOIN troth_schema.run r ON r.id = last.id
+LEFT JOIN troth_schema.run_history h ON h.id = last.id
 WHERE f.schedule = %(name)s ORDER BY f.n DESC LIMIT %(limit)s
