@@ -89,6 +89,7 @@ class Drop:
     def __init__(self, at: int, *, committed: bool) -> None:
         self._at = at
         self._committed = committed
+        self._begun = False  # that flush is under way
         self._reached = asyncio.Event()
 
     def arm(self, node: Node) -> None:
@@ -98,6 +99,7 @@ class Drop:
             nonlocal left
             left -= 1
             if left == 0:
+                self._begun = True
                 if self._committed:
                     await flush(batch)
                 self._reached.set()
@@ -112,6 +114,8 @@ class Drop:
         reached = asyncio.create_task(self._reached.wait())
         ended = asyncio.create_task(result)
         await asyncio.wait({reached, ended}, return_when=asyncio.FIRST_COMPLETED)
+        if self._begun:  # it may be the one that tells of the end
+            await reached
         node = stage.node
         node.writer._flush = self._flush  # type: ignore[method-assign]
         if self._reached.is_set():
