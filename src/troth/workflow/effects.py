@@ -8,7 +8,6 @@ from __future__ import annotations
 import asyncio
 import functools
 import logging
-import threading
 import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
@@ -23,6 +22,7 @@ from troth.journal.model import Kind, Reason
 from troth.workflow.calls import CallState, OutcomeCall, PendingCall, UndoCall
 from troth.workflow.consequences import EffectDefinition
 from troth.workflow.context import step_context
+from troth.workflow.departure import Departure
 from troth.workflow.engine import Engine
 from troth.workflow.failures import describe_briefly, encode_answer, is_answer
 from troth.workflow.record import (
@@ -35,7 +35,7 @@ from troth.workflow.record import (
     reserved_slot,
     story,
 )
-from troth.workflow.run import ActiveRun, forgiven
+from troth.workflow.run import ActiveRun
 
 if TYPE_CHECKING:
     from troth.workflow.perform import StepPerformer
@@ -66,7 +66,7 @@ class Effects:
         pinned = self._at_work(call)
         match next_move(definition.effect, history, now_s, wanted=run.wants(call)):
             case Move.SEND:
-                self._depart(run, call, definition, run.next_number(call.path, Kind.INTENT))
+                self._depart(run, call, definition, run.past.next_number(call.path, Kind.INTENT))
             case Move.WAIT:
                 self._engine.wait(run, call, history.due_s, again, pinned=pinned)
             case Move.WAIT_OUT:
@@ -143,7 +143,7 @@ class Effects:
         elif isinstance(answer, Permit):
             self._intend(run, call, definition, attempt, answer)
         else:
-            until, number = answer.until, run.next_number(call.path, Kind.WAIT)
+            until, number = answer.until, run.past.next_number(call.path, Kind.WAIT)
             wait = {"until": until, "because": answer.because, "slot": answer.slot}
             self._engine.note(run, call, Kind.WAIT, number, codec.encode(wait))
             again = functools.partial(self.go_on, run, call, definition)
@@ -163,7 +163,7 @@ class Effects:
         self._engine.note(run, call, Kind.INTENT, attempt, call.encoded)
 
         def durable() -> None:
-            sending = self._send(run, call, definition, attempt, _Departure(send_by), permit)
+            sending = self._send(run, call, definition, attempt, Departure(send_by), permit)
             if not self._bodies.spawn(call, sending) and permit is not None:
                 self._traffic.back(permit, answered=None)
 
@@ -175,7 +175,7 @@ class Effects:
         call: PendingCall,
         definition: _Effect,
         attempt: int,
-        departure: _Departure,
+        departure: Departure,
         permit: Permit | None,
     ) -> None:
         info = self._call(run, call, attempt, definition.effect.timeout_s)
@@ -203,7 +203,7 @@ class Effects:
         call: PendingCall,
         definition: _Effect,
         info: Call,
-        departure: _Departure,
+        departure: Departure,
         late: Callable[[asyncio.Future[Any]], None],
     ) -> Any:
         """Run the body within its time. A coroutine that is late is cancelled; a thread cannot be, and is listened to."""
@@ -318,7 +318,7 @@ class Effects:
         detail: dict[str, Any] = {"outcome": outcome, "message": message}
         now_s = self._engine.clock.now()
         wait_s = definition.retry.wait_s(
-            attempt - forgiven(run, call),
+            attempt - run.past.forgiven(call.path),
             elapsed_s=now_s - first_sent(run, call),
             at_least_s=min(judged.retry_after_s or 0.0, LONGEST_RETRY_AFTER_S),
         )
@@ -371,7 +371,7 @@ class Effects:
         probe = definition.asks
         assert probe is not None
         begun_s = self._engine.clock.now()
-        number = run.next_number(call.path, Kind.EVIDENCE)
+        number = run.past.next_number(call.path, Kind.EVIDENCE)
         info = self._call(run, call, number, probe.timeout_s)
         args, kwargs = definition.arguments.by_position(call.encoded)
         step_context.set((run.id, call.path))
@@ -411,27 +411,3 @@ class Effects:
 def _heard(thread: asyncio.Future[Any]) -> None:
     if not thread.cancelled():
         thread.exception()
-
-
-class _Departure:
-    """May this attempt still be sent? Asked at the last moment: a `def` body may have waited for its thread."""
-
-    def __init__(self, send_by: float) -> None:
-        self._send_by = send_by
-        self._lock = threading.Lock()
-        self._begun = False
-        self._withdrawn = False
-
-    def begin(self) -> None:
-        """In the thread of the body, just before it. Raises if it is not to run any more."""
-        with self._lock:
-            # This process was held up: a successor may be counting the time in which we could send.
-            if self._withdrawn or time.monotonic() > self._send_by:
-                raise TimeoutError
-            self._begun = True
-
-    def withdrawn(self) -> bool:
-        """True if the body has not begun; then it never will."""
-        with self._lock:
-            self._withdrawn = not self._begun
-            return self._withdrawn

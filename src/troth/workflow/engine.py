@@ -18,19 +18,15 @@ from collections.abc import Callable, Iterable
 from typing import Any, Protocol
 from uuid import UUID
 
-from troth.base import codec
 from troth.base.clock import Clock
 from troth.base.errors import PayloadError
 from troth.journal.model import (
-    CANCEL_TOPIC,
     Batch,
     ClaimedRun,
-    End,
     EndedRun,
     Entry,
     Kind,
     Reason,
-    Release,
     Reply,
     RunState,
     Start,
@@ -38,7 +34,8 @@ from troth.journal.model import (
 from troth.journal.writer import Writer
 from troth.workflow.calls import CallState, PendingCall, SettledCall
 from troth.workflow.definition import Workflow
-from troth.workflow.failures import describe, encode_answer, is_answer
+from troth.workflow.departures import BUSY_AGAIN_S, Departures
+from troth.workflow.failures import describe
 from troth.workflow.mail import Mail
 from troth.workflow.run import ActiveRun, Parked
 from troth.workflow.saga import standing
@@ -46,7 +43,6 @@ from troth.workflow.saga import standing
 log = logging.getLogger("troth.workflow")
 
 HOLD_S = 1.0  # a run that waits for less than this stays in memory
-_BUSY_AGAIN_S = 0.05  # somebody's transaction holds the run: ask again
 
 
 class Performer(Protocol):
@@ -54,6 +50,9 @@ class Performer(Protocol):
 
     def perform(self, run: ActiveRun, call: PendingCall) -> None:
         """Begin; the answer comes by `Engine.answer`, `Engine.wait` or `Engine.park`."""
+
+    def hurry(self, run: ActiveRun) -> None:
+        """A cancellation waits for the outcome of calls that are the point of no return: do not wait to know it."""
 
     def settled(self, run: ActiveRun, marker: SettledCall) -> None:
         """Everything that was sent in a scope has an outcome: its undoing may begin."""
@@ -75,9 +74,10 @@ class Engine:
     def __init__(self, writer: Writer, clock: Clock, host: Host) -> None:
         self.writer = writer
         self.clock = clock
-        self._host = host
+        self.host = host
         self.performer: Performer | None = None
         self.mail = Mail(self)
+        self.departures = Departures(self)
         self.runs: dict[UUID, ActiveRun] = {}
         self.draining = False
         self._dirty: deque[ActiveRun] = deque()
@@ -99,12 +99,10 @@ class Engine:
 
     def activate_started(self, start: Start, workflow: Workflow[Any, Any]) -> None:
         """Take up a run that this process has just started for itself."""
-        self.activate(
-            ClaimedRun(
-                start.id, start.workflow, start.key, start.input, 1, start.starts_at, [], []
-            ),
-            workflow,
+        claimed = ClaimedRun(
+            start.id, start.workflow, start.key, start.input, 1, start.starts_at, [], []
         )
+        self.activate(claimed, workflow)
 
     def forget_all(self) -> None:
         """This worker was declared dead: nothing in memory counts any more."""
@@ -148,7 +146,7 @@ class Engine:
             except Exception as error:
                 log.exception("run %s: a defect of troth", run.id)
                 self.park(run, Reason.BUG, describe(error))
-                self._let_go_parked(run)
+                self.departures.park(run)
         self._turning = False
 
     def _advance(self, run: ActiveRun) -> None:
@@ -159,13 +157,13 @@ class Engine:
             except Parked as parked:
                 run.parked = parked
         if run.parked is not None:
-            self._let_go_parked(run)
+            self.departures.park(run)
         elif run.finished:
-            self._end(run)
+            self.departures.end(run)
         elif self.draining:
             run.new.extend(calls)
             if run.quiet:
-                self._release(run, RunState.READY, self.clock.now())
+                self.departures.release(run, RunState.READY, self.clock.now())
         else:
             if run.undo is not None and not run.shown_undoing:
                 run.shown_undoing = True
@@ -177,6 +175,8 @@ class Engine:
         for call in calls:
             call.state = CallState.BUSY
             self.performer.perform(run, call)
+        if run.held:
+            self.performer.hurry(run)
         for marker in list(run.settling):
             if not run.unsettled(marker):
                 run.settling.remove(marker)
@@ -199,7 +199,9 @@ class Engine:
         due = min(dues, default=None)
         if due is not None and due - self.clock.now() < HOLD_S:
             return
-        self._release(run, RunState.WAITING if run.undo is None else RunState.UNDOING, due)
+        self.departures.release(
+            run, RunState.WAITING if run.undo is None else RunState.UNDOING, due
+        )
 
     def when_durable(self, run: ActiveRun, act: Callable[[], None]) -> None:
         """Do this when everything that the journal was told about this run is durable."""
@@ -221,7 +223,7 @@ class Engine:
             run.id, call.path, kind, attempt, None, None, call.digest, payload, self.now()
         )
         self.record(run, entry)
-        run.recorded.setdefault(call.path, []).append(entry)
+        run.past.add(entry)
 
     def note_late(
         self, run: ActiveRun, call: PendingCall, kind: Kind, attempt: int, payload: bytes
@@ -259,7 +261,7 @@ class Engine:
         if run.disposed:  # it belongs to another worker, or to another life of this one
             return
         seq, at = run.take_seq(), self.now()
-        number = run.answered_before(call.path)
+        number = run.past.answered_before(call.path)
         self.record(
             run, Entry(run.id, call.path, Kind.RESULT, number, seq, ok, call.digest, payload, at)
         )
@@ -281,7 +283,7 @@ class Engine:
 
             def wake() -> None:
                 if run.releasing:  # it may turn out to be kept
-                    call.timer = self._loop.call_later(_BUSY_AGAIN_S, wake)
+                    call.timer = self._loop.call_later(BUSY_AGAIN_S, wake)
                     return
                 call.state = CallState.BUSY
                 call.pinned = False
@@ -313,125 +315,16 @@ class Engine:
         batch.looks.extend(run_id for run_id in ids if run_id in self.runs)
         return batch
 
-    # Runs go ----------------------------------------------------------------------------------------------------------
-
-    def _end(self, run: ActiveRun) -> None:
-        assert run.main is not None
-        if run.undo is not None and (trouble := run.undo.exception()) is not None:
-            self.park(run, Reason.UNDO_FAILED, {"at": "the undoing", **describe(trouble)})
-            self._let_go_parked(run)
-            return
-        state, outcome = RunState.SUCCEEDED, None
-        error = asyncio.CancelledError() if run.main.cancelled() else run.main.exception()
-        try:
-            if run.cancelled:
-                state = RunState.CANCELLED
-            elif error is None:
-                outcome = run.workflow.result.encode(run.main.result())
-            elif is_answer(error, run.workflow.fails_on):
-                state, outcome = RunState.FAILED, encode_answer(error, run.workflow.fails_on)
-            else:
-                run.parked = Parked(Reason.BUG, {"at": "the workflow", **describe(error)})
-        except PayloadError as unstorable:
-            run.parked = Parked(Reason.POISON, {"at": "the result", "message": str(unstorable)})
-        if run.parked is not None:
-            self._let_go_parked(run)
-            return
-        run.releasing = True
-        self.writer.touch().ends.append(End(run.id, state, outcome, final=run.heard_cancel))
-
-    def _let_go_parked(self, run: ActiveRun) -> None:
-        if run.parked is None or run.releasing:
-            return
-        if any(call.state is CallState.BUSY for call in run.calls.values()):
-            return  # let it finish, and record what it finds
-        log.warning(
-            "run %s (%s) needs attention: %s: %s",
-            run.id, run.workflow.name, run.parked.reason, run.parked.detail.get("message"),
-        )  # fmt: skip
-        self._release(run, RunState.ATTENTION, None)
-
-    def _release(self, run: ActiveRun, state: RunState, wake_at: float | None) -> None:
-        run.releasing = True
-        parked = run.parked
-        self.writer.touch().releases.append(
-            Release(
-                run.id,
-                state,
-                wake_at,
-                parked.reason.value if parked else None,
-                codec.encode(parked.detail) if parked else None,
-                self._topics(run, state),
-            )
-        )
-
-    @staticmethod
-    def _topics(run: ActiveRun, state: RunState) -> str | None:
-        """Which mail would make letting go wrong."""
-        if state in {RunState.WAITING, RunState.UNDOING}:
-            return run.listens_to()
-        return CANCEL_TOPIC if state is RunState.ATTENTION else None
-
     # What the journal says --------------------------------------------------------------------------------------------
 
     def flushed(self, batch: Batch, reply: Reply) -> None:
         """A batch is durable."""
-        if batch.ends:
-            self._after_ends(batch, reply)
-        if batch.releases:
-            self._after_releases(batch, reply)
+        self.departures.heard(batch, reply)
         for run_id in reply.kept:
             run = self.runs.get(run_id)
             # A run that a later flush lets go of is not to be answered any more: that flush looks again itself.
             if run is not None and not run.releasing:
                 self.mail.hear(run, reply.mail.get(run_id, []))
-
-    def _after_ends(self, batch: Batch, reply: Reply) -> None:
-        ended: list[EndedRun] = []
-        for end in batch.ends:
-            run = self.runs.get(end.run_id)
-            if run is None:
-                continue
-            if end.run_id in reply.cancelled:
-                # It was asked to stop before it could say that it was done: it hears that first.
-                run.releasing = False
-                self.look([run.id])
-            elif end.run_id in reply.busy_runs:
-                self._loop.call_later(_BUSY_AGAIN_S, self._again, self.writer.worker, end)
-            else:
-                run.dispose()
-                del self.runs[end.run_id]
-                ended.append(EndedRun(run.id, run.workflow.name, RunState(end.state), end.outcome))
-        if ended:
-            self._host.ended(ended)
-
-    def _after_releases(self, batch: Batch, reply: Reply) -> None:
-        for release in batch.releases:
-            run = self.runs.get(release.run_id)
-            if run is None:
-                continue
-            if release.run_id in reply.kept:
-                run.releasing = False
-                if run.parked is None:
-                    self.schedule(run)
-                else:  # a cancellation came before the trouble was told: it is heard by who claims the run next
-                    run.parked = None
-                    self._release(run, RunState.READY, self.clock.now())
-            elif release.run_id in reply.busy_runs:
-                self._loop.call_later(_BUSY_AGAIN_S, self._again, self.writer.worker, release)
-            else:
-                del self.runs[release.run_id]
-                run.dispose()
-                self._host.released(release.wake_at)
-
-    def _again(self, worker: int, item: End | Release) -> None:
-        if self.writer.worker != worker or item.run_id not in self.runs:
-            return
-        batch = self.writer.touch()
-        if isinstance(item, End):
-            batch.ends.append(item)
-        else:
-            batch.releases.append(item)
 
     def poisoned(self, run_id: UUID, error: BaseException) -> None:
         """The database refuses what was to be recorded of this run."""
@@ -445,4 +338,4 @@ class Engine:
         for call in run.calls.values():
             call.drop()
             call.state = CallState.SETTLED
-        self._let_go_parked(run)
+        self.departures.park(run)

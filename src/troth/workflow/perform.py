@@ -33,7 +33,7 @@ from troth.workflow.definition import StepDefinition, StepKind
 from troth.workflow.effects import Effects
 from troth.workflow.engine import Engine
 from troth.workflow.failures import describe, encode_answer, is_answer
-from troth.workflow.run import ActiveRun, forgiven
+from troth.workflow.run import ActiveRun
 from troth.workflow.transact import Transactor
 
 log = logging.getLogger("troth.workflow")
@@ -97,7 +97,7 @@ class StepPerformer:
 
     def _deadline(self, run: ActiveRun, call: PendingCall, seconds: float | None) -> float | None:
         """When the wait ends, in database time; fixed when it begins, and kept."""
-        for entry in run.entries(call.path, Kind.WAIT):
+        for entry in run.past.entries(call.path, Kind.WAIT):
             deadline: float | None = codec.decode(entry.payload or b"null")
             return deadline
         due = None if seconds is None else self._engine.clock.now() + seconds
@@ -116,6 +116,14 @@ class StepPerformer:
             if not other.pinned and not other.undoes and self._engine.interrupt(run, other):
                 self.perform(run, other)
         self._engine.schedule(run)
+
+    def hurry(self, run: ActiveRun) -> None:
+        """A cancellation waits for the point of no return: what was sent there is found out now, and what was not is not."""
+        for call in list(run.calls.values()):
+            hurries = call.path not in run.hurried and not call.pinned and run.is_on_the_way(call)
+            if hurries and self._engine.interrupt(run, call):
+                run.hurried.add(call.path)
+                self.perform(run, call)
 
     def settled(self, run: ActiveRun, marker: SettledCall) -> None:
         """Everything that was sent in a scope has an outcome: undo it, unless the point of no return was passed."""
@@ -149,12 +157,12 @@ class StepPerformer:
         body: Callable[[ActiveRun, PendingCall, StepDefinition[Any, Any], int], Any],
     ) -> None:
         """Begin an attempt, or wait until it is time for it."""
-        failed = run.entries(call.path, Kind.ATTEMPT)
+        failed = run.past.entries(call.path, Kind.ATTEMPT)
         if not run.wants(call):
             unwanted = Refused(f"nobody wants {call.path} any more")
             self.answered_no(run, call, definition, unwanted)
             return
-        number = run.next_number(call.path, Kind.ATTEMPT)
+        number = run.past.next_number(call.path, Kind.ATTEMPT)
 
         def begin() -> None:
             self.spawn(call, body(run, call, definition, number))
@@ -215,9 +223,11 @@ class StepPerformer:
         if is_answer(error, definition.fails_on) and not isinstance(call, UndoCall):
             self.answered_no(run, call, definition, error)
             return
-        since = min((e.at for e in run.entries(call.path, Kind.ATTEMPT)), default=None)
+        since = min((e.at for e in run.past.entries(call.path, Kind.ATTEMPT)), default=None)
         elapsed_s = 0.0 if since is None else self._engine.clock.now() - since
-        wait_s = definition.retry.wait_s(attempt - forgiven(run, call), elapsed_s=elapsed_s)
+        wait_s = definition.retry.wait_s(
+            attempt - run.past.forgiven(call.path), elapsed_s=elapsed_s
+        )
         detail = {"at": call.path, "attempt": attempt, **describe(error)}
         if wait_s is not None:
             due = self._engine.clock.now() + wait_s

@@ -22,12 +22,12 @@ _LONGEST_KEY = 200  # characters; Stripe takes 255
 
 def history_of(run: ActiveRun, call: PendingCall) -> History:
     """The record of an effect, for the rules."""
-    intents = run.entries(call.path, Kind.INTENT)
+    intents = run.past.entries(call.path, Kind.INTENT)
     if not intents:
         return History()
-    ended = {e.attempt: said_by(e) for e in run.entries(call.path, Kind.ATTEMPT)}
-    evidence = [(e, said_by(e)) for e in run.entries(call.path, Kind.EVIDENCE)]
-    decisions = [(e, said_by(e)) for e in run.entries(call.path, Kind.DECISION)]
+    ended = {e.attempt: said_by(e) for e in run.past.entries(call.path, Kind.ATTEMPT)}
+    evidence = [(e, said_by(e)) for e in run.past.entries(call.path, Kind.EVIDENCE)]
+    decisions = [(e, said_by(e)) for e in run.past.entries(call.path, Kind.DECISION)]
     settled = _settled(run, call, decisions, evidence)
     last = max(intents, key=_attempt)
     said = ended.get(last.attempt)
@@ -66,13 +66,13 @@ def _settled(
     """
     said_so: list[int] = [said["attempts"] for _, said in decisions if said.get("done") is False]
     found_out: list[int] = [said["attempts"] for _, said in evidence if said.get("settles")]
-    return max([*said_so, *found_out, run.rewound.numbers.get(call.path, 0)])
+    return max([*said_so, *found_out, run.past.left_out(call.path)])
 
 
 def _forgiven(run: ActiveRun, call: PendingCall, last: Entry) -> bool:
     """Has a person let the effect be tried again since its last attempt?"""
-    resumed = max([e.at for e in run.entries(RESUME_PATH, Kind.DECISION)], default=0.0)
-    decided = [said_by(e) for e in run.entries(call.path, Kind.DECISION)]
+    resumed = max([e.at for e in run.past.entries(RESUME_PATH, Kind.DECISION)], default=0.0)
+    decided = [said_by(e) for e in run.past.entries(call.path, Kind.DECISION)]
     return resumed > last.at or any(
         said.get("done") is False and said["attempts"] >= last.attempt for said in decided
     )
@@ -87,14 +87,14 @@ def _found(evidence: list[tuple[Entry, dict[str, Any]]]) -> dict[str, Any] | Non
 
 def evidence_found(run: ActiveRun, call: PendingCall) -> Any:
     """The result that a probe found, or that came late; only if there is one."""
-    found = _found([(e, said_by(e)) for e in run.entries(call.path, Kind.EVIDENCE)])
+    found = _found([(e, said_by(e)) for e in run.past.entries(call.path, Kind.EVIDENCE)])
     assert found is not None
     return found["value"]
 
 
 def first_sent(run: ActiveRun, call: PendingCall) -> float:
     """When the effect may have been sent for the first time."""
-    return min(entry.at for entry in run.entries(call.path, Kind.INTENT))
+    return min(entry.at for entry in run.past.entries(call.path, Kind.INTENT))
 
 
 def key_of(run: ActiveRun, call: PendingCall) -> str:
@@ -102,7 +102,7 @@ def key_of(run: ActiveRun, call: PendingCall) -> str:
 
     What was refused, and is tried again since a person has sent the run back, is another request: it has another key.
     """
-    refusals = run.rewound.refusals.get(call.path, 0)
+    refusals = run.past.refused_before(call.path)
     key = f"{run.id}/{call.path}" + (f"~{refusals}" if refusals else "")
     if len(key) <= _LONGEST_KEY:
         return key
@@ -111,14 +111,14 @@ def key_of(run: ActiveRun, call: PendingCall) -> str:
 
 def refusal_of(run: ActiveRun, call: PendingCall) -> bytes:
     """The refusal of the last attempt, as it is told to the workflow; only if there is one."""
-    last = max(run.entries(call.path, Kind.ATTEMPT), key=_attempt)
+    last = max(run.past.entries(call.path, Kind.ATTEMPT), key=_attempt)
     return codec.encode(said_by(last)["refusal"])
 
 
 def reserved_slot(run: ActiveRun, call: PendingCall) -> float | None:
     """The time at which it may be sent, if it waits for one: a slot is good for one attempt."""
-    waits = run.entries(call.path, Kind.WAIT)
-    sent_at = max((entry.at for entry in run.entries(call.path, Kind.INTENT)), default=0.0)
+    waits = run.past.entries(call.path, Kind.WAIT)
+    sent_at = max((entry.at for entry in run.past.entries(call.path, Kind.INTENT)), default=0.0)
     if not waits or waits[-1].at <= sent_at:
         return None
     slot: float | None = said_by(waits[-1]).get("slot")
@@ -129,8 +129,8 @@ def settles_s_of(run: ActiveRun, call: PendingCall, definition: _Effect) -> floa
     """From when on who looks and finds nothing knows that nothing happened, in database time."""
     return settles_at(
         definition.effect,
-        last_sent_s=max(e.at for e in run.entries(call.path, Kind.INTENT)),
-        gave_up_s=max((e.at for e in run.entries(call.path, Kind.ATTEMPT)), default=0.0),
+        last_sent_s=max(e.at for e in run.past.entries(call.path, Kind.INTENT)),
+        gave_up_s=max((e.at for e in run.past.entries(call.path, Kind.ATTEMPT)), default=0.0),
     )
 
 
@@ -150,7 +150,7 @@ def probe_record(
     if isinstance(answer, Found):
         return {"answer": "found", "begun": begun_s, "value": found}
     settles_s = settles_s_of(run, call, definition)
-    attempts = max(e.attempt for e in run.entries(call.path, Kind.INTENT))
+    attempts = max(e.attempt for e in run.past.entries(call.path, Kind.INTENT))
     record: dict[str, Any] = {"answer": "missing", "begun": begun_s, "attempts": attempts}
     if not isinstance(answer, Missing):
         message = (
@@ -161,7 +161,7 @@ def probe_record(
         record |= {"answer": "error", "message": message}
     elif begun_s > settles_s and not at_work:
         return record | {"settles": True}
-    earlier = [said_by(e) for e in run.entries(call.path, Kind.EVIDENCE) if e.attempt > 0]
+    earlier = [said_by(e) for e in run.past.entries(call.path, Kind.EVIDENCE) if e.attempt > 0]
     retry = definition.asks.retry
     if begun_s <= settles_s:
         # The answer cannot settle it yet: ask again, since `Found` counts, and surely when it can.
@@ -175,8 +175,8 @@ def probe_record(
 def story(run: ActiveRun, call: PendingCall, definition: Any) -> dict[str, Any]:
     """All that a person needs who has to find out what became of an effect."""
     rules = definition.effect
-    intents = run.entries(call.path, Kind.INTENT)
-    answers = [said_by(e).get("message") for e in run.entries(call.path, Kind.ATTEMPT)]
+    intents = run.past.entries(call.path, Kind.INTENT)
+    answers = [said_by(e).get("message") for e in run.past.entries(call.path, Kind.ATTEMPT)]
     history = history_of(run, call)
     verdict = "may or may not have happened" if history.unknown else "did not happen"
     return {
@@ -193,7 +193,7 @@ def story(run: ActiveRun, call: PendingCall, definition: Any) -> dict[str, Any]:
         "lands_until": settles_s_of(run, call, definition) if intents else None,
         "probes": [
             {"at": e.at, "answer": said["answer"], "message": said.get("message")}
-            for e in run.entries(call.path, Kind.EVIDENCE)
+            for e in run.past.entries(call.path, Kind.EVIDENCE)
             for said in [said_by(e)]
         ],
         "settled_by": rules.settled_by,

@@ -14,10 +14,9 @@ from collections import deque
 from collections.abc import Callable, Coroutine
 from typing import Any
 
-from troth.base import codec
 from troth.base.errors import PayloadError
 from troth.effect.model import Unknown
-from troth.journal.model import CANCEL_TOPIC, RESUME_PATH, Batch, ClaimedRun, Entry, Kind, Reason
+from troth.journal.model import CANCEL_TOPIC, Batch, ClaimedRun, Entry, Reason
 from troth.workflow.calls import (
     CallState,
     FollowCall,
@@ -26,8 +25,9 @@ from troth.workflow.calls import (
     SettledCall,
 )
 from troth.workflow.definition import StepDefinition, Workflow
+from troth.workflow.differences import difference
 from troth.workflow.failures import describe_briefly
-from troth.workflow.rewind import Rewound, rewind
+from troth.workflow.past import Past
 from troth.workflow.runloop import Branch, RunLeftMemoryError, RunLoop, current_branch
 from troth.workflow.saga import Confirmed, Scope, fails, undo
 
@@ -67,22 +67,11 @@ class ActiveRun:
         self.shown_undoing = False
         self._confirmations = itertools.count()
         self._pivoted = False  # past the point of no return
+        self.held = False  # a cancellation that came on the way there: the outcome decides
+        self.hurried: set[str] = set()  # the calls that were looked at anew for it
 
-        self.rewound: Rewound = rewind(claimed.entries)
-        recorded = self.rewound.entries
-        self.order = deque(e for e in recorded if e.kind == Kind.RESULT)
-        self.recorded: dict[str, list[Entry]] = {}
-        for entry in recorded:
-            if entry.kind != Kind.RESULT:
-                self.recorded.setdefault(entry.path, []).append(entry)
-        answered = {entry.path for entry in self.order}
-        # Effects that may have been sent, and that the code has not called yet.
-        self._owed = {
-            entry.path: entry
-            for entry in recorded
-            if entry.kind == Kind.INTENT and entry.path not in answered
-        }
-        last = max((e.seq for e in claimed.entries if e.seq is not None), default=0)
+        self.past = Past(claimed.entries)
+        last = self.past.last_seq
         self._seqs = itertools.count(last + 1)
         self._next_delivery = last + 1
         # By place in the order: the answer to a call, a cancellation (its time), or nothing after all.
@@ -146,9 +135,9 @@ class ActiveRun:
     def advance(self) -> list[PendingCall]:
         """Run, deliver, run, until neither is possible; the calls that must go out now. Raises `Parked`."""
         self._drain()
-        while self.order:
-            self._replay(self.order[0])
-            self.order.popleft()
+        while self.past.order:
+            self._replay(self.past.order[0])
+            self.past.order.popleft()
             self._drain()
         while self._next_delivery in self._settled:
             delivery = self._settled.pop(self._next_delivery)
@@ -175,6 +164,9 @@ class ActiveRun:
 
     def _drain(self) -> None:
         self.loop.drain()
+        if self.held:  # the code may have given up what it waits for
+            self._decide_held()
+            self.loop.drain()
         if self.undo is None and self.main is not None and self.main.done():
             self._undo_if_failed(self.main)
 
@@ -188,7 +180,7 @@ class ActiveRun:
             return
         self.why = "cancelled" if self.cancelled else describe_briefly(error)
         # In a replay, what was under way then is not yet begun, and has its answer in the journal.
-        answered = {entry.path for entry in self.order}
+        answered = {entry.path for entry in self.past.order}
         for call in list(self.calls.values()):
             under_way = call.state in {CallState.BUSY, CallState.SETTLED} or call.path in answered
             if not (call.undoes or under_way or self.was_sent(call)):
@@ -207,7 +199,7 @@ class ActiveRun:
             return
         call = self.calls.get(entry.path)
         if call is None or (entry.digest is not None and call.digest != entry.digest):
-            raise Parked(Reason.CODE_CHANGED, self._difference(entry, call))
+            raise Parked(Reason.CODE_CHANGED, difference(self, entry, call))
         if isinstance(call, ReceiveCall) and entry.ok is not False:
             call.message = entry.payload
             if entry.ok is None:  # one that was returned, see `Engine.pass_on`
@@ -225,12 +217,12 @@ class ActiveRun:
     def _require_same_requests(self, made: list[PendingCall]) -> None:
         """What was begun and not answered must be what the code asks for now. Raises `Parked`."""
         for call in made:
-            for entry in self.recorded.get(call.path, ()):
+            for entry in self.past.by_path.get(call.path, ()):
                 if entry.digest not in {None, call.digest}:
-                    raise Parked(Reason.CODE_CHANGED, self._difference(entry, call))
-            self._owed.pop(call.path, None)
-        if self._owed and self.main is not None and self.main.done():
-            raise Parked(Reason.CODE_CHANGED, self._difference(min(self._owed.values()), None))
+                    raise Parked(Reason.CODE_CHANGED, difference(self, entry, call))
+            self.past.owed.pop(call.path, None)
+        if self.past.owed and self.main is not None and self.main.done():
+            raise Parked(Reason.CODE_CHANGED, difference(self, min(self.past.owed.values()), None))
 
     def _deliver(
         self, call: PendingCall, value: Any, error: BaseException | None, at: float
@@ -249,6 +241,8 @@ class ActiveRun:
             call.future.set_exception(error)
         else:
             call.future.set_result(value)
+        if self.held:
+            self._decide_held()
 
     def _remember(self, call: PendingCall, value: Any, error: BaseException | None) -> None:
         """What must be undone, and what must be asked about, if the run fails."""
@@ -256,7 +250,7 @@ class ActiveRun:
         assert call.definition is not None
         scope = call.scope.home()
         if isinstance(value, Unknown):
-            self.rewound.answers[call.path] = self.answered_before(call.path) + 1
+            self.past.counts_no_more(call.path)
             scope.unknown.append(call)
         elif error is None:
             self._pivoted = self._pivoted or call.definition.pivot
@@ -297,11 +291,27 @@ class ActiveRun:
     def _cancel_main(self, at: float) -> None:
         self.now_s = at
         self.heard_cancel = True
-        if self._pivoted or self.undo is not None:
+        if self._pivoted or self.undo is not None or self.cancelled:
             return  # too late: from the point of no return there is only one way; and what is undone stays so
-        self.cancelled = True
-        if self.main is not None:
-            self.main.cancel()
+        self.held = True
+        self._decide_held()
+
+    def _decide_held(self) -> None:
+        """If the point of no return was passed, a cancellation comes too late; while it may be, that is waited for."""
+        if self._pivoted:
+            self.held = False
+        elif self.main is None or self.main.done() or not self._may_pivot():
+            self.cancelled, self.held = True, False
+            if self.main is not None:
+                self.main.cancel()
+
+    def _may_pivot(self) -> bool:
+        return any(map(self.is_on_the_way, self.calls.values()))
+
+    @staticmethod
+    def is_on_the_way(call: PendingCall) -> bool:
+        """Would the point of no return be passed if this call is done?"""
+        return call.definition is not None and call.definition.pivot and not call.future.done()
 
     # Where it stands -------------------------------------------------------------------------------------------------
 
@@ -312,7 +322,7 @@ class ActiveRun:
             self.main is not None
             and self.main.done()
             and (self.undo is None or self.undo.done())
-            and not self.order
+            and not self.past.order
             and not self._settled
             and not any(
                 call.state is CallState.BUSY
@@ -323,8 +333,7 @@ class ActiveRun:
 
     def was_sent(self, call: PendingCall) -> bool:
         """Is it an effect that may have happened? Then its outcome is owed, whoever still wants it."""
-        recorded = self.recorded.get(call.path)
-        return recorded is not None and any(entry.kind == Kind.INTENT for entry in recorded)
+        return self.past.was_sent(call.path)
 
     def wants(self, call: PendingCall) -> bool:
         """Would anybody go on with its result? If not, what became of it matters only for undoing it."""
@@ -332,6 +341,8 @@ class ActiveRun:
             return False
         if call.undoes:
             return True
+        if self.held and self.is_on_the_way(call):
+            return False
         failing = call.scope is not None and call.scope.is_failing()
         return not failing and (self.main is None or not self.main.done())
 
@@ -398,46 +409,3 @@ class ActiveRun:
             if type(call) is ReceiveCall and not call.looked:
                 call.looked = unread = True
         return unread
-
-    def entries(self, path: str, kind: Kind) -> list[Entry]:
-        """What was recorded of a call, other than its answer, by attempt."""
-        return [entry for entry in self.recorded.get(path, ()) if entry.kind == kind]
-
-    def answered_before(self, path: str) -> int:
-        """How many answers of this path count no more: the next one has this number."""
-        return self.rewound.answers.get(path, 0)
-
-    def next_number(self, path: str, kind: Kind) -> int:
-        """The number of the next entry of this kind."""
-        numbers = [entry.attempt for entry in self.recorded.get(path, ()) if entry.kind == kind]
-        return max(self.rewound.numbers.get(path, 0), *numbers, 0) + 1
-
-    def _difference(self, entry: Entry, call: PendingCall | None) -> dict[str, Any]:
-        """The readable difference between the journal and what the code did."""
-        if call is not None:
-            message = (
-                f"{entry.path} was recorded with other arguments than the code passes now. Finish such runs with the "
-                "old code, or bring it back and resume."
-            )
-        else:
-            message = (
-                f"the journal goes on with {entry.path}, which the code did not call. Finish such runs with the old "
-                "code, or bring it back and resume."
-            )
-        return {
-            "message": message,
-            "recorded": [e.path for e in self.order],
-            "called": sorted(self.calls),
-            "arguments_now": codec.decode(call.encoded) if call is not None else None,
-        }
-
-
-def forgiven(run: ActiveRun, call: PendingCall) -> int:
-    """How many attempts a person has forgiven, by resuming the run after them, or by sending it back."""
-    before = run.rewound.numbers.get(call.path, 0)
-    decisions = [entry.at for entry in run.entries(RESUME_PATH, Kind.DECISION)]
-    if not decisions:
-        return before
-    return before + sum(
-        1 for entry in run.entries(call.path, Kind.ATTEMPT) if entry.at <= max(decisions)
-    )

@@ -181,7 +181,7 @@ class Transactor:
     ) -> tuple[Any, ...]:
         place.take()
         return (
-            run.id, self.worker, run.claim, call.path, run.answered_before(call.path), place.seq, True, call.digest, payload,
+            run.id, self.worker, run.claim, call.path, run.past.answered_before(call.path), place.seq, True, call.digest, payload,
             place.at,
         )  # fmt: skip
 
@@ -197,7 +197,8 @@ class Transactor:
                         raise FencedError(f"run {run.id} belongs to another worker now")
                     row = await (
                         await connection.execute(
-                            self._q.step_result, (run.id, call.path, run.answered_before(call.path))
+                            self._q.step_result,
+                            (run.id, call.path, run.past.answered_before(call.path)),
                         )
                     ).fetchone()
                     return None if row is None else bytes(row[1])
