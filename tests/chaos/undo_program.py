@@ -18,12 +18,14 @@ from pathlib import Path
 from typing import NamedTuple
 
 import msgspec
+import psycopg
 
-from tests.workflow.undo_saga import Commits, Program, World
+from tests.workflow.undo_saga import Case, Commits, Program, World
 from troth import Troth
 from troth.worker.node import NodeOptions
 
 SETTINGS = "TROTH_UNDO"
+LEFT = "SELECT 1 FROM ledger WHERE saga = %s AND what = 'write' AND name = 'left again'"
 TIMEOUT_S = 0.3
 OPTIONS = NodeOptions(lease_s=1.0, connections=1, threads=1)
 
@@ -59,6 +61,14 @@ async def work(settings: Settings, places: list[Place], victim: Place | None) ->
     world = World(Path(settings.world))
     troth = Troth(settings.url, schema=settings.schema)
     program = Program(troth, world, [place.saga for place in places], TIMEOUT_S)
+
+    async def other_branch(case: Case) -> None:
+        """The other branch has come to its end, so that all sagas have the same to undo."""
+        async with await psycopg.AsyncConnection.connect(settings.url, autocommit=True) as session:
+            while not await (await session.execute(LEFT, (case.mark,))).fetchone():  # noqa: ASYNC110  (in the database)
+                await asyncio.sleep(0.01)
+
+    program.hold = other_branch
     ended = asyncio.Event()
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, ended.set)
     async with troth.worker(OPTIONS):

@@ -52,7 +52,7 @@ class Lane:
             reached.set()
             await over.wait()  # nobody hears anything of it any more
 
-        async def hold() -> None:
+        async def hold(_case: Case) -> None:
             begun.set()
             await may_go.wait()
 
