@@ -139,7 +139,7 @@ async def test_refused_at_every_step_and_dropped_at_every_commit(
     assert closed >= 7
 
 
-@pytest.mark.parametrize("kept", [pytest.param(True, marks=pytest.mark.slow), False])
+@pytest.mark.parametrize("kept", [True, False])
 async def test_cancelled_at_every_step_and_dropped_at_every_commit(
     lanes: Lanes, *, kept: bool
 ) -> None:
