@@ -20,6 +20,7 @@ from typing import NamedTuple
 import msgspec
 import psycopg
 
+from tests.harness.postgres import wait_until
 from tests.workflow.undo_saga import Case, Commits, Program, World
 from troth import Troth
 from troth.worker.node import NodeOptions
@@ -64,9 +65,12 @@ async def work(settings: Settings, places: list[Place], victim: Place | None) ->
 
     async def other_branch(case: Case) -> None:
         """The other branch has come to its end, so that all sagas have the same to undo."""
-        async with await psycopg.AsyncConnection.connect(settings.url, autocommit=True) as session:
-            while not await (await session.execute(LEFT, (case.mark,))).fetchone():  # noqa: ASYNC110  (in the database)
-                await asyncio.sleep(0.01)
+
+        def has_ended() -> bool:
+            with psycopg.connect(settings.url, autocommit=True) as session:
+                return session.execute(LEFT, (case.mark,)).fetchone() is not None
+
+        await asyncio.to_thread(wait_until, has_ended, f"the left branch of {case.mark} ends")
 
     program.hold = other_branch
     ended = asyncio.Event()

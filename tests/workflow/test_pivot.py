@@ -9,7 +9,7 @@ import pytest
 
 from tests.workflow.place import QUICK, Place
 from tests.workflow.test_sagas import KEYS, World, world
-from troth import Call, Refused, Retry, Troth
+from troth import Call, Refused, Retry, Troth, UsageError
 
 __all__ = ["world"]
 
@@ -51,12 +51,13 @@ async def test_a_cancellation_while_the_pivot_is_under_way_counts_if_it_does_not
     assert (place.state(run.id), world.log) == ("cancelled", ["make a", "unmake a"])
 
 
+@pytest.mark.parametrize("stands", [True, False])
 async def test_a_cancellation_while_the_pivot_is_under_way_is_too_late_if_it_lands(
-    place: Place, troth: Troth, world: World
+    place: Place, troth: Troth, world: World, *, stands: bool
 ) -> None:
     goes, heard = asyncio.Event(), asyncio.Event()
 
-    @troth.effect(provider=KEYS, timeout=60, pivot=True)
+    @troth.effect(provider=KEYS, timeout=60, pivot=True, stands=stands)
     async def pay_out(call: Call) -> None:
         goes.set()
         await heard.wait()
@@ -77,3 +78,42 @@ async def test_a_cancellation_while_the_pivot_is_under_way_is_too_late_if_it_lan
         heard.set()
         await place.until(lambda: place.state(run.id) in ENDED, "it has ended, or asks")
         assert (place.state(run.id), world.log) == ("succeeded", ["make a", "paid", "make b"])
+
+
+async def test_what_may_stand_is_found_out_all_the_same_if_it_is_the_pivot(
+    place: Place, troth: Troth, world: World
+) -> None:
+    """Its first answer is lost, and the run is cancelled: what was done before is not undone behind it."""
+    lost, heard = asyncio.Event(), asyncio.Event()
+
+    @troth.effect(provider=KEYS, timeout=60, pivot=True, stands=True, retry=Retry(9, timedelta(0)))
+    async def pay_out(call: Call) -> None:
+        if call.attempt == 1:
+            world.log.append("paid")
+            lost.set()
+            await heard.wait()
+            raise ConnectionResetError
+
+    @troth.workflow
+    async def work() -> None:
+        await world.make("a")
+        await pay_out()
+
+    async with troth.worker(QUICK):
+        run = await troth.start(work)
+        await lost.wait()
+        await run.cancel()
+        await place.until(lambda: "!cancel" in place.results(run.id), "the cancellation is heard")
+        heard.set()
+        await place.until(lambda: place.state(run.id) in ENDED, "it has ended, or asks")
+    assert (place.state(run.id), world.log) == ("succeeded", ["make a", "paid"])
+
+
+def test_what_may_stand_has_no_undo(troth: Troth) -> None:
+    @troth.effect(provider=KEYS, timeout=60, stands=True)
+    async def send(call: Call) -> None: ...
+
+    with pytest.raises(UsageError, match="send has stands=True"):
+
+        @send.undo
+        async def take_back(call: Call, done: None) -> None: ...
