@@ -8,8 +8,6 @@ import os
 from collections.abc import Callable
 from datetime import datetime
 
-import pytest
-
 from tests.chaos.processes import Site, Worker
 from tests.chaos.program import CHARGE_TIMEOUT_S
 from tests.harness.postgres import wait_until
@@ -30,7 +28,6 @@ async def start_orders(shop: Site, count: int, *, form: str = "order") -> None:
         await asyncio.gather(*(program.troth.start(order, n) for n in range(count)))
 
 
-@pytest.mark.slow  # a promise about time: nothing else may run beside it
 async def test_a_peer_completes_a_thousand_runs_within_three_seconds_of_the_lease(
     shop: Site, record_property: Callable[[str, object], None]
 ) -> None:

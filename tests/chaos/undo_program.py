@@ -18,12 +18,15 @@ from pathlib import Path
 from typing import NamedTuple
 
 import msgspec
+import psycopg
 
-from tests.workflow.undo_saga import Commits, Program, World
+from tests.harness.postgres import wait_until
+from tests.workflow.undo_saga import Case, Commits, Program, World
 from troth import Troth
 from troth.worker.node import NodeOptions
 
 SETTINGS = "TROTH_UNDO"
+LEFT = "SELECT 1 FROM ledger WHERE saga = %s AND what = 'write' AND name = 'left again'"
 TIMEOUT_S = 0.3
 OPTIONS = NodeOptions(lease_s=1.0, connections=1, threads=1)
 
@@ -59,6 +62,17 @@ async def work(settings: Settings, places: list[Place], victim: Place | None) ->
     world = World(Path(settings.world))
     troth = Troth(settings.url, schema=settings.schema)
     program = Program(troth, world, [place.saga for place in places], TIMEOUT_S)
+
+    async def other_branch(case: Case) -> None:
+        """The other branch has come to its end, so that all sagas have the same to undo."""
+
+        def has_ended() -> bool:
+            with psycopg.connect(settings.url, autocommit=True) as session:
+                return session.execute(LEFT, (case.mark,)).fetchone() is not None
+
+        await asyncio.to_thread(wait_until, has_ended, f"the left branch of {case.mark} ends")
+
+    program.hold = other_branch
     ended = asyncio.Event()
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, ended.set)
     async with troth.worker(OPTIONS):

@@ -83,7 +83,10 @@ def build(settings: dict[str, Any]) -> tuple[Troth, Inbox]:
         end = begin + len(page)
         return Page(page, str(end), more=end < len(events))
 
-    inbox.sweep(every=timedelta(milliseconds=300), list_since=list_since)
+    # A sweeper that is killed in its turn keeps it for the time of a page and ten seconds.
+    inbox.sweep(
+        every=timedelta(milliseconds=300), list_since=list_since, page_timeout=timedelta(seconds=2)
+    )
     return troth, inbox
 
 

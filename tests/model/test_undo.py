@@ -21,6 +21,8 @@ SCENARIOS = [
     Scenario(scoped=True, failure=1, cancel=1, crash=1),
     Scenario("once", told=True, silence=1, failure=1, cancel=1),
     Scenario(pivot=True, silence=1, failure=1, cancel=1, crash=1),
+    Scenario("keyed", "keyed", pivot=True, silence=1, cancel=2, crash=1),
+    Scenario(pivot=True, refusal=1, cancel=1, expiry=1),
 ]
 LARGE = [
     Scenario(crash=2, failure=1, cancel=2),
@@ -80,6 +82,12 @@ MUTATIONS = [
         "pivot_stops_undo",
         Scenario(pivot=True, failure=1),
         "undone past the point of no return",
+        "b is answered: landed",
+    ),
+    (
+        "pivot_holds_cancel",
+        Scenario(pivot=True, cancel=1),
+        "a person is asked, and nothing failed",
         "b is answered: landed",
     ),
 ]

@@ -8,7 +8,8 @@ for: that a lost sender does not send any more, and that nothing can land any mo
 
 A run that fails or is cancelled settles first: whatever was sent gets an outcome. Then it records "settled", with the
 cause, and from there on does nothing but undo what is confirmed, in reverse order of completion; then it ends. With
-`scoped` the effects stand in a scope of their own, whose failure undoes them, and the run goes on.
+`scoped` the effects stand in a scope of their own, whose failure undoes them, and the run goes on. With `pivot` nothing
+is undone once b is done; a cancel that is heard before is held until b has an outcome, and then it counts or is too late.
 """
 
 from __future__ import annotations
@@ -48,6 +49,7 @@ class Rules:
     pivot_stops_undo: bool = (
         True  # past the point of no return nothing is undone, not even what came later
     )
+    pivot_holds_cancel: bool = True  # on the way there its outcome decides whether a cancel counts
 
 
 class Scenario(NamedTuple):
@@ -214,17 +216,28 @@ class Undo:
         for entry in s.order:
             if entry.startswith("settled "):
                 return entry.removeprefix("settled ")
-            if entry == "cancel":
+            if entry == "cancel" and not self._is_held(s) and not self._too_late(s):
                 return "cancelled"
             borne = self.scenario.scoped or (entry == "no check" and s.bears)
             if entry.startswith("no ") and not borne:
                 return "failed"
         return s.told
 
+    def _too_late(self, s: State) -> bool:
+        return self._past_pivot(s) and self.rules.pivot_holds_cancel
+
+    def _is_held(self, s: State) -> bool:
+        """Has a cancel been heard that counts only if b is not done?"""
+        if not (self.scenario.pivot and self.rules.pivot_holds_cancel and "cancel" in s.order):
+            return False
+        return not {"b", "no b", "no check"} & set(s.order)
+
     def _scope_failed(self, s: State) -> bool:
         return self.scenario.scoped and any(e.startswith("no ") for e in s.order)
 
     def _unwanted(self, s: State, name: str) -> bool:
+        if name == "b" and self._is_held(s):
+            return True
         return name in EFFECTS and (self._cause(s) != "" or self._scope_failed(s))
 
     def _owner(self, s: State) -> Iterator[Move]:
@@ -236,7 +249,11 @@ class Undo:
             yield from self._undo(s, self._cause(s))
             return
         for name in EFFECTS:
-            if _call(s, name).state in {"", "not done"}:
+            if _call(s, name).state not in {"", "not done"}:
+                continue
+            if self._unwanted(s, name):
+                yield f"{name} is given up", self._record(s, name, "refused"), False
+            else:
                 yield self._intend(s, name)
         if not {"check", "no check"} & set(s.order):
             yield "the step is done", s._replace(order=(*s.order, "check")), False
@@ -331,6 +348,8 @@ class Undo:
         if marker not in s.order:
             if self._settled(s) or not self.rules.settles_first:
                 if self._past_pivot(s) and self.rules.pivot_stops_undo:
+                    if cause == "cancelled" and not any(e.startswith("no ") for e in s.order):
+                        raise Violation("a person is asked, and nothing failed")
                     yield "it can only go forward", s._replace(state="attention"), False
                     return
                 if not self.rules.settled_is_recorded:

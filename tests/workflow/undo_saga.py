@@ -78,7 +78,7 @@ class World:
         return [name for (name,) in rows]
 
 
-async def _at_once() -> None:
+async def _at_once(_case: Case) -> None:
     """Nothing is held up."""
 
 
@@ -89,12 +89,12 @@ class Program:
         self, troth: Troth, world: World, sagas: Iterable[str], timeout: float
     ) -> None:
         self.troth = troth
-        self.hold: Callable[[], Awaitable[None]] = _at_once
+        self.hold: Callable[[Case], Awaitable[None]] = _at_once
         self.commits: Commits | None = None  # who looks on
 
         async def begin(name: str, case: Case) -> None:
             if name == case.held:
-                await self.hold()
+                await self.hold(case)
             if name == case.refused:
                 raise Refused(name)
 

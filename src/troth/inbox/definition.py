@@ -172,7 +172,9 @@ class Inbox:
         """Read the provider's own list of events, too, and take in what was not delivered.
 
         *list_since* gets a cursor (None: from the beginning) and returns the `Page` behind it, the oldest event first. The
-        same events are read again for as long as *overlap*, since lists are filled late. Raises `UsageError` the second time.
+        same events are read again for as long as *overlap*, since lists are filled late. *page_timeout*: how long a page may
+        take; so long, and ten seconds, it also takes until another process follows one that was killed while it read.
+        Raises `UsageError` the second time.
         """
         if self._sweeping is not None:
             raise UsageError(f"inbox {self._name} has a sweep already")

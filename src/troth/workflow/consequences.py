@@ -152,8 +152,12 @@ class EffectDefinition(StepDefinition[P, R]):
         """Attach the compensation: an effect of its own, called when the run fails or is cancelled after this one was done.
 
         It takes a `Call`, this effect's result and its arguments. *provider*, *delivery* and *timeout* are this effect's
-        unless they are given; it may have a probe of its own. What cannot be undone asks for a person.
+        unless they are given; it may have a probe of its own. What cannot be undone asks for a person. Raises `UsageError`
+        for an effect that `stands`, and for other parameters.
         """
+        if self.effect.stands:
+            msg = f"{self.name} has stands=True, so what it did is left as it is: leave that out, or the undo"
+            raise UsageError(msg)
 
         def attach(function: Callable[..., Any]) -> EffectDefinition[Any, Any]:
             self._require_parameters("undo", function, 2)

@@ -259,7 +259,8 @@ class Definitions:
                         provider=provider,
                         delivery=delivery,
                         timeout=timeout,
-                        stands=stands,
+                        stands=stands
+                        and not pivot,  # whether a pivot was passed is always found out
                         stake=stake,
                         settled_by=settled_by,
                     ),

@@ -61,6 +61,9 @@ class Performer(Protocol):
     def perform(self, run: ActiveRun, call: PendingCall) -> None:
         """Begin; the answer comes by `Engine.answer`, `Engine.wait` or `Engine.park`."""
 
+    def hurry(self, run: ActiveRun) -> None:
+        """A cancellation waits for the outcome of calls that are the point of no return: do not wait to know it."""
+
     def settled(self, run: ActiveRun, marker: SettledCall) -> None:
         """Everything that was sent in a scope has an outcome: its undoing may begin."""
 
@@ -228,6 +231,8 @@ class Engine:
         for call in calls:
             call.state = CallState.BUSY
             self.performer.perform(run, call)
+        if run.held:
+            self.performer.hurry(run)
         for marker in list(run.settling):
             if not run.unsettled(marker):
                 run.settling.remove(marker)

@@ -125,6 +125,14 @@ class StepPerformer:
                 self.perform(run, other)
         self._engine.schedule(run)
 
+    def hurry(self, run: ActiveRun) -> None:
+        """A cancellation waits for the point of no return: what was sent there is found out now, and what was not is not."""
+        for call in list(run.calls.values()):
+            hurries = call.path not in run.hurried and not call.pinned and run.is_on_the_way(call)
+            if hurries and self._engine.interrupt(run, call):
+                run.hurried.add(call.path)
+                self.perform(run, call)
+
     def settled(self, run: ActiveRun, marker: SettledCall) -> None:
         """Everything that was sent in a scope has an outcome: undo it, unless the point of no return was passed."""
         assert marker.scope is not None

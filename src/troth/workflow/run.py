@@ -75,6 +75,8 @@ class ActiveRun:
         self.shown_undoing = False
         self._confirmations = itertools.count()
         self._pivoted = False  # past the point of no return
+        self.held: str | None = None  # a cancellation that came on the way there: the outcome decides
+        self.hurried: set[str] = set()  # the calls that were looked at anew for it
 
         self.past = Past(claimed.entries)
         self.patches = Patches()
@@ -202,6 +204,9 @@ class ActiveRun:
 
     def _drain(self) -> None:
         self.loop.drain()
+        if self.held:  # the code may have given up what it waits for
+            self._decide_held()
+            self.loop.drain()
         if self.undo is None and self.main is not None and self.main.done():
             self._undo_if_failed(self.main)
 
@@ -279,6 +284,8 @@ class ActiveRun:
             call.future.set_exception(error)
         else:
             call.future.set_result(value)
+        if self.held:
+            self._decide_held()
 
     def _remember(self, call: PendingCall, value: Any, error: BaseException | None) -> None:
         """What must be undone, and what must be asked about, if the run fails."""
@@ -342,9 +349,25 @@ class ActiveRun:
         self.heard.add(stop.path)
         if self._pivoted or self.undo is not None or self.stopped:
             return  # too late: from the point of no return there is only one way; and what is undone stays so
-        self.stopped = stop.path
-        if self.main is not None:
-            self.main.cancel()
+        self.held = self.held or stop.path
+        self._decide_held()
+
+    def _decide_held(self) -> None:
+        """If the point of no return was passed, a stop comes too late; while it may be, that is waited for."""
+        if self._pivoted:
+            self.held = None
+        elif self.main is None or self.main.done() or not self._may_pivot():
+            self.stopped, self.held = self.held, None
+            if self.main is not None:
+                self.main.cancel()
+
+    def _may_pivot(self) -> bool:
+        return any(map(self.is_on_the_way, self.calls.values()))
+
+    @staticmethod
+    def is_on_the_way(call: PendingCall) -> bool:
+        """Would the point of no return be passed if this call is done?"""
+        return call.definition is not None and call.definition.pivot and not call.future.done()
 
     def stop_child(self, call: EndCall) -> bool:
         """Nobody wants this child any more. False if it was not begun, and so will not be."""
@@ -383,6 +406,8 @@ class ActiveRun:
             return False
         if call.undoes:
             return True
+        if self.held and self.is_on_the_way(call):
+            return False
         failing = call.scope is not None and call.scope.is_failing()
         return not failing and (self.main is None or not self.main.done())
 
