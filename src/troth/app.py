@@ -19,7 +19,7 @@ from typing import (
 )
 from uuid import UUID
 
-from troth.base import codec, ids, resources
+from troth.base import codec, ids, resources, settings
 from troth.base.errors import RunCancelledError, RunFailedError, UnknownWorkflowError, UsageError
 from troth.journal.model import CANCEL_TOPIC, Place, RunState
 from troth.store.parts import Part
@@ -44,8 +44,6 @@ P = ParamSpec("P")
 R = TypeVar("R")
 Ts = TypeVarTuple("Ts")
 PartT = TypeVar("PartT", bound=Part)
-
-DEFAULT_SCHEMA = "troth"
 
 
 class Run(Generic[R]):
@@ -149,25 +147,28 @@ class Troth(Definitions, Words):
 
     *url*: the PostgreSQL to use; without it `TROTH_DATABASE_URL`, then libpq's `PG*` variables, then an embedded server
     of the project's own in *directory*. *schema*: where troth keeps its tables. *cell*: the number (0 to 16383) that the
-    ids of runs started here carry; one cell is one schema.
+    ids of runs started here carry; one cell is one schema. What is left out is what the environment says (`TROTH_SCHEMA`,
+    `TROTH_CELL`, `TROTH_DIRECTORY`), or the default: docs/reference/settings.md. Raises `UsageError` for what cannot be.
     """
 
     def __init__(
         self,
         url: str | None = None,
         *,
-        schema: str = DEFAULT_SCHEMA,
-        cell: int = 0,
-        directory: Path | str = ".troth",
+        schema: str | None = None,
+        cell: int | None = None,
+        directory: Path | str | None = None,
     ) -> None:
+        said = settings.read()
+        cell = said.cell if cell is None else cell
         if not 0 <= cell <= ids.MAX_CELL:
             msg = f"a cell is a number from 0 to {ids.MAX_CELL}, not {cell}"
             raise UsageError(msg)
         super().__init__()
         self.url = url
-        self.schema = schema
+        self.schema = said.schema if schema is None else schema
         self.cell = cell
-        self.directory = Path(directory)
+        self.directory = said.directory if directory is None else Path(directory)
         self._nodes: dict[asyncio.AbstractEventLoop, Node] = {}
         self._parts: dict[tuple[type, str], Part] = {}
         self._sending = sending(lambda: self.schema)
@@ -219,6 +220,7 @@ class Troth(Definitions, Words):
         from troth.store.migrate import migrate
         from troth.worker.node import Node, NodeOptions
 
+        settings.warn_of_unknown()
         self.require_rules()
         loop = asyncio.get_running_loop()
         if loop in self._nodes:

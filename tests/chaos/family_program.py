@@ -23,7 +23,7 @@ from troth.journal.model import Batch, Reply
 from troth.worker.node import Node, NodeOptions
 from troth.workflow.definition import Workflow
 
-SETTINGS = "TROTH_FAMILY"
+SETTINGS = "TROTH_TEST_FAMILY"
 TABLES = (
     "CREATE TABLE IF NOT EXISTS booked (family text NOT NULL, n integer NOT NULL); TRUNCATE booked"
 )

@@ -30,7 +30,7 @@ from troth.worker.node import NodeOptions
 from troth.workflow.definition import Workflow
 from troth.workflow.effects import Effects
 
-SETTINGS = "TROTH_CHAOS"
+SETTINGS = "TROTH_TEST_CHAOS"
 CHARGE_TIMEOUT_S = 0.5
 
 USER_TABLES = """

@@ -25,7 +25,7 @@ from tests.workflow.undo_saga import Case, Commits, Program, World
 from troth import Troth
 from troth.worker.node import NodeOptions
 
-SETTINGS = "TROTH_UNDO"
+SETTINGS = "TROTH_TEST_UNDO"
 LEFT = "SELECT 1 FROM ledger WHERE saga = %s AND what = 'write' AND name = 'left again'"
 TIMEOUT_S = 0.3
 OPTIONS = NodeOptions(lease_s=1.0, connections=1, threads=1)

@@ -21,7 +21,7 @@ from tests.inbox.site import QUICK, SECRET
 from troth import Troth, Tx
 from troth.inbox import Event, Inbox, Listed, Page, StripeSignatures
 
-SETTINGS = "TROTH_INBOX_TEST"
+SETTINGS = "TROTH_TEST_INBOX"
 TABLES = """
     CREATE TABLE {s}.thing (id text PRIMARY KEY, number integer NOT NULL);
     CREATE TABLE {s}.application (event text NOT NULL, thing text NOT NULL, number integer NOT NULL, pid integer NOT NULL);

@@ -31,7 +31,7 @@ from troth import Call, Found, Missing, Provider, Retry, Troth
 from troth.worker.node import NodeOptions
 from troth.workflow.definition import Workflow
 
-SETTINGS = "TROTH_MATRIX"
+SETTINGS = "TROTH_TEST_MATRIX"
 KEY_LIFETIME = timedelta(hours=24)
 RETRY = Retry(attempts=8, first=timedelta(milliseconds=200), longest=timedelta(seconds=1))
 ASK_AGAIN = Retry(attempts=60, first=timedelta(milliseconds=200), longest=timedelta(seconds=1))

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import App, Parameter
 
+from troth.base import settings
 from troth.base.errors import UsageError
 from troth.cli.failure import USAGE
 from troth.cli.logs import configure
@@ -39,8 +40,8 @@ def dev(
     /,
     *,
     database_url: DatabaseUrl = None,
-    log_format: Format = "human",
-    log_level: Level = "info",
+    log_format: Format = None,
+    log_level: Level = None,
 ) -> int:
     """Keep a migrated database and one worker running; the worker begins anew when a Python file changes.
 
@@ -51,6 +52,8 @@ def dev(
     from troth.cli.serve import Order
     from troth.worker.node import NodeOptions
 
+    said = settings.read()
+    log_format, log_level = log_format or said.log_format, log_level or said.log_level
     configure(log_format, log_level)
     if program is None:
         return asyncio.run(_keep_database(database_url))
@@ -70,7 +73,7 @@ async def _keep_database(url: str | None) -> int:
                 "name a program (MODULE:NAME), or unset that"
             )
             raise UsageError(msg)
-        await asyncio.to_thread(migrate, database.url, "troth")
+        await asyncio.to_thread(migrate, database.url, settings.read().schema)
         stop = asyncio.Event()
         with on_stop_signals(stop.set):
             _say(

@@ -6,12 +6,9 @@ import json
 import logging
 import sys
 from datetime import UTC, datetime
-from typing import Literal
 
+from troth.base.settings import LogFormat, LogLevel
 from troth.workflow.context import RunContextFilter
-
-LogFormat = Literal["human", "json"]
-LogLevel = Literal["debug", "info", "warning", "error"]
 
 
 def configure(style: LogFormat, level: LogLevel) -> None:

@@ -19,9 +19,11 @@ if TYPE_CHECKING:
 NOUNS = {
     "access": "Who may: people, sessions, API keys, and why something was decided.",
     "check": "Everything that is wrong with a program, before you deploy it.",
+    "config": "Every setting: its value, where that comes from, what it means.",
     "db": "Bring the schema up to date and look at its state.",
     "dev": "A database and a worker that follows your changes.",
     "effect": "Look at effects that somebody must settle, and settle them.",
+    "init": "Write a small working project, with a test.",
     "inbox": "Look at events that came in, and put them back.",
     "machine": "Look at the objects of machines, and draw machines.",
     "outbox": "Look at events on their way out, and send them again.",

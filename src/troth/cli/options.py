@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Annotated, Literal, TypeAlias
 from uuid import UUID
 
 from cyclopts import Parameter
 
+from troth.base import settings
 from troth.cli import durations
 
 if TYPE_CHECKING:
@@ -49,7 +50,12 @@ class Connection:
             "PGHOST, PGDATABASE or PGSERVICE, then the embedded server in ./.troth/."
         ),
     ] = None
-    schema: Annotated[str, Parameter(help="The schema that holds everything of troth.")] = "troth"
+    schema: Annotated[
+        str,
+        Parameter(
+            help="The schema that holds everything of troth. Without it: TROTH_SCHEMA, then troth."
+        ),
+    ] = field(default_factory=lambda: settings.read().schema)
 
     def find(self) -> Database:
         """The database, an embedded one running; to be closed (`with`)."""

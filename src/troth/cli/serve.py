@@ -11,9 +11,10 @@ from pathlib import Path
 
 import msgspec
 
+from troth.base.settings import LogFormat, LogLevel
 from troth.cli import target
 from troth.cli.failure import fail
-from troth.cli.logs import LogFormat, LogLevel, configure
+from troth.cli.logs import configure
 from troth.store.connect import Database, connect_blocking, place
 from troth.store.migrate import migrate, require_schema_blocking
 from troth.worker.node import NodeOptions

@@ -6,13 +6,16 @@ import asyncio
 import logging
 import os
 import sys
-from typing import Annotated
+from dataclasses import replace
+from typing import Annotated, Any
 
 from cyclopts import App, Parameter
 
+from troth.base import settings
 from troth.base.errors import UsageError
+from troth.base.settings import LogFormat, LogLevel
 from troth.cli.durations import Length
-from troth.cli.logs import LogFormat, LogLevel, configure
+from troth.cli.logs import configure
 
 app = App(name="worker")
 
@@ -26,8 +29,18 @@ DatabaseUrl = Annotated[
         "PGHOST, PGDATABASE or PGSERVICE, then the embedded server."
     ),
 ]
-Format = Annotated[LogFormat, Parameter(help="Log lines for people (human) or programs (json).")]
-Level = Annotated[LogLevel, Parameter(help="The least that is logged.")]
+
+
+def _help(name: str, text: str = "") -> Parameter:
+    """The parameter of a setting: what it means, and what holds without it."""
+    default = getattr(settings.DEFAULTS, name)
+    default = f"{default:g}s" if name.endswith("_s") else default
+    meaning = text or settings.TABLE[name].meaning
+    return Parameter(help=f"{meaning} Without it: {settings.variable(name)}, then {default}.")
+
+
+Format = Annotated[LogFormat | None, _help("log_format")]
+Level = Annotated[LogLevel | None, _help("log_level")]
 
 
 @app.default
@@ -35,24 +48,15 @@ def worker(
     program: Target,
     /,
     *,
-    processes: Annotated[int, Parameter(help="How many processes; a core each is enough.")] = 1,
-    concurrency: Annotated[int, Parameter(help="Runs in memory at once, in each process.")] = 1000,
-    connections: Annotated[
-        int,
-        Parameter(
-            help="Connections for transaction steps, in each process; twice if `def` steps use them."
-        ),
-    ] = 10,
-    threads: Annotated[int, Parameter(help="Threads for `def` steps, in each process.")] = 32,
-    lease: Annotated[
-        Length, Parameter(help="Others take over after a process was silent for this long.")
-    ] = 5.0,
-    drain: Annotated[
-        Length, Parameter(help="How long steps that are running may take to end when stopped.")
-    ] = 30.0,
+    processes: Annotated[int | None, _help("processes")] = None,
+    concurrency: Annotated[int | None, _help("concurrency")] = None,
+    connections: Annotated[int | None, _help("connections")] = None,
+    threads: Annotated[int | None, _help("threads")] = None,
+    lease: Annotated[Length | None, _help("lease_s")] = None,
+    drain: Annotated[Length | None, _help("drain_s")] = None,
     database_url: DatabaseUrl = None,
-    log_format: Format = "human",
-    log_level: Level = "info",
+    log_format: Format = None,
+    log_level: Level = None,
 ) -> int:
     """Run worker processes for a program, and replace those that die.
 
@@ -64,21 +68,22 @@ def worker(
     from troth.cli.serve import Order
     from troth.worker.node import NodeOptions
 
-    for name, value in {
-        "processes": processes,
+    _require("processes", processes, "processes")
+    _require("concurrency", concurrency, "concurrency")
+    _require("connections", connections, "connections")
+    _require("threads", threads, "threads")
+    _require("lease", lease, "lease_s")
+    said = settings.read()
+    given: dict[str, Any] = {
         "concurrency": concurrency,
+        "connections": connections,
         "threads": threads,
-    }.items():
-        _require(name, value, 1)
-    _require("connections", connections, 2)
-    _require("lease", lease, 1)
-    options = NodeOptions(
-        concurrency=concurrency,
-        connections=connections,
-        threads=threads,
-        lease_s=lease,
-        drain_s=drain,
-    )
+        "lease_s": lease,
+        "drain_s": drain,
+    }
+    options = replace(NodeOptions(), **{n: v for n, v in given.items() if v is not None})
+    processes = said.processes if processes is None else processes
+    log_format, log_level = log_format or said.log_format, log_level or said.log_level
     configure(log_format, log_level)
     return asyncio.run(
         _supervise(program, processes, Order(options, log_format, log_level, database_url))
@@ -115,7 +120,8 @@ async def _supervise(program: str, processes: int, order: object) -> int:
         return await supervisor.run()
 
 
-def _require(name: str, value: float, least: float) -> None:
-    if value < least:
-        msg = f"--{name} must be at least {least:g}, not {value:g}"
+def _require(option: str, value: float | None, name: str) -> None:
+    least = settings.TABLE[name].least
+    if value is not None and least is not None and value < least:
+        msg = f"--{option} must be at least {least:g}, not {value:g}"
         raise UsageError(msg)

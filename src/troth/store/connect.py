@@ -18,6 +18,7 @@ from psycopg.conninfo import conninfo_to_dict, make_conninfo
 from psycopg.rows import TupleRow
 from psycopg_pool import AsyncConnectionPool, ConnectionPool
 
+from troth.base import settings
 from troth.store.embedded import Embedded
 from troth.store.errors import DatabaseUnavailable
 
@@ -26,8 +27,6 @@ BlockingConnection: TypeAlias = psycopg.Connection[TupleRow]
 AsyncPool: TypeAlias = AsyncConnectionPool[psycopg.AsyncConnection[TupleRow]]
 BlockingPool: TypeAlias = ConnectionPool[psycopg.Connection[TupleRow]]
 Origin = Literal["argument", "TROTH_DATABASE_URL", "PG*", "embedded"]
-
-EMBEDDED_DIRECTORY = Path(".troth")
 
 # A black-holed network is noticed in under four seconds instead of never; after a failover, the
 # host that may be written to is found. Each may be set by the user, in the URL or by its variable.
@@ -65,8 +64,8 @@ class Database:
     _claim: Embedded | None = None
 
     @classmethod
-    def find(cls, url: str | None = None, directory: Path = EMBEDDED_DIRECTORY) -> Self:
-        """Find the database, starting the embedded one in `directory` if need be. Blocks.
+    def find(cls, url: str | None = None, directory: Path | None = None) -> Self:
+        """Find the database, starting the embedded one in `directory` (`TROTH_DIRECTORY`) if need be. Blocks.
 
         Raises `DatabaseUnavailable` if that does not start; a server elsewhere is not contacted.
         """
@@ -78,7 +77,7 @@ class Database:
             case "PG*":
                 return cls("", "PG*")  # libpq reads its variables itself
             case "embedded":
-                claim = Embedded.acquire(directory)
+                claim = Embedded.acquire(directory or settings.read().directory)
                 return cls(claim.url, "embedded", claim)
 
     def close(self) -> None:

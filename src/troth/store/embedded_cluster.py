@@ -19,6 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import quote
 
+from troth.base import settings
 from troth.store.errors import DatabaseUnavailable
 
 SUPERUSER = "postgres"
@@ -53,7 +54,7 @@ class Identity:
         """PostgreSQL refuses to run as root, so root lends it `nobody` or `TROTH_EMBEDDED_UID`."""
         if os.geteuid() != 0:
             return cls()
-        name = os.environ.get("TROTH_EMBEDDED_UID") or "65534"
+        name = settings.read().embedded_uid
         if not name.isdecimal() or name == "0":
             raise DatabaseUnavailable(
                 f"TROTH_EMBEDDED_UID is {name!r}: set it to a user id above 0."

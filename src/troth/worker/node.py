@@ -15,10 +15,11 @@ import socket
 import time
 from collections.abc import Collection, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Self
 from uuid import UUID
 
+from troth.base import settings
 from troth.base.clock import Clock
 from troth.base.resources import OpenResources
 from troth.effect.traffic import Traffic
@@ -39,7 +40,7 @@ from troth.worker.relays import Relays
 from troth.worker.requests import Requests
 from troth.worker.results import Results
 from troth.workflow.definition import Workflow
-from troth.workflow.engine import JOURNAL_LIMIT, JOURNAL_WARNING, Engine
+from troth.workflow.engine import Engine
 from troth.workflow.perform import StepPerformer
 from troth.workflow.transact import Transactor
 
@@ -56,16 +57,19 @@ STRAY_S = 10.0  # a run that stood for so long in a queue that this program does
 
 @dataclass(frozen=True, slots=True)
 class NodeOptions:
-    """How a node behaves. Times in seconds."""
+    """How a node behaves. Times in seconds. What is left out is what the environment says, or the default.
 
-    concurrency: int = 1000  # runs in memory at once
-    connections: int = 10  # for transaction steps
-    threads: int = 32  # for `def` steps
-    lease_s: float = 5.0  # peers take over after this long without a heartbeat
-    block_limit_s: float = 30.0  # a loop that is blocked for longer gives up its lease
-    drain_s: float = 30.0  # how long running steps may take to end on shutdown
-    journal_warning: int = JOURNAL_WARNING  # entries of one run: a warning in the log
-    journal_limit: int = JOURNAL_LIMIT  # and in attention
+    What each means is in docs/reference/settings.md. Raises `UsageError` if the environment says what cannot be.
+    """
+
+    concurrency: int = field(default_factory=lambda: settings.read().concurrency)
+    connections: int = field(default_factory=lambda: settings.read().connections)
+    threads: int = field(default_factory=lambda: settings.read().threads)
+    lease_s: float = field(default_factory=lambda: settings.read().lease_s)
+    block_limit_s: float = field(default_factory=lambda: settings.read().block_limit_s)
+    drain_s: float = field(default_factory=lambda: settings.read().drain_s)
+    journal_warning: int = field(default_factory=lambda: settings.read().journal_warning)
+    journal_limit: int = field(default_factory=lambda: settings.read().journal_limit)
 
 
 class Node:

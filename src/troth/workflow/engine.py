@@ -20,6 +20,7 @@ from uuid import UUID
 
 from troth.base.clock import Clock
 from troth.base.errors import PayloadError
+from troth.base.settings import DEFAULTS
 from troth.journal.model import (
     DEADLINE_PATH,
     Batch,
@@ -52,7 +53,8 @@ _SHORTER = (
 )
 
 HOLD_S = 1.0  # a run that waits for less than this stays in memory
-JOURNAL_WARNING, JOURNAL_LIMIT = 10_000, 50_000  # entries of one run
+JOURNAL_WARNING = DEFAULTS.journal_warning
+JOURNAL_LIMIT = DEFAULTS.journal_limit
 
 
 class Performer(Protocol):
