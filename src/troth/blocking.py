@@ -118,8 +118,24 @@ class Client:
             raise
 
     def init_app(self, app: Flask) -> None:
-        """Be the client of a Flask application: `app.extensions["troth"]`. It opens with the first request."""
-        app.extensions["troth"] = self
+        """Be the client of a Flask application: `current_app.extensions["troth"]`. It opens with the first request.
+
+        One client may serve many applications (one of each call of a factory). It lives as long as the process. `flask troth
+        worker` executes runs in this program's own process. Raises `UsageError` if the application has another client.
+        """
+        from flask.cli import AppGroup
+
+        if app.extensions.setdefault("troth", self) is not self:
+            msg = f"the Flask application {app.name} has a client of troth already: use that, or make one for all"
+            raise UsageError(msg)
+        commands = AppGroup("troth", help="Durable runs of this application.")
+        commands.command("worker", help="Execute runs until Ctrl-C or SIGTERM.")(self._work)
+        app.cli.add_command(commands)
+
+    def _work(self) -> None:
+        from troth.worker.process import work_here
+
+        work_here(self._troth)
 
     def close(self) -> None:
         """Close its connections and its thread. Calls that are under way are given up."""

@@ -67,3 +67,17 @@ async def work(
             log.info("draining: steps that are running end, all other runs are handed over")
     finally:
         loop.remove_reader(control)
+
+
+def work_here(program: Program, options: NodeOptions | None = None) -> None:
+    """Execute runs in this process until SIGTERM or SIGINT; then running steps end, and the rest is handed over. Blocks."""
+
+    async def until_stopped() -> None:
+        stop = asyncio.Event()
+        for kind in (signal.SIGTERM, signal.SIGINT):
+            asyncio.get_running_loop().add_signal_handler(kind, stop.set)
+        async with program.worker(options):
+            log.info("working; Ctrl-C or SIGTERM stops")
+            await stop.wait()
+
+    asyncio.run(until_stopped())
