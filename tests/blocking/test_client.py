@@ -130,6 +130,52 @@ def test_a_database_that_is_not_there_is_told_and_asked_again(database_url: str)
     client.close()
 
 
+def test_a_factory_gives_all_applications_the_same_client(troth: Troth) -> None:
+    one, other = blocking.Client(troth), blocking.Client(troth)
+    first, second = Flask("shop"), Flask("shop")
+    for app in (first, second, second):
+        one.init_app(app)
+    assert first.extensions["troth"] is second.extensions["troth"] is one
+    with pytest.raises(UsageError, match="has a client of troth already"):
+        other.init_app(first)
+
+
+FLASK = """
+    import sys
+    from flask import Flask
+    from tests.blocking.test_client import program
+    from troth import blocking
+
+    def create_app():
+        app = Flask("shop")
+        blocking.Client(program(*sys.orig_argv[-2:])).init_app(app)
+        return app
+
+    sys.argv[1:] = ["troth", "worker"]
+    from flask.cli import FlaskGroup
+    FlaskGroup(create_app=create_app).main()
+"""
+
+
+def test_flask_troth_worker_executes_runs_until_it_is_told_to_stop(
+    migrated: tuple[str, str],
+) -> None:
+    here = program(*migrated)
+    with (
+        subprocess.Popen(
+            [sys.executable, "-W", "ignore", "-c", textwrap.dedent(FLASK), *migrated],
+            env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
+        ) as worker,
+        blocking.client(here) as client,
+    ):
+        try:
+            assert client.start(here.workflows["double"], 4).result(30) == 8
+            worker.terminate()
+            assert worker.wait(20) == 0
+        finally:
+            worker.kill()
+
+
 FORKS = """
     import os, sys
     from tests.blocking.test_client import program
