@@ -50,7 +50,9 @@ def install(folder: Path, requirement: str) -> Path:
 
 def test_the_wheel_carries_what_is_not_python(wheel: Path) -> None:
     source = ROOT / "src"
-    wanted = {str(path.relative_to(source)) for path in source.rglob("*.sql")}
+    wanted = {
+        str(path.relative_to(source)) for kind in ("*.sql", "*.txt") for path in source.rglob(kind)
+    }
     wanted.add("troth/py.typed")
     carried = set(ZipFile(wheel).namelist())
 

@@ -12,6 +12,10 @@ from pathlib import Path
 import pytest
 from psycopg.conninfo import conninfo_to_dict
 
+from troth import UsageError
+from troth.integrations.django_app.management.commands.troth import PROGRAM, arguments
+from troth.integrations.django_app.project import url_of
+
 SOURCES = str(Path(__file__).parents[2] / "src")
 
 SETTINGS = """
@@ -105,3 +109,31 @@ def test_wrong_settings_are_told(project):
     assert checked.returncode != 0
     assert "settings.TROTH has 'shema'" in checked.stderr
     assert "did you mean 'schema'?" in checked.stderr
+
+
+def test_a_database_of_djangos_as_a_url():
+    database = {
+        "ENGINE": "django.db.backends.postgresql",
+        "NAME": "shop/1",
+        "USER": "ada",
+        "PASSWORD": "s3@cr:et&é",
+        "HOST": "/run/postgresql",
+        "PORT": 5433,
+        "OPTIONS": {"sslmode": "require", "pool": True, "isolation_level": 3},
+    }
+    assert conninfo_to_dict(url_of(database)) == {
+        "dbname": "shop/1",
+        "user": "ada",
+        "password": "s3@cr:et&é",
+        "host": "/run/postgresql",
+        "port": "5433",
+        "sslmode": "require",
+    }
+    with pytest.raises(UsageError, match="troth needs PostgreSQL"):
+        url_of({"ENGINE": "django.db.backends.sqlite3", "NAME": "db"})
+
+
+def test_commands_about_a_program_are_about_the_projects():
+    assert arguments(["worker", "--processes", "2"]) == ["worker", PROGRAM, "--processes", "2"]
+    assert arguments(["run", "list"]) == ["run", "list"]
+    assert arguments(["worker", "--help"]) == ["worker", "--help"]

@@ -25,8 +25,8 @@ def program(migrated):
     return troth
 
 
-async def through(app, during) -> list[str]:
-    """Take an application through its lifespan as a server does; what it says."""
+async def through(app, during) -> tuple[list[str], dict[str, object]]:
+    """Take an application through its lifespan as a server does; what it says, and its state."""
     said: list[str] = []
     turn = iter(["lifespan.startup", "lifespan.shutdown"])
 
@@ -39,8 +39,9 @@ async def through(app, during) -> list[str]:
     async def send(message):
         said.append(message["type"])
 
-    await app({"type": "lifespan", "asgi": {"version": "3.0"}, "state": {}}, receive, send)
-    return said
+    state: dict[str, object] = {}
+    await app({"type": "lifespan", "asgi": {"version": "3.0"}, "state": state}, receive, send)
+    return said, state
 
 
 @pytest.mark.parametrize("make", [FastAPI, Starlette])
@@ -60,9 +61,10 @@ async def test_a_worker_lives_as_long_as_the_application(program, make):
         seen.append(await run.result(timeout=20))
 
     app = make(lifespan=troth_lifespan(program, own, worker=True, options=QUICK))
-    said = await through(app, during)
+    said, state = await through(app, during)
     assert said == ["lifespan.startup.complete", "lifespan.shutdown.complete"]
     assert seen == [2, 42, 4]
+    assert state == {"shop": app}
     with pytest.raises(UsageError, match="nothing is open"):
         program.node  # noqa: B018
 
