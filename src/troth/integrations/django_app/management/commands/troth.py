@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import os
-import subprocess
 import sys
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NoReturn
 
 from django.core.management.base import BaseCommand
 
@@ -14,7 +13,7 @@ from troth.integrations.django_app.project import the_troth
 
 PROGRAM = "troth.integrations.django_app:troth"
 _ABOUT_A_PROGRAM = {"worker", "dev", "check"}
-# A program of its own: it asks nothing of Django, and its workers are processes that are started anew.
+# A program of its own: the command line asks nothing of Django, and its workers are processes that are started anew.
 _MAIN = "from troth.cli.main import main; main()"
 
 
@@ -25,17 +24,22 @@ class Command(BaseCommand):  # type: ignore[misc]  # Django ships no types
 
     def run_from_argv(self, argv: list[str]) -> None:
         """Without Django's own options: `--help` is that of troth."""
-        sys.exit(self.handle(tokens=argv[2:]))
+        self.handle(tokens=argv[2:])
 
-    def handle(self, *_: Any, tokens: Sequence[str] = (), **__: Any) -> int:
-        """Run it; its exit code."""
+    def handle(self, *_: Any, tokens: Sequence[str] = (), **__: Any) -> NoReturn:
+        """Become that program, so that signals to this process are signals to it."""
         troth = the_troth()
-        environment = {**os.environ, "TROTH_SCHEMA": troth.schema}
+        environment = {
+            **os.environ,
+            "TROTH_SCHEMA": troth.schema,
+            "TROTH_DIRECTORY": str(troth.directory),
+        }
         if troth.url:
             environment["TROTH_DATABASE_URL"] = troth.url
-        return subprocess.run(  # noqa: S603  (what the user of the shell has typed)
-            [sys.executable, "-c", _MAIN, *arguments(tokens)], env=environment, check=False
-        ).returncode
+        sys.stdout.flush()
+        os.execve(  # noqa: S606  (what the user of the shell has typed)
+            sys.executable, [sys.executable, "-c", _MAIN, *arguments(tokens)], environment
+        )
 
 
 def arguments(tokens: Sequence[str]) -> list[str]:
