@@ -60,5 +60,9 @@ def _to_seconds(_kind: object, tokens: Sequence[Token]) -> float:
 # The type of an option that is a length of time, in seconds.
 Length: TypeAlias = Annotated[
     float,
-    Parameter(converter=_to_seconds, metavar="TIME", show_default=lambda length: f"{length:g}s"),
+    Parameter(
+        converter=_to_seconds,
+        metavar="TIME",
+        show_default=lambda length: "" if length is None else f"{length:g}s",
+    ),
 ]
