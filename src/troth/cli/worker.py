@@ -36,7 +36,9 @@ def _help(name: str, text: str = "") -> Parameter:
     default = getattr(settings.DEFAULTS, name)
     default = f"{default:g}s" if name.endswith("_s") else default
     meaning = text or settings.TABLE[name].meaning
-    return Parameter(help=f"{meaning} Without it: {settings.variable(name)}, then {default}.")
+    return Parameter(
+        show_default=False, help=f"{meaning} Without it: {settings.variable(name)}, then {default}."
+    )
 
 
 Format = Annotated[LogFormat | None, _help("log_format")]
