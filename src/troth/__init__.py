@@ -49,6 +49,10 @@ if TYPE_CHECKING:
     from troth.workflow.calls import TimedOut as TimedOut
     from troth.workflow.definition import Workflow as Workflow
     from troth.workflow.groups import Group as Group
+    from troth.workflow.mapping import Failure as Failure
+    from troth.workflow.mapping import MapError as MapError
+    from troth.workflow.mapping import Mapped as Mapped
+    from troth.workflow.mapping import Page as Page
     from troth.workflow.queue import Queue as Queue
     from troth.workflow.topics import MessageConflictError as MessageConflictError
     from troth.workflow.topics import Received as Received
@@ -60,6 +64,7 @@ _HOMES = {
     "Breaker": "troth.effect.model",
     "Call": "troth.effect.model",
     "Done": "troth.effect.model",
+    "Failure": "troth.workflow.mapping",
     "FencedError": "troth.base.errors",
     "ForeignTransactionError": "troth.base.errors",
     "Found": "troth.effect.model",
@@ -68,11 +73,14 @@ _HOMES = {
     "Judgement": "troth.effect.model",
     "KeyConflictError": "troth.base.errors",
     "Machine": "troth.machine.fire",
+    "MapError": "troth.workflow.mapping",
+    "Mapped": "troth.workflow.mapping",
     "MessageConflictError": "troth.workflow.topics",
     "Missing": "troth.effect.model",
     "NotInRunError": "troth.base.errors",
     "Outbox": "troth.outbox.publish",
     "Outcome": "troth.effect.model",
+    "Page": "troth.workflow.mapping",
     "PayloadError": "troth.base.errors",
     "Provider": "troth.effect.model",
     "Queue": "troth.workflow.queue",
@@ -107,16 +115,20 @@ __all__ = [
     "Breaker",
     "Call",
     "Done",
+    "Failure",
     "FencedError",
     "ForeignTransactionError",
     "Found",
     "Group",
     "Judgement",
     "KeyConflictError",
+    "MapError",
+    "Mapped",
     "MessageConflictError",
     "Missing",
     "NotInRunError",
     "Outcome",
+    "Page",
     "PayloadError",
     "Provider",
     "Queue",

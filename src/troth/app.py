@@ -29,6 +29,7 @@ from troth.workflow.decorators import Definitions
 from troth.workflow.definition import Workflow
 from troth.workflow.failures import restore_answer
 from troth.workflow.groups import Group
+from troth.workflow.mapping import mapping_workflows
 from troth.workflow.queue import check_place
 from troth.workflow.runloop import current_branch
 from troth.workflow.sending import check_message_key, send_here, sending
@@ -123,7 +124,7 @@ class Run(Generic[R]):
                 outcome, self._troth.answers
             )
         # A start key may belong to a run of another version than the one that was to be started.
-        workflow = self._troth.workflows.get(ended.workflow, self._workflow)
+        workflow = self._troth.every_workflow.get(ended.workflow, self._workflow)
         value: R = workflow.result.decode(outcome) if workflow else codec.decode(outcome)
         return value
 
@@ -172,6 +173,9 @@ class Troth(Definitions, Words):
         self._nodes: dict[asyncio.AbstractEventLoop, Node] = {}
         self._parts: dict[tuple[type, str], Part] = {}
         self._sending = sending(lambda: self.schema)
+        self.own_workflows = mapping_workflows()
+        for workflow in self.own_workflows.values():
+            workflow.home = self
 
     def include(self, part: PartT) -> PartT:
         """Make a definition of a room (a machine, an inbox …) or a `Group` part of this program; gives back *part*.
@@ -235,7 +239,7 @@ class Troth(Definitions, Words):
                 database.url,
                 self.schema,
                 self.cell,
-                self.workflows,
+                self.every_workflow,
                 options or NodeOptions(),
                 executes=executes,
                 relays=[relay for part in self.parts for relay in part.relays],

@@ -81,14 +81,14 @@ def _beside(
     alive = read(connection, timeout, lambda tx: view.alive(tx, connection.schema))
     live = tuple(state.value for state in RunState if state not in ENDED)
     verdicts = [
-        replay(program.workflows, each)
+        replay(program.every_workflow, each)
         for each in of_database(connection, timeout, (), None, live, limit)
-        if each.workflow in program.workflows
+        if each.workflow in program.every_workflow
     ]
-    known = [each for each in alive if each.workflow in program.workflows]
+    known = [each for each in alive if each.workflow in program.every_workflow]
     return {
         "nobody_takes": {
-            each.workflow: each.runs for each in alive if each.workflow not in program.workflows
+            each.workflow: each.runs for each in alive if each.workflow not in program.every_workflow
         },
         "replayed": len(verdicts),
         "alive": sum(each.runs for each in alive),

@@ -66,7 +66,7 @@ def replay(
 
     if limit < 1:
         raise UsageError(f"--limit is at least 1, not {limit}")
-    workflows = find(program).workflows
+    workflows = find(program).every_workflow
     which = (run, workflow, state, limit)
     found: Iterator[Recorded] = _of_files(files)
     if database or not files:

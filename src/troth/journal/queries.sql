@@ -122,8 +122,13 @@ UNION ALL SELECT id FROM troth_schema.run_history WHERE id = ANY (%(ids)s)
 SELECT id, workflow, state::text, outcome, continued FROM troth_schema.run_history WHERE id = ANY (%s)
 
 -- name: watched_runs
--- Where some runs stand, and how far they say that they are; those that do not exist are left out.
-SELECT r.id, r.state::text, r.reason, p.position, p.payload, NULL::uuid
+-- Where some runs stand, and how far they say that they are; those that do not exist are left out. What says nothing
+-- itself is as far as the mapping (`troth.map`) that it waits for.
+SELECT r.id, r.state::text, r.reason, p.position, coalesce(p.payload, (
+    SELECT m.payload FROM troth_schema.run c JOIN troth_schema.run_progress m ON m.run_id = c.id
+    WHERE c.parent = r.id AND c.workflow IN ('troth.map', 'troth.map.pages') AND p.run_id IS NULL
+    ORDER BY c.id DESC LIMIT 1
+)), NULL::uuid
 FROM troth_schema.run r LEFT JOIN troth_schema.run_progress p ON p.run_id = r.id WHERE r.id = ANY (%(ids)s)
 UNION ALL SELECT h.id, h.state::text, NULL, NULL, NULL, h.continued FROM troth_schema.run_history h WHERE h.id = ANY (%(ids)s)
 

@@ -20,7 +20,7 @@ def replay(troth: Definitions, *recorded: Recorded) -> None:
     Raises `ReplayError`, an `AssertionError`, with the first difference if the code would go another way.
     """
     for run in recorded:
-        found = replaying.replay(troth.workflows, run)
+        found = replaying.replay(troth.every_workflow, run)
         if not found.clean:
             lines = "\n".join(found.lines())
             raise replaying.ReplayError(f"run {run.id} ({run.workflow}): {lines}")

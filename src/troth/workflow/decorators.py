@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Coroutine
+from collections import ChainMap
+from collections.abc import Callable, Coroutine, Mapping
 from contextlib import AbstractContextManager
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, TypeVar, cast, overload
@@ -56,6 +57,7 @@ class Definitions:
         self.workflows: dict[str, Workflow[Any, Any]] = {}
         self.steps: dict[str, StepDefinition[Any, Any]] = {}
         self.queues: dict[str, Queue] = {}
+        self.own_workflows: dict[str, Workflow[Any, Any]] = {}  # troth's own, of a program
         self.resources = ResourceRegistry()
 
     @overload
@@ -328,8 +330,13 @@ class Definitions:
         return self
 
     @property
+    def every_workflow(self) -> Mapping[str, Workflow[Any, Any]]:
+        """The workflows with those that every program has (of `troth.map`). It follows what is defined later."""
+        return ChainMap(self.workflows, self.own_workflows)
+
+    @property
     def answers(self) -> set[type[Exception]]:
         """Every exception type that some definition declares as a business answer."""
-        definitions = [*self.steps.values(), *self.workflows.values()]
+        definitions = [*self.steps.values(), *self.every_workflow.values()]
         declared = {kind for definition in definitions for kind in definition.fails_on}
         return {RunTimedOutError, *declared}

@@ -227,12 +227,12 @@ def call_here(
     if not workflow.arguments.are_plain(args, kwargs):
         workflow.arguments.decode(encoded)  # a wrong type is told to the caller, not to the child
     run = branch.run
-    return _joined(
+    return joined(
         run, ChildCall(branch.path(workflow.name), workflow, encoded, run.loop, branch.scope)
     )
 
 
-async def _joined(run: ActiveRun, call: ChildCall) -> Any:
+async def joined(run: ActiveRun, call: ChildCall) -> Any:
     """Wait for the end of a child. Who is cancelled meanwhile cancels it, and goes on when it has ended."""
     assert call.scope is not None
     if call.scope.is_failing():
@@ -315,7 +315,7 @@ def continue_here(args: tuple[Any, ...]) -> NoReturn:
 def require_known(branch: Branch, workflow: Workflow[Any, Any]) -> None:
     """Raise `UnknownWorkflowError` unless the program of this run has the workflow, so that somebody executes it."""
     home = branch.run.workflow.home
-    if home is not None and home.program.workflows.get(workflow.name) is not workflow:
+    if home is not None and home.program.every_workflow.get(workflow.name) is not workflow:
         msg = f"{workflow.name} is a workflow of another program than {branch.run.workflow.name}"
         raise UnknownWorkflowError(msg)
 

@@ -5,17 +5,22 @@ Each is a `staticmethod` spelled out, since `staticmethod(f)` has only the first
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from datetime import timedelta
-from typing import Any, NoReturn, TypeVar, overload
+from typing import Any, Literal, NoReturn, TypeVar, overload
 
-from troth.workflow import context, family, racing
+from troth.workflow import context, family, mapping, racing
 from troth.workflow.calls import TimedOut
+from troth.workflow.definition import StepDefinition, Workflow
+from troth.workflow.mapping import Mapped, Page
 from troth.workflow.topics import Received, Topic
 
 A = TypeVar("A")
 B = TypeVar("B")
 C = TypeVar("C")
+T = TypeVar("T")
+R = TypeVar("R")
+OnError = Literal["stop", "continue"]
 Seconds = timedelta | float
 
 
@@ -94,6 +99,48 @@ class Words:
         One call with one answer: messages of the other topics stay for later receives.
         """
         return context.receive_any(*topics, timeout=timeout)
+
+    @overload
+    @staticmethod
+    def map(
+        workflow: Workflow[[T], R],
+        items: Sequence[T],
+        *,
+        key: Callable[[T], str] | None = None,
+        concurrency: int = 100,
+        on_error: OnError = "stop",
+        results: bool = False,
+    ) -> Coroutine[Any, Any, Mapped[R]]: ...
+    @overload
+    @staticmethod
+    def map(
+        workflow: Workflow[[T], R],
+        items: StepDefinition[[C | None], Page[T, C]],
+        *,
+        concurrency: int = 100,
+        on_error: OnError = "stop",
+    ) -> Coroutine[Any, Any, Mapped[R]]: ...
+    @staticmethod
+    def map(
+        workflow: Workflow[[Any], Any],
+        items: Sequence[Any] | StepDefinition[[Any], Any],
+        *,
+        key: Callable[[Any], str] | None = None,
+        concurrency: int = 100,
+        on_error: OnError = "stop",
+        results: bool = False,
+    ) -> Coroutine[Any, Any, Mapped[Any]]:
+        """Run *workflow* for each of the items, *concurrency* at once, and say what became of them.
+
+        *items*: a sequence of up to 10,000, or a step or transaction that takes a cursor (None: the beginning) and gives a
+        `Page`. *key*: makes of an item the start key of its run; an item whose run exists is not done again, and its
+        outcome counts. *on_error*: "stop" cancels what is going when an item fails, and raises `MapError`; "continue"
+        counts failures and tells the first 100. *results*: bring home what the runs returned; only of a sequence. Its
+        progress is that of the run that waits for it, if this one says nothing itself. Raises `UsageError`.
+        """
+        return mapping.map_here(
+            workflow, items, key=key, concurrency=concurrency, on_error=on_error, results=results
+        )
 
     @staticmethod
     def continue_as(*args: Any) -> NoReturn:
