@@ -1,0 +1,1 @@
+"""A payout batch: 10,000 payments through a bank, none twice, none lost."""
