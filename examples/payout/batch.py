@@ -48,7 +48,7 @@ async def bank_client() -> AsyncIterator[BankClient]:
     yield BankClient(int(os.environ["BANK_PORT"]))
 
 
-@troth.effect(provider=bank, timeout=10, stands=True)  # money that was paid out stays paid
+@troth.effect(provider=bank, timeout=2, stands=True)  # money that was paid out stays paid
 async def pay(call: Call, payment: Payment) -> str:
     return await call.get(BankClient).pay(call.key, payment)
 
