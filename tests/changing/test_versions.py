@@ -39,8 +39,8 @@ async def test_each_worker_takes_the_versions_that_it_has(
         assert place.state(old.id) == "ready", "it is not taken by who has only version 2"
     async with first.worker(QUICK):
         await place.until_state(old, "waiting")
-        row = place.rows("SELECT workflows FROM {s}.worker WHERE executes")
-        assert row == [(["work"],)]
+        ((known,),) = place.rows("SELECT workflows FROM {s}.worker WHERE executes")
+        assert [name for name in known if not name.startswith("troth.")] == ["work"]
         await first.send(old, "go")
         assert await soon(first.run(old.id).result()) == [1, 7]
 

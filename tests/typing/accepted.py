@@ -13,7 +13,9 @@ from troth import (
     Call,
     Done,
     Found,
+    Mapped,
     Missing,
+    Page,
     Provider,
     Refused,
     Retry,
@@ -188,6 +190,30 @@ async def parent(number: int) -> Account:
 
 
 undoing: Workflow[[Account, int], None] = undo_child
+
+
+# Mappings: the items are what the workflow takes, or come in pages of that; the results are what it returns.
+
+
+@troth.step
+async def numbers(cursor: UUID | None) -> Page[int, UUID]:
+    return Page([1, 2], cursor, keys=["one", "two"])
+
+
+@troth.workflow
+async def maps(items: list[int]) -> Mapped[Account]:
+    mapped = await troth.map(child, items, key=str, on_error="continue", results=True)
+    assert_type(mapped, Mapped[Account])
+    assert_type(mapped.results, list[Account])
+    assert_type(await troth.map(child, numbers, concurrency=10), Mapped[Account])
+    return await troth.map(child, (1, 2), key=lambda n: f"account-{n + 1}")
+
+
+@troth.workflow
+def maps_waiting(items: list[int]) -> int:
+    mapped = troth.wait(troth.map(child, items))
+    assert_type(mapped, Mapped[Account])
+    return mapped.total
 
 
 # `def` workflows: `troth.wait` has the type of what it waits for, and they are started alike.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import time
 
 import psutil
@@ -59,7 +60,8 @@ async def test_a_hundred_thousand_items_in_bounded_memory(place: Place, troth: T
         " (SELECT run_id, count(*) AS entries, sum(length(payload)) AS bytes FROM {s}.journal GROUP BY run_id) c"
         " ON c.run_id = h.id GROUP BY h.workflow ORDER BY h.workflow"
     )
-    print(f"\n{ITEMS} items in {took_s:.0f} s; MB {warm[0]:.0f} -> {max(warm):.0f}; {entries}")
+    said = f"{ITEMS} items in {took_s:.0f} s; MB {warm[0]:.0f} -> {max(warm):.0f}; {entries}"
+    logging.getLogger(__name__).warning("%s", said)  # `pytest -o log_cli=true` shows it
     assert max(warm) - warm[0] < GROWTH_MB
     assert all(longest < 1_000 for workflow, _, longest, _ in entries), entries
     assert place.value("SELECT count(*) FROM {s}.run_history WHERE workflow = 'work'") == ITEMS

@@ -16,6 +16,7 @@ from typing import Any, Generic, TypeVar
 
 import msgspec
 
+from troth.base import codec
 from troth.base.errors import (
     KeyConflictError,
     NotInRunError,
@@ -372,7 +373,7 @@ async def map_page(plan: Plan, cursor: Any, first: int) -> Turn:
     if page.keys is not None and len(page.keys) != len(page.items):
         msg = f"{pages.name} gave {len(page.items)} items and {len(page.keys)} keys"
         raise UsageError(msg)
-    if page.next is not None and page.next == cursor:
+    if page.next is not None and codec.encode(page.next) == codec.encode(cursor):
         msg = f"{pages.name} gave {cursor!r} as the cursor after {cursor!r}: it would be read for ever"
         raise UsageError(msg)
     keys: Sequence[str | None] = page.keys or [None] * len(page.items)
