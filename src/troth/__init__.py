@@ -49,10 +49,10 @@ if TYPE_CHECKING:
     from troth.workflow.calls import TimedOut as TimedOut
     from troth.workflow.definition import Workflow as Workflow
     from troth.workflow.groups import Group as Group
-    from troth.workflow.mapping import Failure as Failure
-    from troth.workflow.mapping import MapError as MapError
-    from troth.workflow.mapping import Mapped as Mapped
-    from troth.workflow.mapping import Page as Page
+    from troth.workflow.mapping_model import Failure as Failure
+    from troth.workflow.mapping_model import MapError as MapError
+    from troth.workflow.mapping_model import Mapped as Mapped
+    from troth.workflow.mapping_model import Page as Page
     from troth.workflow.queue import Queue as Queue
     from troth.workflow.topics import MessageConflictError as MessageConflictError
     from troth.workflow.topics import Received as Received
@@ -64,7 +64,7 @@ _HOMES = {
     "Breaker": "troth.effect.model",
     "Call": "troth.effect.model",
     "Done": "troth.effect.model",
-    "Failure": "troth.workflow.mapping",
+    "Failure": "troth.workflow.mapping_model",
     "FencedError": "troth.base.errors",
     "ForeignTransactionError": "troth.base.errors",
     "Found": "troth.effect.model",
@@ -73,14 +73,14 @@ _HOMES = {
     "Judgement": "troth.effect.model",
     "KeyConflictError": "troth.base.errors",
     "Machine": "troth.machine.fire",
-    "MapError": "troth.workflow.mapping",
-    "Mapped": "troth.workflow.mapping",
+    "MapError": "troth.workflow.mapping_model",
+    "Mapped": "troth.workflow.mapping_model",
     "MessageConflictError": "troth.workflow.topics",
     "Missing": "troth.effect.model",
     "NotInRunError": "troth.base.errors",
     "Outbox": "troth.outbox.publish",
     "Outcome": "troth.effect.model",
-    "Page": "troth.workflow.mapping",
+    "Page": "troth.workflow.mapping_model",
     "PayloadError": "troth.base.errors",
     "Provider": "troth.effect.model",
     "Queue": "troth.workflow.queue",

@@ -29,7 +29,7 @@ from troth.workflow.decorators import Definitions
 from troth.workflow.definition import Workflow
 from troth.workflow.failures import restore_answer
 from troth.workflow.groups import Group
-from troth.workflow.mapping import mapping_workflows
+from troth.workflow.mapping_runs import mapping_workflows
 from troth.workflow.queue import check_place
 from troth.workflow.runloop import current_branch
 from troth.workflow.sending import check_message_key, send_here, sending

@@ -21,16 +21,16 @@ from troth import (
     Troth,
     UsageError,
 )
-from troth.workflow import mapping
+from troth.workflow import mapping_model, mapping_runs
 from troth.workflow.queue import Queue
 
 
 @pytest.fixture
 def small(monkeypatch: pytest.MonkeyPatch) -> None:
     """Chunks, streams and runs so small that few items need several."""
-    monkeypatch.setattr(mapping, "CHUNK", 3)
-    monkeypatch.setattr(mapping, "STREAM", 2)
-    monkeypatch.setattr(mapping, "PAGES_OF_ONE_RUN", 2)
+    monkeypatch.setattr(mapping_runs, "CHUNK", 3)
+    monkeypatch.setattr(mapping_runs, "STREAM", 2)
+    monkeypatch.setattr(mapping_runs, "PAGES_OF_ONE_RUN", 2)
 
 
 def ended(place: Place, workflow: str) -> list[str]:
@@ -87,20 +87,13 @@ async def test_no_more_than_was_said_are_at_work_at_once(
     going = "SELECT id FROM {s}.run WHERE workflow = 'wait'"
     async with troth.worker(QUICK):
         run = await troth.start(outer)
-        for left in range(12, 0, -1):
-            now = min(left, concurrency)
-            if left in {12, 11, 1}:
-                await place.until(
-                    lambda now=now: 0 < len(place.rows(going)) <= now, "some are going"
-                )
+        await place.until(lambda: len(place.rows(going)) >= concurrency, "as many as may be")
+        for _ in range(12):
+            await place.until(lambda: place.rows(going), "another one is at work")
             rows = place.rows(going)
-            while not rows:
-                await asyncio.sleep(0.01)
-                rows = place.rows(going)
             assert len(rows) <= concurrency
             await troth.send(rows[0][0], "go")
-            gone = rows[0]
-            await place.until(lambda gone=gone: gone not in place.rows(going), "it ends")
+            await place.until(lambda gone=rows[0]: gone not in place.rows(going), "it ends")
         assert await soon(run.result()) == 12
 
 
@@ -213,7 +206,7 @@ async def test_what_owes_and_has_no_undo_asks_for_a_person(place: Place, troth: 
 async def test_failures_are_counted_and_the_others_go_on(
     place: Place, troth: Troth, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(mapping, "FAILURES_TOLD", 2)
+    monkeypatch.setattr(mapping_model, "FAILURES_TOLD", 2)
 
     @troth.workflow
     async def odd(n: int) -> int:

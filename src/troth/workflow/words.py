@@ -12,7 +12,7 @@ from typing import Any, Literal, NoReturn, TypeVar, overload
 from troth.workflow import context, family, mapping, racing
 from troth.workflow.calls import TimedOut
 from troth.workflow.definition import StepDefinition, Workflow
-from troth.workflow.mapping import Mapped, Page
+from troth.workflow.mapping_model import Mapped, Page
 from troth.workflow.topics import Received, Topic
 
 A = TypeVar("A")
