@@ -13,7 +13,7 @@ from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from datetime import timedelta
 
-from troth import Call, Mapped, Provider, Refused, Troth
+from troth import Call, Mapped, Provider, Refused, Retry, Troth
 
 troth = Troth()  # TROTH_DATABASE_URL, or an embedded PostgreSQL under ./.troth/
 bank = Provider("bank", key_lifetime=timedelta(hours=24))
@@ -48,7 +48,12 @@ async def bank_client() -> AsyncIterator[BankClient]:
     yield BankClient(int(os.environ["BANK_PORT"]))
 
 
-@troth.effect(provider=bank, timeout=2, stands=True)  # money that was paid out stays paid
+@troth.effect(
+    provider=bank,
+    timeout=1,
+    retry=Retry(attempts=10, first=timedelta(milliseconds=200)),
+    stands=True,  # money that was paid out stays paid
+)
 async def pay(call: Call, payment: Payment) -> str:
     return await call.get(BankClient).pay(call.key, payment)
 

@@ -7,6 +7,7 @@ from collections.abc import AsyncGenerator, AsyncIterator, Callable, Coroutine, 
 from contextlib import aclosing, asynccontextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from functools import cached_property
 from pathlib import Path
 from typing import (
     TYPE_CHECKING,
@@ -173,9 +174,6 @@ class Troth(Definitions, Words):
         self._nodes: dict[asyncio.AbstractEventLoop, Node] = {}
         self._parts: dict[tuple[type, str], Part] = {}
         self._sending = sending(lambda: self.schema)
-        self.own_workflows = mapping_workflows()
-        for workflow in self.own_workflows.values():
-            workflow.home = self
 
     def include(self, part: PartT) -> PartT:
         """Make a definition of a room (a machine, an inbox …) or a `Group` part of this program; gives back *part*.
@@ -191,6 +189,11 @@ class Troth(Definitions, Words):
             raise UsageError(msg)
         part.bind(self.schema)
         return part
+
+    @cached_property
+    def own_workflows(self) -> dict[str, Workflow[Any, Any]]:
+        """Those of `troth.map`."""
+        return mapping_workflows(self)
 
     @property
     def parts(self) -> Sequence[Part]:

@@ -275,6 +275,54 @@ async def test_a_mapping_ends_with_its_caller(place: Place, troth: Troth, small:
     assert nothing_is_left(place)
 
 
+@pytest.mark.usefixtures("small")
+async def test_an_undoing_that_is_tried_again_undoes_nothing_twice(
+    place: Place, troth: Troth
+) -> None:
+    did: list[int] = []
+    broken = True
+
+    @troth.effect(delivery="at_least_once", timeout=5)
+    async def pay(call: Call, n: int) -> int:
+        return n
+
+    @troth.workflow
+    async def payment(n: int) -> int:
+        return await pay(n)
+
+    @troth.step
+    async def note(n: int) -> None:
+        if n == 2 and broken:
+            raise Refused("the bank is closed")
+        did.append(n)
+
+    @payment.undo
+    async def take_back(result: int, n: int) -> None:
+        await note(n)
+
+    @troth.workflow
+    async def earlier() -> None:
+        await troth.map(payment, [1], key=lambda n: f"payment-{n}")
+
+    @troth.workflow
+    async def outer() -> None:
+        await troth.map(payment, list(range(6)), key=lambda n: f"payment-{n}", concurrency=1)
+        raise Refused("no")
+
+    async with troth.worker(QUICK):
+        await soon((await troth.start(earlier)).result())
+        run = await troth.start(outer)
+        reason, _ = await place.attention(run)
+        assert reason == "undo_failed"
+        assert did == [5, 4, 3]
+        broken = False
+        place.resume(run)
+        with pytest.raises(RunFailedError):
+            await soon(run.result())
+    assert did == [5, 4, 3, 2, 0], "once each, and not what another mapping has done"
+    assert nothing_is_left(place)
+
+
 # ── pages ───────────────────────────────────────────────────────────────────────────────────────
 
 

@@ -6,6 +6,7 @@ from collections import ChainMap
 from collections.abc import Callable, Coroutine, Mapping
 from contextlib import AbstractContextManager
 from datetime import timedelta
+from functools import cached_property
 from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, TypeVar, cast, overload
 
 from troth.base.backoff import NO_RETRY, Retry
@@ -57,7 +58,6 @@ class Definitions:
         self.workflows: dict[str, Workflow[Any, Any]] = {}
         self.steps: dict[str, StepDefinition[Any, Any]] = {}
         self.queues: dict[str, Queue] = {}
-        self.own_workflows: dict[str, Workflow[Any, Any]] = {}  # troth's own, of a program
         self.resources = ResourceRegistry()
 
     @overload
@@ -328,6 +328,11 @@ class Definitions:
     def program(self) -> Definitions:
         """What is run with these definitions."""
         return self
+
+    @cached_property
+    def own_workflows(self) -> dict[str, Workflow[Any, Any]]:
+        """What a program has beside what its author wrote; made when it is first asked for."""
+        return {}
 
     @property
     def every_workflow(self) -> Mapping[str, Workflow[Any, Any]]:

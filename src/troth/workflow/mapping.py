@@ -54,16 +54,17 @@ def map_here(
     pages = items if isinstance(items, StepDefinition) else None
     # What was done must be brought home to be undone; pages are not undone by themselves.
     keep = results or (pages is None and workflow.undoing is not None)
+    path = branch.path(MAP if pages is None else PAGES)
     plan = Plan(
-        workflow.name, concurrency, on_error == "stop", keep, run.partition, run.priority,
+        f"{run.id}/{path}", workflow.name, concurrency, on_error == "stop", keep, run.partition, run.priority,
         None if pages is None else pages.name,
     )  # fmt: skip
     if pages is not None:
         _check_pages(branch, pages, key, results)
-        call = part_of(branch, PAGES, (plan, None, Tally()))
+        call = part_of(branch, path, PAGES, (plan, None, Tally()))
         return _mapped(run, call, workflow, results)
     made = list(_items(workflow, items, key))
-    return _mapped(run, part_of(branch, MAP, (plan, made, 0)), workflow, results)
+    return _mapped(run, part_of(branch, path, MAP, (plan, made, 0)), workflow, results)
 
 
 async def _mapped(
@@ -140,11 +141,11 @@ def item_of(workflow: Workflow[Any, Any], item: Any, key: str | None) -> Item:
     return Item(msgspec.Raw(encoded), key)
 
 
-def part_of(branch: Branch, name: str, arguments: tuple[Any, ...]) -> PartCall:
+def part_of(branch: Branch, path: str, name: str, arguments: tuple[Any, ...]) -> PartCall:
     """The call of a run that does a part of a mapping, or all of it."""
     workflow = workflow_named(name)
     encoded = workflow.arguments.encode(arguments, {})
-    return PartCall(branch.path(name), workflow, encoded, branch.run.loop, branch.scope)
+    return PartCall(path, workflow, encoded, branch.run.loop, branch.scope)
 
 
 def workflow_named(name: str) -> Workflow[Any, Any]:

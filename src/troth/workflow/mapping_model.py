@@ -68,8 +68,9 @@ class Mapped(Generic[R]):
 
 
 class Plan(msgspec.Struct, frozen=True):
-    """What is to be done with every item. *keep*: bring the results home."""
+    """What is to be done with every item. *origin*: the call of `troth.map`. *keep*: bring the results home."""
 
+    origin: str
     workflow: str
     concurrency: int
     stop: bool
@@ -87,10 +88,11 @@ class Item(msgspec.Struct, frozen=True, array_like=True):
 
 
 class Result(msgspec.Struct, frozen=True, array_like=True):
-    """What the run of an item returned."""
+    """What the run of an item returned. *own*: it was started by this mapping, and not found by its key."""
 
     number: int
     value: msgspec.Raw
+    own: bool
 
 
 class Tally(msgspec.Struct, frozen=True):

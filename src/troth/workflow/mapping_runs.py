@@ -8,8 +8,11 @@ of its own, by a run that knows no more than the cursor and the tally, and that 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Coroutine, Sequence
-from typing import Any
+import copy
+import functools
+import itertools
+from collections.abc import Callable, Coroutine, Sequence
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
@@ -35,6 +38,9 @@ from troth.workflow.mapping import (
 )
 from troth.workflow.mapping_model import Failure, Item, MapError, Page, Plan, Result, Tally, Turn
 from troth.workflow.runloop import Branch
+
+if TYPE_CHECKING:
+    from troth.workflow.decorators import Definitions
 
 PAGE, CHUNK_RUN, UNDO = "troth.map.page", "troth.map.chunk", "troth.map.undo"
 
@@ -69,7 +75,7 @@ async def map_items(plan: Plan, items: list[Item], first: int) -> Tally:
         return await map_chunk(plan, items, first)
     starts = range(0, len(items), CHUNK)
     streams = max(1, min(plan.concurrency // STREAM, len(starts)))
-    waiting, tally, run = iter(starts), Tally(), branch_here().run
+    waiting, tally = iter(starts), Tally()
 
     async def stream(number: int) -> None:
         nonlocal tally
@@ -77,7 +83,7 @@ async def map_items(plan: Plan, items: list[Item], first: int) -> Tally:
         part = msgspec.structs.replace(plan, concurrency=share)
         for start in waiting:
             arguments = (part, items[start : start + CHUNK], first + start)
-            done: Tally = await family.joined(run, part_of(branch_here(), CHUNK_RUN, arguments))
+            done: Tally = await _part(CHUNK_RUN, arguments)
             tally += done  # not in one line: it would add to what the tally was before the wait
             _say(tally, len(items))
 
@@ -97,7 +103,7 @@ async def map_chunk(plan: Plan, items: list[Item], first: int) -> Tally:
         nonlocal done, failed
         for number, item in waiting:
             try:
-                value = await _run_item(plan, workflow, item)
+                value, own = await _run_item(plan, workflow, item)
             except Exception as error:
                 failure = _failure(number, item, error)
                 if failure is None:
@@ -109,7 +115,7 @@ async def map_chunk(plan: Plan, items: list[Item], first: int) -> Tally:
             else:
                 done += 1
                 if plan.keep:
-                    results.append(Result(number, msgspec.Raw(workflow.result.encode(value))))
+                    results.append(Result(number, msgspec.Raw(workflow.result.encode(value)), own))
             context.progress({"done": done, "failed": failed, "total": len(items)})
 
     await _together([stream() for _ in range(min(plan.concurrency, len(items)))])
@@ -119,9 +125,7 @@ async def map_chunk(plan: Plan, items: list[Item], first: int) -> Tally:
 async def map_pages(plan: Plan, cursor: Any, tally: Tally) -> Tally:
     """One page after another. What is kept of them is the cursor and the tally, here and in the next run."""
     for _ in range(PAGES_OF_ONE_RUN):
-        branch = branch_here()
-        call = part_of(branch, PAGE, (plan, cursor, tally.total))
-        turn: Turn = await family.joined(branch.run, call)
+        turn: Turn = await _part(PAGE, (plan, cursor, tally.total))
         tally += turn.tally
         _say(tally, tally.total)
         cursor = turn.next
@@ -154,36 +158,59 @@ async def map_page(plan: Plan, cursor: Any, first: int) -> Turn:
 
 
 async def undo_items(tally: Tally, plan: Plan, items: list[Item], first: int) -> None:
-    """Undo what the items of a mapping have done, the latest first."""
-    undoing = workflow_named(plan.workflow).undoing
+    """Undo what the items of a mapping have done, the latest first; not what was found to be done before."""
+    workflow = workflow_named(plan.workflow)
+    undoing = workflow.undoing
     if undoing is None:
         msg = f"what {plan.workflow} did must be undone, and nothing says how: attach @{plan.workflow}.undo"
         raise Refused(msg)
-    waiting = iter(sorted(tally.results, key=lambda result: result.number, reverse=True))
+    own = [result for result in tally.results if result.own]
+    waiting = iter(sorted(own, key=lambda result: result.number, reverse=True))
 
     async def stream() -> None:
         for result in waiting:
-            await undo_one(result)
+            args, kwargs = workflow.arguments.decode(bytes(items[result.number - first].arguments))
+            value = workflow.result.decode(bytes(result.value))
+            request = undoing.arguments.encode((value, *args, *kwargs.values()), {})
+            await _undo_item(plan, undoing, request, result.number)
 
-    async def undo_one(result: Result) -> None:
-        item = items[result.number - first]
-        workflow = workflow_named(plan.workflow)
-        args, kwargs = workflow.arguments.decode(bytes(item.arguments))
-        value = workflow.result.decode(bytes(result.value))
-        await undoing(value, *args, **kwargs)
-
-    await _together([stream() for _ in range(min(plan.concurrency, len(tally.results)))])
+    await _together([stream() for _ in range(min(plan.concurrency, len(own)))])
 
 
-async def _run_item(plan: Plan, workflow: Workflow[Any, Any], item: Item) -> Any:
+async def _undo_item(plan: Plan, undoing: Workflow[Any, Any], request: bytes, number: int) -> None:
+    """Once, however often a person lets the undoing be tried again: only what has failed is done by a new run."""
+    for attempt in itertools.count(1):
+        key = f"{plan.origin}/undo/{number}/{attempt}"
+        order = family.Order(
+            undoing, request, key=key, priority=plan.priority, partition=plan.partition
+        )
+        started = await family.start_here(branch_here(), order)
+        found, own = started.future.result()
+        try:
+            await family.result_here(branch_here(), found, undoing, started.end, None)
+        except (RunFailedError, RunCancelledError):
+            if own:
+                raise
+        else:
+            return
+
+
+async def _part(name: str, arguments: tuple[Any, ...]) -> Any:
+    branch = branch_here()
+    return await family.joined(branch.run, part_of(branch, branch.path(name), name, arguments))
+
+
+async def _run_item(plan: Plan, workflow: Workflow[Any, Any], item: Item) -> tuple[Any, bool]:
+    """What it returned, and whether it was this mapping that has started it."""
     branch, arguments = branch_here(), bytes(item.arguments)
     if item.key is None:
-        return await family.joined(branch.run, ItemCall(plan, workflow, arguments, branch))
+        return await family.joined(branch.run, ItemCall(plan, workflow, arguments, branch)), True
     order = family.Order(
         workflow, arguments, key=item.key, priority=plan.priority, partition=plan.partition
     )
     started = await family.start_here(branch, order)
-    return await family.result_here(branch, started.future.result()[0], workflow, started.end, None)
+    found, own = started.future.result()
+    return await family.result_here(branch, found, workflow, started.end, None), own
 
 
 def _failure(number: int, item: Item, error: Exception) -> Failure | None:
@@ -218,14 +245,22 @@ def step_named(name: str) -> StepDefinition[Any, Any]:
     return found
 
 
-def mapping_workflows() -> dict[str, Workflow[Any, Any]]:
-    """What a program has beside its own workflows, by name."""
-    made: dict[str, Workflow[Any, Any]] = {
-        name: Workflow(function, name=name, fails_on=MapError)
-        for name, function in (
-            (MAP, map_items), (CHUNK_RUN, map_chunk), (PAGES, map_pages), (PAGE, map_page),
-            (UNDO, undo_items),
-        )
-    }  # fmt: skip
+def mapping_workflows(home: Definitions) -> dict[str, Workflow[Any, Any]]:
+    """What the program *home* has beside its own workflows, by name."""
+    made = {name: copy.copy(workflow) for name, workflow in _prototypes().items()}
+    for workflow in made.values():
+        workflow.home = home
     made[MAP].undoing = made[CHUNK_RUN].undoing = made[UNDO]
     return made
+
+
+@functools.cache
+def _prototypes() -> dict[str, Workflow[Any, Any]]:
+    """Made once in a process: their types take 10 ms to look at."""
+    functions: dict[str, Callable[..., Any]] = {
+        MAP: map_items, CHUNK_RUN: map_chunk, PAGES: map_pages, PAGE: map_page, UNDO: undo_items,
+    }  # fmt: skip
+    return {
+        name: Workflow(function, name=name, fails_on=MapError)
+        for name, function in functions.items()
+    }
