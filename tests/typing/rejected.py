@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import timedelta
 from typing import assert_type
 
-from troth import Call, Found, Missing, Provider, Run, Troth, Tx
+from troth import Call, Found, Mapped, Missing, Page, Provider, Run, Troth, Tx
 
 troth = Troth()
 billing = Provider("billing", key_lifetime=timedelta(hours=24))
@@ -99,6 +99,26 @@ async def parent() -> None:
     await signup("ada@example.com")  # E: [call-arg]
     await signup("ada@example.com", "pro")  # E: [arg-type]
     _wrong: int = await signup("ada@example.com", 1)  # E: [assignment]
+
+
+@troth.step
+async def words(cursor: str | None) -> Page[str, str]:
+    return Page([], 1)  # E: [arg-type]
+
+
+@troth.workflow
+async def letter(number: int) -> str:
+    return "sent"
+
+
+@troth.workflow
+async def maps() -> None:
+    await troth.map(letter, ["a"])  # E: [arg-type]
+    await troth.map(letter, words)  # E: [arg-type]
+    await troth.map(signup, ["ada@example.com"])  # E: [arg-type]
+    await troth.map(letter, [1], on_error="ignore")  # E: [call-overload]
+    await troth.map(letter, [1], key=5)  # E: [call-overload]
+    _mapped: Mapped[int] = await troth.map(letter, [1])  # E: [arg-type]
 
 
 @pay.undo  # E: [arg-type]
