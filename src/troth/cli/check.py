@@ -88,7 +88,9 @@ def _beside(
     known = [each for each in alive if each.workflow in program.every_workflow]
     return {
         "nobody_takes": {
-            each.workflow: each.runs for each in alive if each.workflow not in program.every_workflow
+            each.workflow: each.runs
+            for each in alive
+            if each.workflow not in program.every_workflow
         },
         "replayed": len(verdicts),
         "alive": sum(each.runs for each in alive),
