@@ -42,9 +42,7 @@ class Victim(msgspec.Struct, frozen=True):
     @property
     def name(self) -> str:
         side = "after" if self.kept else "before"
-        return (
-            f"{self.article}, {self.card}, {self.by} at {self.cancel_at}, {side} {self.kill_at}"
-        )
+        return f"{self.article}-{self.card}-{self.by}.{self.cancel_at}-{side}.{self.kill_at}"
 
 
 class Settings(msgspec.Struct, frozen=True):
@@ -57,7 +55,8 @@ class Settings(msgspec.Struct, frozen=True):
 
 def named(victims: Iterable[Victim]) -> dict[str, Any]:
     """Nothing but the checkouts of these victims may be executed by this process."""
-    made = {v.name: shop.troth.workflow(name=v.name)(shop.checkout.function) for v in victims}
+    body, answers = shop.checkout.function, shop.checkout.fails_on
+    made = {v.name: shop.troth.workflow(name=v.name, fails_on=answers)(body) for v in victims}
     del shop.troth.workflows[shop.checkout.name]
     return made
 
