@@ -20,7 +20,7 @@ from uuid import UUID
 import msgspec
 
 from examples.checkout import shop
-from troth import RunEndedError
+from troth import RunEndedError, Troth
 from troth.journal.model import Batch, Reply
 from troth.worker.node import NodeOptions
 
@@ -64,9 +64,10 @@ def named(victims: Iterable[Victim]) -> dict[str, Any]:
 class Commits:
     """Counts what one worker commits for its run, flushes and step transactions, and does what is to be done there."""
 
-    def __init__(self, victim: Victim, run: UUID) -> None:
+    def __init__(self, victim: Victim, run: UUID, caller: Troth) -> None:
         self._victim = victim
         self._run = run
+        self._caller = caller
         self._numbers = count(1)
         node = shop.troth.node
         transactor = node.engine.performer._transactor  # type: ignore[attr-defined]
@@ -102,9 +103,9 @@ class Commits:
         if number == victim.cancel_at:
             try:
                 if victim.by == "shop":
-                    await shop.troth.run(self._run).cancel()
+                    await self._caller.run(self._run).cancel()
                 else:
-                    await shop.troth.send(self._run, shop.cancelled, "no more", key="cancel")
+                    await self._caller.send(self._run, shop.cancelled, "no more", key="cancel")
             except RunEndedError:
                 pass  # too late, and it is said
         if number == victim.kill_at and not victim.kept:
@@ -120,8 +121,10 @@ async def work(settings: Settings, victim: Victim, run: UUID) -> None:
     """Execute one order until it ends, or needs somebody; or until the commit at which this process is killed."""
     named([victim])
     shop.troth.url, shop.troth.schema = settings.url, settings.schema
-    async with shop.troth.worker(OPTIONS):
-        Commits(victim, run)
+    # Somebody else cancels: a client with connections of its own.
+    caller = Troth(settings.url, schema=settings.schema)
+    async with caller.client(), shop.troth.worker(OPTIONS):
+        Commits(victim, run, caller)
         async for update in shop.troth.run(run).watch():
             if update.state == "attention":
                 break

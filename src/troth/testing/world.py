@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import uuid
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from datetime import UTC, datetime, timedelta
 from types import TracebackType
 from typing import Any, Self, TypeVar, TypeVarTuple
@@ -63,6 +63,7 @@ class Worker:
         self._q = load("troth.testing", self.schema, "runs.sql")
         self._time: DatabaseTime | None = None
         self._open = self._opened()
+        self._code = AsyncExitStack()  # the worker of the program that is deployed
 
     async def __aenter__(self) -> Self:
         await self._open.__aenter__()
@@ -87,14 +88,18 @@ class Worker:
             try:
                 self.url = with_time(database.url, time_schema)
                 await asyncio.to_thread(migrate, self.url, self.schema)
-                with _elsewhere(self.troth, self.url, self.schema):
-                    async with self.troth.worker(self._options):
-                        yield
+                async with self._code:
+                    await self._begin()
+                    yield
             finally:
                 await asyncio.to_thread(self._drop, database.url)
                 await asyncio.to_thread(self._time.remove)
         finally:
             await asyncio.to_thread(database.close)
+
+    async def _begin(self) -> None:
+        self._code.enter_context(_elsewhere(self.troth, self.url, self.schema))
+        await self._code.enter_async_context(self.troth.worker(self._options))
 
     def _drop(self, url: str) -> None:
         session = connect_blocking(url)
@@ -131,6 +136,18 @@ class Worker:
         """An open transaction in the world's time, for `call_step(..., tx=tx)` and for looking at what was written."""
         async with self._node.request_pool.connection() as connection, connection.transaction():
             yield connection
+
+    # Code -------------------------------------------------------------------------------------------------------------
+
+    async def deploy(self, troth: Troth) -> None:
+        """Other code from now on: the worker ends, and one for *troth* goes on in the same schema and time.
+
+        Handles of runs that the code before has started are of no use any more: `world.troth.run(run.id)` gives new ones.
+        """
+        await self._code.aclose()
+        self.troth = troth
+        await self._begin()
+        await self.settle()
 
     # Time -------------------------------------------------------------------------------------------------------------
 
