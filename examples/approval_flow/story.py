@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-import sys
+import contextlib
+import io
 from datetime import timedelta
 from uuid import UUID
 
 from examples.approval_flow import v1, v2, v3
+from troth.cli.main import run
 from troth.testing import Worker
 
 DAY = timedelta(days=1)
@@ -15,15 +17,13 @@ PROGRAM = "examples.approval_flow"
 
 
 async def shell(world: Worker, *command: str) -> tuple[int, str]:
-    """`troth …` beside the database of this world, as a deployment pipeline would run it; exit code and output."""
-    process = await asyncio.create_subprocess_exec(
-        sys.executable, "-c", "from troth.cli.main import main; main()", *command,
-        "--database-url", world.url, "--schema", world.schema,
-        stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT,
-    )  # fmt: skip
-    said, _ = await process.communicate()
-    assert process.returncode is not None
-    return process.returncode, said.decode()
+    """`troth …` beside the database of this world, as a deployment pipeline would run it: exit code and output."""
+    said = io.StringIO()
+    with contextlib.redirect_stdout(said):
+        code = await asyncio.to_thread(
+            run, [*command, "--database-url", world.url, "--schema", world.schema]
+        )
+    return code, said.getvalue()
 
 
 async def tell(world: Worker, *modules: str) -> None:
@@ -65,4 +65,4 @@ async def thirty_days(world: Worker) -> dict[str, list[str]]:
     await world.send(runs["patient"], "approved", "Cem")
     await world.send(runs["patient"], "booked", "b-3")
     await world.advance(2 * DAY)
-    return {name: await world.troth.run(run).result(timeout=5) for name, run in runs.items()}
+    return {name: await world.troth.run(run_id).result(timeout=5) for name, run_id in runs.items()}

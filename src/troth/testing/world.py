@@ -144,9 +144,13 @@ class Worker:
 
         Handles of runs that the code before has started are of no use any more: `world.troth.run(run.id)` gives new ones.
         """
+        assert self._time is not None
         await self._code.aclose()
         self.troth = troth
+        now_s = await asyncio.to_thread(self._time.now)
         await self._begin()
+        self._node.clock.jump(now_s)  # before it does anything: by itself it reads the time only at its first heartbeat
+        await self._jump(now_s)
         await self.settle()
 
     # Time -------------------------------------------------------------------------------------------------------------
