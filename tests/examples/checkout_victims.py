@@ -26,7 +26,9 @@ from troth.worker.node import NodeOptions
 
 SETTINGS = "TROTH_CHECKOUT_VICTIMS"
 AT_ONCE = 10
-OPTIONS = NodeOptions(lease_s=120, connections=1, threads=1)  # nobody takes over before the test does
+OPTIONS = NodeOptions(
+    lease_s=120, connections=1, threads=1
+)  # nobody takes over before the test does
 
 
 class Victim(msgspec.Struct, frozen=True):

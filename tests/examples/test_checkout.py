@@ -36,7 +36,11 @@ def test_main_shows_every_way(database_url: str, tmp_path: Path) -> None:
     ran = subprocess.run(
         [sys.executable, "-m", "examples.checkout"],
         cwd=ROOT,
-        env={**os.environ, "TROTH_DATABASE_URL": url, "CHECKOUT_OUTSIDE": str(tmp_path / "outside")},
+        env={
+            **os.environ,
+            "TROTH_DATABASE_URL": url,
+            "CHECKOUT_OUTSIDE": str(tmp_path / "outside"),
+        },
         capture_output=True,
         text=True,
         check=True,
@@ -99,8 +103,8 @@ class Shop:
             self.place.take_over(worker)
         async with troth.worker(QUICK):
             await self.place.until(
-                lambda: not self.place.value(
-                    "SELECT count(*) FROM {s}.run WHERE state <> 'attention'"
+                lambda: (
+                    not self.place.value("SELECT count(*) FROM {s}.run WHERE state <> 'attention'")
                 ),
                 "every order has ended, or somebody is asked",
             )

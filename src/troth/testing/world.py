@@ -149,7 +149,9 @@ class Worker:
         self.troth = troth
         now_s = await asyncio.to_thread(self._time.now)
         await self._begin()
-        self._node.clock.jump(now_s)  # before it does anything: by itself it reads the time only at its first heartbeat
+        self._node.clock.jump(
+            now_s
+        )  # before it does anything: by itself it reads the time only at its first heartbeat
         await self._jump(now_s)
         await self.settle()
 
