@@ -8,7 +8,7 @@ from datetime import UTC, datetime, timedelta
 import psycopg
 import pytest
 
-from troth import Call, Provider, Rate, Retry, TimedOut, Troth, Tx
+from troth import Call, Provider, Rate, Retry, TimedOut, Troth, Tx, Workflow
 from troth.testing import Worker
 from troth.testing.world import NotSettledError
 
@@ -153,3 +153,29 @@ async def test_the_schema_is_its_own_and_is_dropped(troth: Troth, database_url: 
         assert {world.schema, f"{world.schema}_time"} <= schemas()
     assert schemas() == before
     assert (troth.schema, troth.url) == ("troth", database_url)
+
+
+async def test_other_code_goes_on_at_the_same_time(troth: Troth) -> None:
+    def code(version: str) -> tuple[Troth, Workflow[[], list[str]]]:
+        made = Troth(troth.url, schema=troth.schema)
+
+        @made.workflow
+        async def wait() -> list[str]:
+            begun = made.now()
+            await made.sleep(10 * DAY)
+            return [version, str((made.now() - begun).days)]
+
+        return made, wait
+
+    (older, old_wait), (newer, new_wait) = code("old"), code("new")
+    async with Worker(older) as world:
+        across = await world.start(old_wait)
+        await world.advance(4 * DAY)
+        at = world.now()
+        await world.deploy(newer)
+        assert timedelta(0) <= world.now() - at < timedelta(minutes=1)
+        begun = await world.start(new_wait)
+        await world.advance(7 * DAY)
+        assert await newer.run(across.id).result(timeout=1) == ["new", "10"]
+        await world.advance(4 * DAY)
+        assert await begun.result(timeout=1) == ["new", "10"]
