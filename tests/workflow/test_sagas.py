@@ -402,38 +402,6 @@ async def test_past_the_point_of_no_return_nothing_is_undone_and_a_cancellation_
     assert world.log == ["make a", "paid", "make a", "paid"]
 
 
-ENDED = ("succeeded", "failed", "cancelled", "attention")
-
-
-@pytest.mark.xfail(strict=True, reason="a cancellation is not held until the pivot has an outcome")
-async def test_a_cancellation_while_the_pivot_is_under_way_is_too_late_if_it_lands(
-    place: Place, troth: Troth, world: World
-) -> None:
-    goes, heard = asyncio.Event(), asyncio.Event()
-
-    @troth.effect(provider=KEYS, timeout=60, pivot=True)
-    async def pay_out(call: Call) -> None:
-        goes.set()
-        await heard.wait()
-        world.log.append("paid")
-
-    @troth.workflow
-    async def work() -> str:
-        await world.make("a")
-        await pay_out()
-        await world.make("b")
-        return "done"
-
-    async with troth.worker(QUICK):
-        run = await troth.start(work)
-        await goes.wait()
-        await run.cancel()
-        await place.until(lambda: "!cancel" in place.results(run.id), "the cancellation is heard")
-        heard.set()
-        await place.until(lambda: place.state(run.id) in ENDED, "it has ended, or asks")
-        assert (place.state(run.id), world.log) == ("succeeded", ["make a", "paid", "make b"])
-
-
 async def test_a_scope_is_undone_alone(place: Place, troth: Troth, world: World) -> None:
     @troth.workflow
     async def work(fail: bool) -> list[str]:

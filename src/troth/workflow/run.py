@@ -347,9 +347,9 @@ class ActiveRun:
     def _stop_main(self, stop: Stop) -> None:
         self.now_s = stop.at
         self.heard.add(stop.path)
-        if self._pivoted or self.undo is not None or self.stopped:
+        if self._pivoted or self.undo is not None or self.stopped or self.held:
             return  # too late: from the point of no return there is only one way; and what is undone stays so
-        self.held = self.held or stop.path
+        self.held = stop.path
         self._decide_held()
 
     def _decide_held(self) -> None:
