@@ -8,6 +8,8 @@ import os
 from collections.abc import Callable
 from datetime import datetime
 
+import pytest
+
 from tests.chaos.processes import Site, Worker
 from tests.chaos.program import CHARGE_TIMEOUT_S
 from tests.harness.postgres import wait_until

@@ -75,7 +75,9 @@ class ActiveRun:
         self.shown_undoing = False
         self._confirmations = itertools.count()
         self._pivoted = False  # past the point of no return
-        self.held: str | None = None  # a cancellation that came on the way there: the outcome decides
+        self.held: str | None = (
+            None  # a cancellation that came on the way there: the outcome decides
+        )
         self.hurried: set[str] = set()  # the calls that were looked at anew for it
 
         self.past = Past(claimed.entries)
