@@ -14,7 +14,7 @@ SHELL := /bin/sh
 .DELETE_ON_ERROR:
 
 ARGS ?=
-JOBS ?= 3
+JOBS ?= 4
 
 ifeq ($(origin PYTHON),undefined)
 PYTHON := python3

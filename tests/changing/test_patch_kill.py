@@ -45,7 +45,7 @@ async def killed_everywhere(place: Place, code: str) -> list[str]:
         n += AT_ONCE // 2
 
 
-@pytest.mark.parametrize("code", ["old", "new"])
+@pytest.mark.parametrize("code", [pytest.param("old", marks=pytest.mark.slow), "new"])
 async def test_a_run_does_what_it_answered_however_its_worker_dies(place: Place, code: str) -> None:
     killed = await killed_everywhere(place, code)
     begun = {

@@ -46,7 +46,13 @@ def started(settings: Settings, log: Path) -> Iterator[subprocess.Popen[str]]:
 
 @pytest.mark.xdist_group("killed undoings")  # one after the other: they have many connections
 @pytest.mark.parametrize("kept", [False, True], ids=["before", "after"])
-@pytest.mark.parametrize("roles", FEWEST)
+@pytest.mark.parametrize(
+    "roles",
+    [
+        pytest.param(roles, marks=() if len(roles.split()) == 3 else pytest.mark.slow)
+        for roles in FEWEST
+    ],
+)
 async def test_killed_at_every_flush(shop: Site, roles: str, kept: bool) -> None:
     with psycopg.connect(shop.url, autocommit=True) as session:
         session.execute(TABLES)

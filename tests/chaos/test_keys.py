@@ -27,6 +27,7 @@ def wide_shop(server: PrivateServer) -> Iterator[Site]:
         yield made
 
 
+@pytest.mark.slow
 async def test_fifty_clients_start_one_run(wide_shop: Site) -> None:
     shop = wide_shop
     crowd = [shop.clients(CLIENTS) for _ in range(PROCESSES)]

@@ -14,11 +14,11 @@ SCENARIOS = [
     Scenario("once"),
     Scenario("probed", crash=1, late=1, cancel=0),
     Scenario("keyed", refusal=1, cancel=0),
-    Scenario("keyed", loss=1, cancel=0),
-    Scenario("keyed", leave=1),
 ]
 # A quarter of a minute or more each. They ask the model and not the code, so `make soak` is enough.
 LARGE = [
+    Scenario("keyed", loss=1, cancel=0),
+    Scenario("keyed", leave=1),
     Scenario("keyed", crash=1),
     Scenario("once", cut=1),
     Scenario("probed", expiry=1, cancel=0, locks=1),

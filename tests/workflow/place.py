@@ -139,8 +139,8 @@ class Place:
         self.rows("SELECT pg_notify(%s, '')", f"{self.schema}.ready")
 
     def take_over(self, worker: int) -> None:
-        """Declare a worker dead, as a peer would after its lease, and hand over its runs."""
-        held = self.value("SELECT {s}.takeover(id, beat) FROM {s}.worker WHERE id = %s", worker)
+        """Declare a worker dead, as a peer would after its lease, and hand over its runs; a last beat may be on its way."""
+        held = self.value("SELECT {s}.takeover(%s, NULL)", worker)
         assert held == 0, f"worker {worker}: {held}"
 
     async def die(self, troth: Troth) -> None:

@@ -127,7 +127,7 @@ async def at_once(lanes: Lanes, cases: list[Case], *, kept: bool) -> list[int]:
     return [count.result() for count in counts]
 
 
-@pytest.mark.parametrize("kept", [True, False])
+@pytest.mark.parametrize("kept", [True, pytest.param(False, marks=pytest.mark.slow)])
 async def test_refused_at_every_step_and_dropped_at_every_commit(
     lanes: Lanes, *, kept: bool
 ) -> None:
@@ -139,7 +139,7 @@ async def test_refused_at_every_step_and_dropped_at_every_commit(
     assert closed >= 7
 
 
-@pytest.mark.parametrize("kept", [True, False])
+@pytest.mark.parametrize("kept", [True, pytest.param(False, marks=pytest.mark.slow)])
 async def test_cancelled_at_every_step_and_dropped_at_every_commit(
     lanes: Lanes, *, kept: bool
 ) -> None:

@@ -44,7 +44,9 @@ def test_thirty_people_a_kill_and_a_crash(tmp_path: Path) -> None:
     assert all(faults[kind] for kind in ("hang_after", "reset_after", "http500_after")), faults
 
 
-@pytest.mark.parametrize("kind", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize(
+    "kind", [signal.SIGINT, pytest.param(signal.SIGTERM, marks=pytest.mark.slow)]
+)
 def test_an_interrupted_demo_leaves_nothing_behind(kind: signal.Signals, tmp_path: Path) -> None:
     environment = {**os.environ, "TMPDIR": str(tmp_path)}
     tmp_path.chmod(0o755)

@@ -106,9 +106,10 @@ def opened_before(paths: list[str | None]) -> str | None:
     from troth.lab.edge.sqlite import Connection
 
     for one in gc.get_objects():
-        if type(one) is sqlite3.Connection or (
-            isinstance(one, sqlite3.Connection) and not isinstance(one, Connection)
-        ):
+        kind = type(
+            one
+        )  # not isinstance: that asks a lazy object what it stands for, which loads it
+        if issubclass(kind, sqlite3.Connection) and not issubclass(kind, Connection):
             try:
                 files = [row[2] for row in one.execute("PRAGMA database_list")]
             except (sqlite3.Error, ValueError):
