@@ -37,7 +37,10 @@ async def change_plan(pool: AsyncConnectionPool, token: str, shown: Resource, se
 
 
 async def main() -> None:
-    async with AsyncConnectionPool(os.environ["TROTH_DATABASE_URL"], open=False) as pool:
+    database: AsyncConnectionPool = AsyncConnectionPool(
+        os.environ["TROTH_DATABASE_URL"], open=False
+    )
+    async with database as pool:
         async with pool.connection() as tx:
             ada = await access.people.add(tx, "ada@example.com", "correct horse", tenant="acme")
             key = await access.keys.create(

@@ -86,7 +86,7 @@ async def main() -> None:
             print(accepted.event_id, accepted.outcome, accepted.status, flush=True)
         while True:
             row = await (await db.execute("SELECT status FROM subscription")).fetchone()
-            if row == ("past_due",):
+            if row is not None and row[0] == "past_due":
                 break
             await asyncio.sleep(0.05)
         print("the subscription is", row[0], flush=True)

@@ -48,7 +48,7 @@ class Customer(BaseHTTPRequestHandler):
             Customer.verified.set()
         self.end_headers()
 
-    def log_message(self, *_: object) -> None:
+    def log_message(self, format: str, *args: object) -> None:  # noqa: A002
         pass
 
 

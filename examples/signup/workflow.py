@@ -113,18 +113,18 @@ async def save_card(call: Call, customer: str, card: str) -> str:
 async def subscribe(
     call: Call, account: Account, customer: str, card: str, price: str, trial: bool
 ) -> str:
-    payment: SubscriptionCreateParams = (
-        {"trial_period_days": TRIAL_DAYS} if trial else {"payment_behavior": "error_if_incomplete"}
-    )
+    order: SubscriptionCreateParams = {
+        "customer": customer,
+        "default_payment_method": card,
+        "items": [{"price": price}],
+        "metadata": {"account": str(account.id), "troth_key": call.key},
+    }
+    if trial:
+        order["trial_period_days"] = TRIAL_DAYS
+    else:
+        order["payment_behavior"] = "error_if_incomplete"
     subscription = await provider().v1.subscriptions.create_async(
-        {
-            "customer": customer,
-            "default_payment_method": card,
-            "items": [{"price": price}],
-            "metadata": {"account": str(account.id), "troth_key": call.key},
-            **payment,
-        },
-        {"idempotency_key": call.key},
+        order, {"idempotency_key": call.key}
     )
     return subscription.id
 

@@ -9,7 +9,7 @@ import dataclasses
 import inspect
 from collections.abc import Callable, Coroutine
 from datetime import timedelta
-from typing import Any, Concatenate, ParamSpec, Protocol, TypeVar, cast, overload
+from typing import Any, Concatenate, Generic, ParamSpec, Protocol, TypeVar, cast, overload
 
 from troth.base.backoff import Retry
 from troth.base.errors import Refused, UsageError
@@ -61,17 +61,17 @@ class ProbeDecorator(Protocol[P, R]):
     ) -> Callable[Concatenate[Call, P], Found[R] | Missing]: ...
 
 
-class UndoDecorator(Protocol[P, R_co]):
+class UndoDecorator(Protocol[P, R]):
     """The type of `@effect.undo(...)`."""
 
     @overload
     def __call__(
-        self, function: Callable[Concatenate[Call, R_co, P], Coroutine[Any, Any, U]], /
-    ) -> EffectDefinition[Concatenate[R_co, P], U]: ...
+        self, function: Callable[Concatenate[Call, R, P], Coroutine[Any, Any, U]], /
+    ) -> UndoDefinition[R, P, U]: ...
     @overload
     def __call__(
-        self, function: Callable[Concatenate[Call, R_co, P], U], /
-    ) -> EffectDefinition[Concatenate[R_co, P], U]: ...
+        self, function: Callable[Concatenate[Call, R, P], U], /
+    ) -> UndoDefinition[R, P, U]: ...
 
 
 class EffectDefinition(StepDefinition[P, R]):
@@ -120,11 +120,11 @@ class EffectDefinition(StepDefinition[P, R]):
     @overload
     def undo(
         self, function: Callable[Concatenate[Call, R, P], Coroutine[Any, Any, U]], /
-    ) -> EffectDefinition[Concatenate[R, P], U]: ...
+    ) -> UndoDefinition[R, P, U]: ...
     @overload
     def undo(
         self, function: Callable[Concatenate[Call, R, P], U], /
-    ) -> EffectDefinition[Concatenate[R, P], U]: ...
+    ) -> UndoDefinition[R, P, U]: ...
     @overload
     def undo(
         self,
@@ -159,9 +159,9 @@ class EffectDefinition(StepDefinition[P, R]):
             msg = f"{self.name} has stands=True, so what it did is left as it is: leave that out, or the undo"
             raise UsageError(msg)
 
-        def attach(function: Callable[..., Any]) -> EffectDefinition[Any, Any]:
+        def attach(function: Callable[..., Any]) -> UndoDefinition[Any, Any, Any]:
             self._require_parameters("undo", function, 2)
-            made: EffectDefinition[Any, Any] = EffectDefinition(
+            made: UndoDefinition[Any, Any, Any] = UndoDefinition(
                 function,
                 StepKind.EFFECT,
                 retry=retry,
@@ -205,6 +205,46 @@ class EffectDefinition(StepDefinition[P, R]):
     def _require_parameters(self, what: str, function: Callable[..., Any], injected: int) -> None:
         given = "a Call" if injected == 1 else "a Call, the result"
         require_parameters(self, what, function, injected, given)
+
+
+class UndoProbeDecorator(Protocol[R, P, U]):
+    """The type of `@effect.undo` functions' `.probe(...)`."""
+
+    @overload
+    def __call__(
+        self,
+        function: Callable[Concatenate[Call, R, P], Coroutine[Any, Any, Found[U] | Missing]],
+        /,
+    ) -> Callable[Concatenate[Call, R, P], Coroutine[Any, Any, Found[U] | Missing]]: ...
+    @overload
+    def __call__(
+        self, function: Callable[Concatenate[Call, R, P], Found[U] | Missing], /
+    ) -> Callable[Concatenate[Call, R, P], Found[U] | Missing]: ...
+
+
+class UndoDefinition(EffectDefinition[Concatenate[R, P], U], Generic[R, P, U]):
+    """The effect that undoes one which returned R and took P.
+
+    It differs in its types alone: pyright does not accept a function for parameters that were concatenated twice.
+    """
+
+    @overload
+    def probe(
+        self,
+        function: Callable[Concatenate[Call, R, P], Coroutine[Any, Any, Found[U] | Missing]],
+        /,
+    ) -> Callable[Concatenate[Call, R, P], Coroutine[Any, Any, Found[U] | Missing]]: ...
+    @overload
+    def probe(
+        self, function: Callable[Concatenate[Call, R, P], Found[U] | Missing], /
+    ) -> Callable[Concatenate[Call, R, P], Found[U] | Missing]: ...
+    @overload
+    def probe(
+        self, /, *, timeout: float | timedelta | None = None, retry: Retry = PROBE_RETRY
+    ) -> UndoProbeDecorator[R, P, U]: ...
+    def probe(self, function: Any = None, /, **how: Any) -> Any:
+        """As of every effect: the function takes a `Call`, what was returned, and the arguments."""
+        return super().probe(function, **how)
 
 
 class TransactionUndoDecorator(Protocol[P, R_co]):
