@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -134,16 +133,6 @@ def test_what_is_no_recording_is_said(tmp_path: Path, shell: Shell, ids: dict[in
     assert code == 2
     assert "bad.jsonl, line 1: no recorded run of format 1: it has format 7" in out
     assert shell("run", "export", str(UUID(int=1)))[0] == 1
-
-
-def test_hundreds_of_runs_a_second(ids: dict[int, UUID], shell: Shell, tmp_path: Path) -> None:
-    file = tmp_path / "all.jsonl"
-    shell("run", "export", *map(str, ids.values()), "-o", str(file))
-    runs = recordings(file)
-    began = time.perf_counter()
-    replay(programs.patched, *runs)
-    rate = RUNS / (time.perf_counter() - began)
-    assert rate > 300
 
 
 async def test_in_production_they_are_parked_and_go_on_after_the_fix(place: Place) -> None:
