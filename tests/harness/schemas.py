@@ -1,7 +1,7 @@
 """Migrated schemas for tests, used again as long as nobody can tell.
 
 To migrate a schema and to drop it takes longer than most tests. So a schema is given to the next test when the last one has
-left no session and nothing else than rows. Whatever else a test has done to it, it is dropped.
+left no session and nothing else than rows and tables of its own. Whatever else a test has done to it, it is dropped.
 """
 
 from __future__ import annotations
@@ -32,8 +32,8 @@ SELECT md5(concat_ws('|',
      ORDER BY p.proname, p.proargtypes::text) FROM pg_proc p WHERE p.pronamespace = %(schema)s::regnamespace),
   (SELECT n.nspacl::text FROM pg_namespace n WHERE n.oid = %(schema)s::regnamespace)))
 """
-_PARTITIONS = """
-SELECT relname FROM pg_class WHERE relnamespace = %(schema)s::regnamespace AND relispartition AND relkind = 'r'
+_TABLES = """
+SELECT relname FROM pg_class WHERE relnamespace = %(schema)s::regnamespace AND relkind = 'r'
 """
 _SESSIONS = """
 SELECT count(*) FROM pg_stat_activity
@@ -70,7 +70,7 @@ class Schemas:
         self._free: str | None = None
         self._uses = 0
         self._shape = ""
-        self._partitions: set[str] = set()
+        self._tables: set[str] = set()
 
     def take(self) -> str:
         """The name of a migrated schema with nothing in it."""
@@ -78,7 +78,7 @@ class Schemas:
             name = f"t_{uuid.uuid4().hex[:12]}"
             migrate(self.url, name)
             with psycopg.connect(self.url, autocommit=True) as connection:
-                self._shape, self._partitions = _look(connection, name)
+                self._shape, self._tables = _shape(connection, name), _tables(connection, name)
             self._uses = 0
             return name
         name, self._free = self._free, None
@@ -105,16 +105,18 @@ class Schemas:
             exists = connection.execute("SELECT to_regnamespace(%s)", (name,)).fetchone()
             if exists == (None,):
                 return False
-            shape, partitions = _look(connection, name)
-            if shape != self._shape or not partitions >= self._partitions:
-                return False
-            for extra in partitions - self._partitions:
+            for extra in _tables(connection, name) - self._tables:  # the test's own, and partitions
                 connection.execute(sql.SQL("DROP TABLE {}").format(sql.Identifier(name, extra)))
+            if _shape(connection, name) != self._shape or _tables(connection, name) != self._tables:
+                return False
             connection.execute(sql.SQL(_CLEAR).format(schema=sql.SQL(name)))
         return True
 
 
-def _look(connection: psycopg.Connection, name: str) -> tuple[str, set[str]]:
+def _shape(connection: psycopg.Connection, name: str) -> str:
     (shape,) = connection.execute(_SHAPE, {"schema": name}).fetchone() or ("",)
-    rows = connection.execute(_PARTITIONS, {"schema": name}).fetchall()
-    return shape, {row[0] for row in rows}
+    return shape
+
+
+def _tables(connection: psycopg.Connection, name: str) -> set[str]:
+    return {row[0] for row in connection.execute(_TABLES, {"schema": name})}

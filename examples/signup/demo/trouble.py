@@ -49,7 +49,7 @@ def schedule(people: int, *, kills: int, crashes: int) -> list[Trouble]:
     """Spread over the whole demo, with the crashes in the middle of the kills."""
     first = (kills + 1) // 2
     order: list[tuple[Kind, int]] = [(KILL, first), (CRASH, crashes), (KILL, kills - first)]
-    kinds = [kind for kind, count in order for _ in range(count)]
+    kinds: list[Kind] = [kind for kind, count in order for _ in range(count)]
     return [
         Trouble(people * number // (len(kinds) + 1), kind) for number, kind in enumerate(kinds, 1)
     ]
