@@ -18,7 +18,7 @@ from tests.schedule.conftest import Desk
 from tests.schedule.program import COUNT, build
 from troth import Troth, Tx
 from troth.base.errors import FencedError
-from troth.schedule import Schedules, relay, store
+from troth.schedule import Schedules, store
 from troth.store.connect import connect_async
 from troth.worker import relays
 from troth.worker.node import Node
@@ -170,13 +170,16 @@ def timed(n: int) -> Callable[[datetime], tuple[int, datetime]]:
 
 
 class Firing:
-    """Whoever fires is met at each point of its transaction in turn: it is declared gone and goes on, or it dies as well."""
+    """Whoever fires is met at each point of its transaction in turn: another one looks, too; and it is declared gone and
+    goes on, or it dies as well."""
 
     POINTS = ("locked", "written", "moved", "committed")
     FATES = ("declared gone", "dies")
 
-    def __init__(self, desk: Desk, nodes: list[Node], monkeypatch: pytest.MonkeyPatch) -> None:
-        self._desk, self._nodes = desk, nodes
+    def __init__(
+        self, desk: Desk, nodes: list[Node], other: Schedules, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        self._desk, self._nodes, self._other = desk, nodes, other
         self._turns = itertools.cycle(itertools.product(self.POINTS, self.FATES))
         self._turn = next(self._turns)
         self._moved: set[asyncio.Task[Any] | None] = set()
@@ -184,7 +187,6 @@ class Firing:
         for name, point in (("claim_due", "locked"), ("write", "written"), ("move", "moved")):
             monkeypatch.setattr(store, name, self._halting(getattr(store, name), point))
         monkeypatch.setattr(store, "due_in", self._halting(store.due_in, "committed"))
-        monkeypatch.setattr(relay, "BATCH", 20)
         monkeypatch.setattr(relays, "_AGAIN_S", (0.01,))
 
     def _halting(self, act: Callable[..., Any], point: str) -> Callable[..., Any]:
@@ -212,7 +214,9 @@ class Firing:
         turn, self._turn = self._turn, next(self._turns)
         self.met[turn] += 1
         worker = node.writer.worker
-        async with await connect_async(self._desk.url) as peer:
+        async with await connect_async(self._desk.url) as peer, asyncio.timeout(10):
+            # In a task of its own, which is nobody's who is met. It does not wait for what is locked.
+            await asyncio.create_task(self._desk.look(self._other, peer))
             if turn[1] == "dies":
                 await peer.execute("SELECT pg_terminate_backend(%s, 10000)", (tx.info.backend_pid,))
             held = await call(peer, f"SELECT {self._desk.schema}.takeover(%s, NULL)", worker)
@@ -229,8 +233,8 @@ async def call(session: Any, query: str, worker: int) -> Any:
 @pytest.mark.parametrize(
     ("schedules", "rounds"),
     [
-        (50, 8),
-        pytest.param(250, 40, marks=[pytest.mark.slow, pytest.mark.timeout(1200)]),
+        (50, 10),
+        pytest.param(200, 50, marks=[pytest.mark.slow, pytest.mark.timeout(1200)]),
     ],
 )
 async def test_whoever_fires_is_declared_gone_at_each_point(
@@ -238,6 +242,7 @@ async def test_whoever_fires_is_declared_gone_at_each_point(
 ) -> None:
     await desk.rows("CREATE TABLE {}.report (n integer, at timestamptz)")
     programs = [reporting(desk, schedules)[0] for _ in range(2)]
+    _, other = reporting(desk, schedules)
     async with AsyncExitStack() as stack:
         for program in programs:
             await stack.enter_async_context(program.worker())
@@ -246,7 +251,7 @@ async def test_whoever_fires_is_declared_gone_at_each_point(
             return await desk.rows("SELECT count(*) FROM {}.schedule") == [(schedules,)]
 
         await until(declared, "all are declared")
-        firing = Firing(desk, [program.node for program in programs], monkeypatch)
+        firing = Firing(desk, [program.node for program in programs], other, monkeypatch)
         for number in range(1, rounds + 1):
             await all_due(desk)
 
@@ -267,4 +272,4 @@ async def test_whoever_fires_is_declared_gone_at_each_point(
         (total, "succeeded")
     ]
     assert len(firing.met) == len(Firing.POINTS) * len(Firing.FATES), firing.met
-    assert min(firing.met.values()) >= total // 400, firing.met
+    assert min(firing.met.values()) >= rounds // 10, firing.met
