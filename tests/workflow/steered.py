@@ -104,7 +104,9 @@ class Conductor:
         self._drops: dict[int, Halt] = {}
         self._open: list[tuple[Race, AsyncConnection]] = []
         self._free: list[AsyncConnection] = []
-        self._busy: set[int] = set()  # sessions in which something is under way
+        self._busy: dict[
+            asyncio.Task[Any] | None, int
+        ] = {}  # the sessions of acts that are under way
         self._tasks: set[asyncio.Task[None]] = set()
         self.halts: Counter[str] = Counter()  # acts by the place where they were done
         self.takeovers = 0
@@ -165,8 +167,8 @@ class Conductor:
 
     async def act(self, races: list[Race], halt: str) -> None:
         """Each is done, or has met a lock and waits."""
-        waiting: list[asyncio.Task[None]] = []
-        by_client = False
+        by_client: list[asyncio.Task[None]] = []
+        others: list[asyncio.Task[None]] = []
         for race in races:
             race.begun, race.halt = True, halt
             self.halts[halt] += 1
@@ -181,24 +183,26 @@ class Conductor:
             task = asyncio.create_task(work)
             self._tasks.add(task)
             task.add_done_callback(self._tasks.discard)
-            if race.by is not By.WORKER or halt == "late":
-                waiting.append(task)
-            by_client = by_client or race.by is By.CLIENT
+            if race.by is By.CLIENT:
+                by_client.append(task)
+            elif race.by is By.TX:  # and the worker itself is held up
+                others.append(task)
         flushes = self._client.writer.flushes
 
         async def done_or_met() -> bool:
-            # The client's second flush has begun after ours were in it: those that met a lock try again and again.
-            answered = not by_client or self._client.writer.flushes >= flushes + 2
-            return all(task.done() for task in waiting) or (answered and await self._all_blocked())
+            # Those of the client that met a lock try again and again. The second flush from now on had all of them in it.
+            answered = self._client.writer.flushes >= flushes + 2
+            if not (answered or all(task.done() for task in by_client)):
+                return False
+            left = [task for task in others if not task.done()]
+            return not left or await self._all_blocked(left)
 
         await until(done_or_met, "what races a flush is done, or has met a lock")
 
-    async def _all_blocked(self) -> bool:
-        pids = list(self._busy)
+    async def _all_blocked(self, tasks: list[asyncio.Task[None]]) -> bool:
+        pids = [self._busy[task] for task in tasks if task in self._busy]
         waiting = "SELECT count(*) FROM pg_stat_activity WHERE pid = ANY (%s) AND wait_event_type = 'Lock'"
-        return not pids or bool(
-            await asyncio.to_thread(self._place.value, waiting, pids) == len(pids)
-        )
+        return bool(await asyncio.to_thread(self._place.value, waiting, pids) == len(tasks))
 
     # The acts -------------------------------------------------------------------------------------
 
@@ -208,12 +212,14 @@ class Conductor:
 
     async def _in_transaction(self, race: Race) -> None:
         connection = await self._session()
-        pid = connection.info.backend_pid
-        self._busy.add(pid)
-        async with connection.transaction():
-            await self._answer(race, self._act(self._client, race, connection), told=False)
+        task = asyncio.current_task()
+        self._busy[task] = connection.info.backend_pid
+        try:
+            async with connection.transaction():
+                await self._answer(race, self._act(self._client, race, connection), told=False)
+        finally:
+            del self._busy[task]
         race.answered.set()
-        self._busy.discard(pid)
         self._free.append(connection)
 
     async def _begin_open(self, race: Race) -> None:
