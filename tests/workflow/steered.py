@@ -18,7 +18,7 @@ from uuid import UUID
 
 from tests.harness.cell import until
 from tests.workflow.place import PATIENCE_S, Place
-from troth import RunEndedError, Tx
+from troth import RunEndedError, RunNotFoundError, Tx
 from troth.base.errors import FencedError
 from troth.journal import store
 from troth.journal.model import Batch, Reply
@@ -239,7 +239,10 @@ class Conductor:
     async def _answer(race: Race, act: Awaitable[None], *, told: bool = True) -> None:
         try:
             await act
-        except RunEndedError:
+        except (
+            RunEndedError,
+            RunNotFoundError,
+        ):  # it is over, or a start that was lost is not there yet
             race.accepted = False
         else:
             race.accepted = True
@@ -253,13 +256,13 @@ class Conductor:
         """What had no moment is done now; everybody has an answer."""
         await self.act([race for race in races if not race.begun], "late")
         await self._commit_open()
-        async with asyncio.timeout(PATIENCE_S):
+        async with asyncio.timeout(3 * PATIENCE_S):
             for race in races:
                 await race.answered.wait()
 
     async def close(self) -> None:
         await self._commit_open()
-        async with asyncio.timeout(PATIENCE_S):
+        async with asyncio.timeout(3 * PATIENCE_S):
             await asyncio.gather(*self._tasks, return_exceptions=True)
         for connection in self._free:
             await connection.close()
