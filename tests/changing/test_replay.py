@@ -81,6 +81,9 @@ def test_without_it_each_is_found_before_deployment_with_a_difference(
     assert code == 1
     assert not any(each["clean"] for each in found)
     assert len(found) == RUNS
+    # Each of them, in its own words: what it has recorded, and what the code asked for in its place.
+    assert {each["run"] for each in found} == {str(run) for run in ids.values()}
+    assert all(each["diff"][:3] == ["  price", "- charge", "+ reserve"] for each in found)
     waiting = next(each for each in found if UUID(each["run"]) == ids[1])
     assert waiting["diff"] == [
         "  price",
@@ -135,7 +138,9 @@ def test_what_is_no_recording_is_said(tmp_path: Path, shell: Shell, ids: dict[in
     assert shell("run", "export", str(UUID(int=1)))[0] == 1
 
 
-async def test_in_production_they_are_parked_and_go_on_after_the_fix(place: Place) -> None:
+async def test_in_production_they_are_parked_and_go_on_after_the_fix(
+    place: Place, shell: Shell
+) -> None:
     v1, wrong, right = (
         at(each, place) for each in (programs.v1, programs.unpatched, programs.patched)
     )
@@ -158,13 +163,17 @@ async def test_in_production_they_are_parked_and_go_on_after_the_fix(place: Plac
             ),
             "all are parked",
         )
-        reason, detail = await place.attention(runs[1])
-        assert reason == "code_changed"
-        assert [line[:2] for line in detail["diff"][:3]] == [
-            [" ", "price"],
-            ["-", "charge"],
-            ["+", "reserve"],
-        ]
+        for n in WAITING:
+            reason, detail = await place.attention(runs[n])
+            assert reason == "code_changed"
+            assert [line[:2] for line in detail["diff"][:3]] == [
+                [" ", "price"],
+                ["-", "charge"],
+                ["+", "reserve"],
+            ]
+    # Before the fix is deployed: it would do for all of them.
+    code, found = await asyncio.to_thread(replayed, shell, "patched", "--state", "attention")
+    assert (code, len(found)) == (0, len(WAITING)), found[:1]
     for n in WAITING:
         place.resume(runs[n].id)
     async with right.worker(QUICK):

@@ -3,14 +3,25 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import sys
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections import Counter
+from collections.abc import AsyncIterator, Callable
+from contextlib import AsyncExitStack, asynccontextmanager
+from datetime import datetime
+from typing import Any
+
+import pytest
 
 from tests.harness.cell import until
 from tests.schedule.conftest import Desk
 from tests.schedule.program import COUNT, build
+from troth import Troth, Tx
+from troth.base.errors import FencedError
+from troth.schedule import Schedules, store
 from troth.store.connect import connect_async
+from troth.worker import relays
+from troth.worker.node import Node
 
 
 @asynccontextmanager
@@ -132,3 +143,133 @@ async def test_an_idle_program_asks_twice_in_fifteen_seconds(desk, ticking):
     desk.tx.execute = counted  # type: ignore[method-assign]
     assert await desk.look(schedules) == 15.0
     assert len(asked) == 2
+
+
+# ── a firing ∥ the takeover of who fires ─────────────────────────────────────────────────────────
+
+
+def reporting(desk: Desk, count: int) -> tuple[Troth, Schedules]:
+    """A program with so many schedules, whose runs write down once which time they are for."""
+    troth, schedules = desk.program()
+
+    @troth.transaction
+    async def write(tx: Tx, n: int, at: datetime) -> None:
+        await tx.execute(f"INSERT INTO {desk.schema}.report VALUES (%s, %s)", (n, at))
+
+    @troth.workflow
+    async def report(n: int, at: datetime) -> None:
+        await write(n, at)
+
+    for n in range(count):
+        schedules.declare(f"s{n}", report, "0 0 1 1 *", args=timed(n), overlap="allow")
+    return troth, schedules
+
+
+def timed(n: int) -> Callable[[datetime], tuple[int, datetime]]:
+    return lambda at: (n, at)
+
+
+class Firing:
+    """Whoever fires is met at each point of its transaction in turn: another one looks, too; and it is declared gone and
+    goes on, or it dies as well."""
+
+    POINTS = ("locked", "written", "moved", "committed")
+    FATES = ("declared gone", "dies")
+
+    def __init__(
+        self, desk: Desk, nodes: list[Node], other: Schedules, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        self._desk, self._nodes, self._other = desk, nodes, other
+        self._turns = itertools.cycle(itertools.product(self.POINTS, self.FATES))
+        self._turn = next(self._turns)
+        self._moved: set[asyncio.Task[Any] | None] = set()
+        self.met: Counter[tuple[str, str]] = Counter()
+        for name, point in (("claim_due", "locked"), ("write", "written"), ("move", "moved")):
+            monkeypatch.setattr(store, name, self._halting(getattr(store, name), point))
+        monkeypatch.setattr(store, "due_in", self._halting(store.due_in, "committed"))
+        monkeypatch.setattr(relays, "_AGAIN_S", (0.01,))
+
+    def _halting(self, act: Callable[..., Any], point: str) -> Callable[..., Any]:
+        async def halting(tx: Any, *args: Any) -> Any:
+            answer = await act(tx, *args)
+            task = asyncio.current_task()
+            node = next((node for node in self._nodes if task in node._relays._tasks), None)
+            if point == "moved":
+                self._moved.add(task)
+            reached = point != "committed" or task in self._moved
+            if point == "committed":
+                self._moved.discard(task)
+            if (
+                node is not None
+                and reached
+                and self._turn[0] == point
+                and (answer or point != "locked")
+            ):
+                await self._meet(node, tx)
+            return answer
+
+        return halting
+
+    async def _meet(self, node: Node, tx: Any) -> None:
+        turn, self._turn = self._turn, next(self._turns)
+        self.met[turn] += 1
+        worker = node.writer.worker
+        async with await connect_async(self._desk.url) as peer, asyncio.timeout(10):
+            # In a task of its own, which is nobody's who is met. It does not wait for what is locked.
+            await asyncio.create_task(self._desk.look(self._other, peer))
+            if turn[1] == "dies":
+                await peer.execute("SELECT pg_terminate_backend(%s, 10000)", (tx.info.backend_pid,))
+            held = await call(peer, f"SELECT {self._desk.schema}.takeover(%s, NULL)", worker)
+            while held:
+                held = await call(peer, f"SELECT {self._desk.schema}.release_gone(%s)", worker)
+        node.fenced(FencedError("declared gone by the test"))
+
+
+async def call(session: Any, query: str, worker: int) -> Any:
+    row = await (await session.execute(query, (worker,))).fetchone()
+    return row[0]
+
+
+@pytest.mark.parametrize(
+    ("schedules", "rounds"),
+    [
+        (50, 10),
+        pytest.param(200, 50, marks=[pytest.mark.slow, pytest.mark.timeout(1200)]),
+    ],
+)
+async def test_whoever_fires_is_declared_gone_at_each_point(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch, schedules: int, rounds: int
+) -> None:
+    await desk.rows("CREATE TABLE {}.report (n integer, at timestamptz)")
+    programs = [reporting(desk, schedules)[0] for _ in range(2)]
+    _, other = reporting(desk, schedules)
+    async with AsyncExitStack() as stack:
+        for program in programs:
+            await stack.enter_async_context(program.worker())
+
+        async def declared() -> bool:
+            return await desk.rows("SELECT count(*) FROM {}.schedule") == [(schedules,)]
+
+        await until(declared, "all are declared")
+        firing = Firing(desk, [program.node for program in programs], other, monkeypatch)
+        for number in range(1, rounds + 1):
+            await all_due(desk)
+
+            async def done(number: int = number) -> bool:
+                fired = await desk.rows("SELECT count(*) FROM {}.schedule_firing")
+                alive = await desk.rows("SELECT count(*) FROM {}.run")
+                return fired[0][0] >= number * schedules and alive == [(0,)]
+
+            await until(done, f"all have fired, and all runs have ended, in round {number}")
+    total = schedules * rounds
+    assert await desk.rows(
+        "SELECT count(*), count(DISTINCT (schedule, at)), min(result), max(result) FROM {}.schedule_firing"
+    ) == [(total, total, "started", "started")]
+    assert await desk.rows("SELECT count(*), count(DISTINCT (n, at)) FROM {}.report") == [
+        (total, total)
+    ]
+    assert await desk.rows("SELECT count(*), min(state::text) FROM {}.run_history") == [
+        (total, "succeeded")
+    ]
+    assert len(firing.met) == len(Firing.POINTS) * len(Firing.FATES), firing.met
+    assert min(firing.met.values()) >= rounds // 10, firing.met

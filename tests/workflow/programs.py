@@ -16,7 +16,18 @@ from troth.workflow.definition import Workflow
 # numbered in the order in which the program is written, so that every recorded result can be told.
 Program = list[Any]
 
-_CALLS = ("step", "blocking", "transaction", "blocking transaction", "sum", "child", "handle")
+_CALLS = (
+    "step",
+    "blocking",
+    "transaction",
+    "blocking transaction",
+    "sum",
+    "child",
+    "handle",
+    "receive",
+    "receive nothing",
+)
+_BLOCKS = ("gather", "group", "group, caught", "spawn", "first", "limit")
 
 
 def programs(*, concurrent: bool = True) -> st.SearchStrategy[Program]:
@@ -35,7 +46,7 @@ def programs(*, concurrent: bool = True) -> st.SearchStrategy[Program]:
         leaves,
         lambda inner: st.one_of(
             st.tuples(
-                st.sampled_from(["gather", "group", "group, caught", "spawn"]),
+                st.sampled_from(_BLOCKS),
                 st.lists(
                     st.lists(inner | st.just(["refuse"]), min_size=1, max_size=3),
                     min_size=1,
@@ -59,6 +70,18 @@ def labelled(program: Program) -> Program:
         ]
 
     return label(program)
+
+
+def received(program: Program) -> list[int]:
+    """The labels of its receives: a message for each is there before the run is."""
+    found = [statement[1] for statement in program if statement[0] == "receive"]
+    return found + [
+        n for _, _, *rest in program for blocks in rest for b in blocks for n in received(b)
+    ]
+
+
+def topic_of(label: int) -> str:
+    return f"topic-{label}"
 
 
 @dataclass
@@ -114,7 +137,11 @@ def interpreter(troth: Troth) -> Interpreter:  # noqa: C901, PLR0915  (one closu
         run = await troth.start(leaf, label, False, key=None if label % 3 else str(troth.uuid()))
         return await run.result()
 
+    async def receive(label: int, told: int) -> list[int]:
+        return await troth.receive(topic_of(label), list[int])
+
     calls: dict[str, Callable[[int, int], Coroutine[Any, Any, list[int]]]] = {
+        "receive": receive,
         "child": child,
         "handle": handle,
         "step": step,
@@ -124,14 +151,14 @@ def interpreter(troth: Troth) -> Interpreter:  # noqa: C901, PLR0915  (one closu
     }
 
     @troth.workflow
-    async def work(program: Program) -> list[Any]:  # noqa: C901  (see above)
+    async def work(program: Program) -> list[Any]:  # noqa: C901, PLR0915  (see above)
         trace: list[Any] = []
 
         async def block(statements: Program) -> None:
             for statement in statements:
                 await perform(*statement)
 
-        async def perform(  # noqa: C901, PLR0912  (the table of verbs)
+        async def perform(  # noqa: C901, PLR0912, PLR0915  (the table of verbs)
             verb: str, label: int, blocks: list[Program] | None = None
         ) -> None:
             match verb:
@@ -157,6 +184,19 @@ def interpreter(troth: Troth) -> Interpreter:  # noqa: C901, PLR0915  (one closu
                         trace.append(["refused", *error.args, troth.now()])
                 case "sum":  # its argument depends on the order of everything before it
                     trace.append(["told", *await step(label, len(trace)), troth.now()])
+                case "receive nothing":
+                    assert not await troth.receive("nothing", timeout=0)
+                    trace.append(["nothing came", label])
+                case "limit":  # of no time: it ends its block somewhere; or of a long one: never
+                    try:
+                        async with troth.timeout(label % 3 and 60):
+                            for inner in blocks or []:
+                                await block(inner)
+                    except TimeoutError:
+                        trace.append(["limit", label])
+                case "first":
+                    number, _ = await troth.first(*(block(inner) for inner in blocks or []))
+                    trace.append(["first", label, number])
                 case "gather":
                     await asyncio.gather(
                         *(block(inner) for inner in blocks or []), return_exceptions=True

@@ -157,10 +157,11 @@ class Writer:
         while True:
             try:
                 connection = await self._connected()
+                # From here on, also if we are told meanwhile that this worker id is dead, and stop waiting.
+                self.in_doubt = (self.worker, n, batch)
                 async with asyncio.timeout(FLUSH_DEADLINE_S):
                     reply = await store.flush(connection, self._q, self.worker, n, batch)
             except (DatabaseError, StoreError, OSError) as error:
-                self.in_doubt = (self.worker, n, batch)
                 await self._clear_the_way(error, batch, tries)
                 if tries == 0:
                     log.warning("flush %d got no answer and is sent again: %s", n, error)

@@ -68,6 +68,7 @@ class Claims:
         self.open = False
         self.loading = 0  # runs that are claimed and not in memory yet
         self.reserved = 0  # runs that are being started, to be executed here
+        self._life = 0  # which of this process's identities claims: what an earlier one claimed is not its own
 
     @property
     def free(self) -> int:
@@ -148,7 +149,7 @@ class Claims:
         self._more = reply.more
         if reply.claimed:
             self.loading += len(reply.claimed)
-            self._spawn(self._load(reply.claimed, self._writer.worker))
+            self._spawn(self._load(reply.claimed, self._writer.worker, self._life))
         for queue, (after, left) in reply.lines.items():
             self._after[queue] = after
             if left is Left.LIMIT:
@@ -172,11 +173,15 @@ class Claims:
         self._asking_again = None
         self.ask()
 
-    async def _load(self, run_ids: list[UUID], worker: int) -> None:
+    def forget(self) -> None:
+        """This worker was declared dead: what it has claimed and not taken up yet is for others."""
+        self._life += 1
+
+    async def _load(self, run_ids: list[UUID], worker: int, life: int) -> None:
         """Read the claimed runs with their journals, and take them up."""
         runs: list[ClaimedRun] = []
         try:
-            while not runs and self._writer.worker == worker:
+            while not runs and self._life == life:
                 try:
                     async with self._pool.connection() as connection:
                         runs = await store.claimed_runs(connection, self._q, worker, run_ids)
@@ -185,7 +190,7 @@ class Claims:
                     await asyncio.sleep(_RETRY_S)
         finally:
             self.loading -= len(run_ids)
-        if self._writer.worker == worker:
+        if self._life == life:
             for run in runs:
                 self._engine.activate(run, self._workflows[run.workflow])
 

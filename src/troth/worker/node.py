@@ -207,6 +207,7 @@ class Node:
         log.warning("worker %d was declared dead (%s); beginning anew", self.writer.worker, error)
         self._heart.stop()
         self._heart = None
+        self.claims.forget()
         self.engine.forget_all()
         self._local.clear()
         self._spawn(self._rejoin())
@@ -222,6 +223,7 @@ class Node:
         pending = self.requests.pending()
         in_doubt, self.writer.in_doubt = self.writer.in_doubt, None
         await self.requests.resubmit(pending, in_doubt)
+        self.results.missed()  # what ended with the last flush of the old id was told to nobody
         self.claims.ask()
 
     async def close(self) -> None:
