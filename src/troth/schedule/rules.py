@@ -60,6 +60,14 @@ def check_name(name: str) -> None:
 
 def check(terms: Terms) -> None:
     """Raise `UsageError` for terms that cannot be; `CronError` if it is the expression or the zone."""
+    for what, text in (("cron", terms.cron), ("tz", terms.tz)):
+        if not isinstance(text, str):
+            msg = f"{what} is a text, not {text!r}"
+            raise CronError(msg)
+    for what, length in (("catch_up", terms.catch_up), ("jitter", terms.jitter)):
+        if not isinstance(length, timedelta):
+            msg = f"{what} is a timedelta, like timedelta(minutes=5), not {length!r}"
+            raise UsageError(msg)
     zone(terms.tz)
     if next_after(terms.cron, terms.tz, datetime(2000, 1, 1, tzinfo=UTC)) is None:
         msg = f"cron {terms.cron!r} never fires: no day fits"
