@@ -151,9 +151,9 @@ approved = Topic[str]("approved")
 
 @troth.workflow
 async def listens() -> int:
-    heard: int = await troth.receive(approved)  # E: [assignment]
+    heard: int = await troth.receive(approved)  # E: [arg-type]
     limited: str = await troth.receive(approved, timeout=5)  # E: [assignment]
-    await troth.send("key", approved, 5)  # E: [call-overload]
+    await troth.send("key", approved, 5)  # E: [misc]
     await troth.receive(approved, timeout="soon")  # E: [call-overload]
     return len(limited) + heard
 
@@ -169,9 +169,8 @@ async def asks(call: Call) -> int:
 
 
 def talks(client: blocking.Client) -> None:
-    client.send("key", approved, 5)  # E: [call-overload]
+    client.send("key", approved, 5)  # E: [misc]
     client.start(listens, 1)  # E: [arg-type]
-    troth.replaced(Provider, "fake")  # E: [arg-type]
     troth.effect(delivery="once", timeout=5)  # E: [arg-type]
     troth.effect(delivery="at_most_once")  # E: [call-arg]
     troth.step(retry=3)  # E: [call-overload]

@@ -1,8 +1,8 @@
 """A statement of many parameters, in PostgreSQL's own words for them.
 
 psycopg remembers how it has read a statement if that has up to fifty parameters; one with more it reads anew, placeholder by
-placeholder, each time. Of a flush that was a third of a millisecond: more than all else that is done for it here. Written
-with `$1`, `$2` … there is nothing to read.
+placeholder, each time. Of a flush that was 0.09 ms, and a lone step needs two. Written with `$1`, `$2` … there is nothing to
+read.
 """
 
 from __future__ import annotations
