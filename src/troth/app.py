@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Coroutine, Sequence
 from contextlib import aclosing, asynccontextmanager
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from functools import cached_property
 from pathlib import Path
 from typing import (
@@ -29,11 +29,20 @@ from troth.workflow import context, family
 from troth.workflow.decorators import Definitions
 from troth.workflow.definition import Workflow
 from troth.workflow.failures import restore_answer
+from troth.workflow.given import (
+    addressee,
+    check_key,
+    check_message_key,
+    check_tx,
+    deadline_s,
+    run_id_of,
+    time_s,
+)
 from troth.workflow.groups import Group
 from troth.workflow.mapping_runs import mapping_workflows
 from troth.workflow.queue import check_place
 from troth.workflow.runloop import current_branch
-from troth.workflow.sending import check_message_key, send_here, sending
+from troth.workflow.sending import send_here, sending
 from troth.workflow.topics import Topic, as_topic
 from troth.workflow.words import Words
 
@@ -302,10 +311,8 @@ class Troth(Definitions, Words):
         if self.workflows.get(workflow.name) is not workflow:
             msg = f"{workflow.name} is a workflow of another Troth"
             raise UnknownWorkflowError(msg)
-        for name, time in (("at", at), ("deadline", deadline)):
-            if isinstance(time, datetime) and time.tzinfo is None:
-                msg = f"{name}={time} has no time zone"
-                raise UsageError(msg)
+        at_s = time_s("at", at)
+        until_s, within_s = deadline_s(deadline)
         check_key(key)
         check_place(workflow.name, workflow.queue, priority, partition)
         queue = workflow.queue
@@ -313,9 +320,6 @@ class Troth(Definitions, Words):
         payload = workflow.arguments.encode(args, {})
         if not workflow.arguments.are_plain(args, {}):
             workflow.arguments.decode(payload)  # a wrong type is told to the caller, not to the run
-        at_s = at.astimezone(UTC).timestamp() if at else None
-        until_s = deadline.astimezone(UTC).timestamp() if isinstance(deadline, datetime) else None
-        within_s = deadline.total_seconds() if isinstance(deadline, timedelta) else None
         branch = current_branch.get()
         if branch is not None:
             if tx is not None:
@@ -331,6 +335,7 @@ class Troth(Definitions, Words):
         if tx is None:
             run_id = await requests.start(workflow, payload, key, at_s, place, until_s, within_s)
         else:
+            check_tx(tx)
             run_id = await requests.start_in(
                 tx, workflow, payload, key, at_s, place, until_s, within_s
             )
@@ -372,9 +377,7 @@ class Troth(Definitions, Words):
         workflow code it is a recorded step: sent exactly once. Raises `RunEndedError` and `RunNotFoundError`.
         """
         said = as_topic(topic)
-        run_id = run.id if isinstance(run, Run) else run if isinstance(run, UUID) else None
-        start_key = run if isinstance(run, str) else None
-        check_key(start_key)
+        run_id, start_key = addressee(run)
         check_message_key(key)
         payload = said.encode(value)
         branch = current_branch.get()
@@ -387,11 +390,12 @@ class Troth(Definitions, Words):
         requests = self.node.requests
         if tx is None:
             return requests.send(run_id, start_key, said.name, payload, key)
+        check_tx(tx)
         return requests.send_in(tx, run_id, start_key, said.name, payload, key)
 
     def run(self, run_id: UUID | str) -> Run[Any]:
-        """A handle on a run by its id; whether it exists is found out by using it."""
-        return Run(self, run_id if isinstance(run_id, UUID) else UUID(run_id))
+        """A handle on a run by its id; whether it exists is found out by using it. Raises `UsageError` for what is no id."""
+        return Run(self, run_id_of(run_id))
 
     # For workflow code ------------------------------------------------------------------------------------------------
 
@@ -411,13 +415,3 @@ class Troth(Definitions, Words):
             msg = f"workflow code has no resources, since it is replayed: use {kind.__name__} in a step"
             raise UsageError(msg)
         return resources.get(kind)
-
-
-def check_key(key: str | None) -> None:
-    """Raise `UsageError` for a start key that cannot be stored."""
-    if key is None:
-        return
-    surrogates = any("\ud800" <= character <= "\udfff" for character in key)
-    if not key or len(key) > 500 or "\0" in key or surrogates:
-        msg = f"a key has 1 to 500 characters, no NUL and no lone surrogate, not {key!r}"
-        raise UsageError(msg)

@@ -16,12 +16,20 @@ from collections.abc import Callable, Coroutine, Iterator
 from concurrent.futures import Future
 from contextlib import contextmanager
 from datetime import datetime, timedelta
-from typing import TYPE_CHECKING, Any, Generic, Self, TypeVar, TypeVarTuple
+from typing import TYPE_CHECKING, Any, Generic, Self, TypeVar, TypeVarTuple, overload
 from uuid import UUID
 
-from troth.app import Run, Troth
-from troth.base.errors import UsageError
+from troth.app import Run, Troth, Update
+from troth.base import ids
+from troth.base.errors import ForeignTransactionError, UsageError
+from troth.journal.model import Send
+from troth.journal.starts import FOREIGN
+from troth.store.plan import carry_out_blocking
+from troth.store.tx import BlockingTx
+from troth.workflow.definition import Workflow
+from troth.workflow.given import addressee, check_message_key, check_tx
 from troth.workflow.runloop import current_branch
+from troth.workflow.topics import Topic, as_topic
 
 if TYPE_CHECKING:
     from flask import Flask
@@ -52,6 +60,19 @@ class BlockingRun(Generic[R]):
         """As `Run.cancel`. Raises `RunEndedError`."""
         self._client.call(self._run.cancel)
 
+    def progress(self) -> Any:
+        """As `Run.progress`. Raises `RunNotFoundError`."""
+        return self._client.call(self._run.progress)
+
+    def watch(self) -> Iterator[Update]:
+        """As `Run.watch`, in a `for`. Raises `RunNotFoundError`."""
+        updates = self._run.watch()
+        try:
+            while (update := self._client.call(lambda: anext(updates, None))) is not None:
+                yield update
+        finally:
+            self._client.call(updates.aclose)
+
 
 class Client:
     """Starts runs and waits for them, from any thread. It opens with its first use, in the process that uses it."""
@@ -71,11 +92,25 @@ class Client:
         *args: *Ts,
         key: str | None = None,
         at: datetime | None = None,
-        priority: int = 0,
+        priority: int | None = None,
         partition: str | None = None,
         deadline: datetime | timedelta | None = None,
+        tx: BlockingTx | None = None,
     ) -> BlockingRun[R]:
-        """As `troth.start`: when this returns, the run is durable. Raises what that raises."""
+        """As `troth.start`: when this returns, the run is durable; with *tx*, if and when that commits. Raises what that raises."""
+        if tx is not None:
+            # Imported here: psycopg costs 150 ms, which an application that only imports need not pay.
+            from troth.command import request_start, request_store
+
+            self._require_own(tx)
+            plan = request_start.start(
+                request_store.queries(self._troth.schema), self._troth.cell, self._troth.workflows, workflow, args,
+                key=key, at=at, priority=priority, partition=partition, deadline=deadline,
+            )  # fmt: skip
+            run_id = carry_out_blocking(tx, plan)
+            return BlockingRun(
+                self, Run(self._troth, run_id, workflow if isinstance(workflow, Workflow) else None)
+            )
         started = self.call(
             lambda: self._troth.start(
                 workflow,
@@ -89,10 +124,52 @@ class Client:
         )
         return BlockingRun(self, started)
 
-    def send(self, run: BlockingRun[Any] | UUID | str, topic: str, value: Any = None) -> None:
-        """As `troth.send`: to a run by handle, id or start key. Raises `RunEndedError` and `RunNotFoundError`."""
-        to = run.id if isinstance(run, BlockingRun) else run
-        self.call(lambda: self._troth.send(to, topic, value))
+    @overload
+    def send(
+        self,
+        run: BlockingRun[Any] | UUID | str,
+        topic: Topic[R],
+        value: R,
+        *,
+        key: str | None = None,
+        tx: BlockingTx | None = None,
+    ) -> None: ...
+    @overload
+    def send(
+        self,
+        run: BlockingRun[Any] | UUID | str,
+        topic: str,
+        value: Any = None,
+        *,
+        key: str | None = None,
+        tx: BlockingTx | None = None,
+    ) -> None: ...
+    def send(
+        self,
+        run: BlockingRun[Any] | UUID | str,
+        topic: Topic[Any] | str,
+        value: Any = None,
+        *,
+        key: str | None = None,
+        tx: BlockingTx | None = None,
+    ) -> None:
+        """As `troth.send`: to a run by handle, id or start key. Raises `RunEndedError`, `RunNotFoundError` and `KeyConflictError`."""
+        run_id, start_key = addressee(run)
+        if tx is None:
+            to = start_key if run_id is None else run_id
+            assert to is not None
+            self.call(lambda: self._troth.send(to, as_topic(topic), value, key=key))
+            return
+        from troth.command import request_start
+        from troth.journal import store
+
+        said = as_topic(topic)
+        check_message_key(key)
+        message = Send(
+            ids.new_id(self._troth.cell), run_id, start_key, said.name, said.encode(value), key
+        )
+        self._require_own(tx)
+        carry_out_blocking(tx, request_start.send(store.queries(self._troth.schema), message))
 
     def cancel(self, run: BlockingRun[Any] | UUID) -> None:
         """Ask a run to stop. Raises `RunEndedError` and `RunNotFoundError`."""
@@ -116,6 +193,18 @@ class Client:
         except BaseException:
             future.cancel()
             raise
+
+    def _require_own(self, tx: BlockingTx) -> None:
+        """Raise `ForeignTransactionError` unless *tx* commits together with the schema."""
+        from troth.journal import store
+
+        async def home() -> str:
+            return await self._troth.node.requests.identity()
+
+        check_tx(tx)
+        row = tx.execute(store.queries(self._troth.schema).identity, ()).fetchone()
+        if row is None or row[0] != self.call(home):
+            raise ForeignTransactionError(FOREIGN)
 
     def init_app(self, app: Flask) -> None:
         """Be the client of a Flask application: `current_app.extensions["troth"]`. It opens with the first request.

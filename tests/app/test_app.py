@@ -266,7 +266,7 @@ async def test_results_say_how_a_run_ended(troth: Troth) -> None:
 
 
 def test_a_handle_needs_an_id_of_a_run() -> None:
-    with pytest.raises(ValueError, match="badly formed"):
+    with pytest.raises(UsageError, match="the id of a run is a UUID, not 'not an id'"):
         Troth().run("not an id")
 
 

@@ -8,16 +8,23 @@ import textwrap
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from datetime import timedelta
 
+import psycopg
 import pytest
 from flask import Flask
+from psycopg.conninfo import make_conninfo
 
 from tests.workflow.place import QUICK
 from troth import (
+    ForeignTransactionError,
     KeyConflictError,
+    PayloadError,
     RunCancelledError,
     RunEndedError,
     RunFailedError,
+    RunNotFoundError,
+    Topic,
     Troth,
     UsageError,
     blocking,
@@ -38,6 +45,11 @@ def program(url: str, schema: str) -> Troth:
     @troth.workflow
     async def listen() -> str:
         return await troth.receive("said", str)
+
+    @troth.workflow
+    async def twice() -> str:
+        troth.progress("listens")
+        return f"{await troth.receive('said', str)}, {await troth.receive('said', str)}"
 
     @troth.workflow(fails_on=Sorry)
     async def fail() -> None:
@@ -209,3 +221,69 @@ def test_a_forked_child_opens_anew_and_leaves_the_parent_alone(
         env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
     )
     assert done.stdout.strip() == "both", done.stderr
+
+
+def test_a_message_of_a_topic_is_typed_and_its_key_makes_it_one(troth: Troth) -> None:
+    said = Topic[str]("said")
+    with blocking.client(troth) as client:
+        run = client.start(troth.workflows["twice"], key="twice")
+        for _ in range(2):
+            client.send("twice", said, "hello", key="1")
+        with pytest.raises(KeyConflictError):
+            client.send(run, said, "good bye", key="1")
+        with pytest.raises(PayloadError, match="a message of said is of type str, and 5 is not"):
+            client.send(run, said, 5)  # type: ignore[call-overload]
+        with pytest.raises(UsageError, match="a message is for a run"):
+            client.send(5, said, "hello")  # type: ignore[call-overload]
+        client.send(run, said, "bye", key="2")
+        assert run.result(timeout=20) == "hello, bye"
+
+
+def test_progress_is_read_and_watched(troth: Troth) -> None:
+    with blocking.client(troth) as client:
+        run = client.start(troth.workflows["twice"])
+        for update in run.watch():
+            if update.progress == "listens":
+                break
+        assert run.progress() == "listens"
+        run.cancel()
+        assert [update.state for update in run.watch()][-1] == "cancelled"
+
+
+def test_a_run_and_a_message_are_there_if_and_only_if_the_transaction_commits(
+    troth: Troth, database_url: str
+) -> None:
+    double, listen = troth.workflows["double"], troth.workflows["listen"]
+    with blocking.client(troth) as client, psycopg.connect(database_url) as connection:
+        heard = client.start(listen)
+        with connection.transaction(force_rollback=True):
+            lost = client.start(double, 1, key="lost", tx=connection)
+            client.send(heard, "said", "lost", tx=connection)
+        with pytest.raises(RunNotFoundError):
+            lost.progress()
+        with connection.transaction():
+            kept = client.start(double, 2, key="kept", tx=connection)
+            late = client.start(listen, deadline=timedelta(milliseconds=1), tx=connection)
+            client.send(heard, "said", "kept", key="1", tx=connection)
+            client.send(heard, "said", "kept", key="1", tx=connection)
+        assert kept.result(timeout=20) == 4
+        with pytest.raises(RunFailedError, match="has not ended by"):
+            late.result(timeout=20)
+        assert heard.result(timeout=20) == "kept"
+        with connection.transaction():
+            assert client.start(double, 2, key="kept", tx=connection).id == kept.id
+            with pytest.raises(KeyConflictError):
+                client.start(double, 3, key="kept", tx=connection)
+            with pytest.raises(RunEndedError):
+                client.send(heard, "said", "late", tx=connection)
+        with pytest.raises(UsageError, match="tx= is an open transaction"):
+            client.start(double, 1, tx=3)  # type: ignore[arg-type]
+
+
+def test_a_transaction_of_another_database_starts_nothing(troth: Troth, database_url: str) -> None:
+    other = make_conninfo(database_url, dbname="postgres")
+    with blocking.client(troth) as client, psycopg.connect(other) as connection:
+        with pytest.raises(ForeignTransactionError, match="cannot commit together"):
+            client.start(troth.workflows["double"], 1, tx=connection)
+        with pytest.raises(ForeignTransactionError):
+            client.send("nobody", "said", "hello", tx=connection)

@@ -30,3 +30,17 @@ def test_a_message_is_left_once_by_its_key_and_recorded(runs, cell, troth) -> No
         ).fetchall()
     assert [json.loads(bytes(payload))["by"] for (payload,) in rows] == ["ada", "ada"]
     assert [json.loads(bytes(payload)) for (payload,) in left] == [{"a": 1}]
+
+
+def test_a_run_is_named_by_its_start_key_too(runs, cell, troth) -> None:
+    url, schema = cell
+    code, _, err = troth("run", "send", "key:listener", "said", "1", "--by", "ada")
+    assert code == 0, err
+    code, _, err = troth("run", "send", "nobody's", "said", "1")
+    assert code == 1
+    assert "no run was started with the key" in err
+    with psycopg.connect(url) as session:
+        rows = session.execute(
+            f"SELECT run_id::text FROM {schema}.journal WHERE path = '!send'"
+        ).fetchall()
+    assert rows == [(runs["listener"],)]

@@ -6,11 +6,14 @@ from contextlib import asynccontextmanager
 
 import pytest
 from fastapi import FastAPI
+from litestar import Litestar, get
+from litestar.testing import AsyncTestClient
 from starlette.applications import Starlette
 
 from tests.workflow.place import QUICK
 from troth import Troth, UsageError
 from troth.integrations.lifespan import troth_lifespan
+from troth.store.errors import SchemaMissing
 
 
 @pytest.fixture
@@ -69,11 +72,34 @@ async def test_a_worker_lives_as_long_as_the_application(program, make):
         program.node  # noqa: B018
 
 
-async def test_as_litestar_calls_it(program):
-    """`lifespan=[f]`: each is called with the application and entered. Litestar itself is not installed here."""
-    async with troth_lifespan(program)(object()) as state:
-        assert state is None
-        assert not program.node.executes
+async def test_litestar_opens_and_closes_it_and_its_handlers_start_runs(program):
+    @asynccontextmanager
+    async def own(app):
+        app.state.ready = (
+            True  # Litestar's way to keep something: what is yielded goes nowhere there
+        )
+        yield
+
+    @get("/double")
+    async def double() -> dict[str, int]:
+        run = await program.start(program.workflows["double"], 21)
+        return {"said": await run.result(timeout=20)}
+
+    lifespan = troth_lifespan(program, own, worker=True, options=QUICK)
+    app = Litestar([double], lifespan=[lifespan], logging_config=None)
+    async with AsyncTestClient(app) as client:
+        assert app.state.ready
+        assert (await client.get("/double")).json() == {"said": 42}
+    assert not program._nodes, "it is closed, in the loop that the test client has of its own"
+
+
+async def test_litestar_does_not_start_without_a_database(database_url):
+    troth = Troth(database_url, schema="no_such_schema")
+    app = Litestar([], lifespan=[troth_lifespan(troth)], logging_config=None)
+    with pytest.raises(ExceptionGroup) as told:
+        async with AsyncTestClient(app):
+            pass
+    assert told.group_contains(SchemaMissing, match="no_such_schema")
 
 
 def test_options_of_what_is_no_worker_are_refused(program):

@@ -12,6 +12,7 @@ from tests.workflow.place import QUICK, Place, soon
 from troth import BlockingTx, Call, Found, NotInRunError, Retry, Troth, Tx, UsageError
 from troth.base.resources import ResourceError
 from troth.journal.model import Kind
+from troth.workflow.problems import problems
 
 
 class Settings:
@@ -140,6 +141,41 @@ async def test_a_resource_that_never_opens_asks_a_person_and_nobody_is_in_doubt(
         reason, detail = await place.attention(run)
     assert reason == "retries_exhausted"
     assert "Client could not be opened" in str(detail)
+
+
+async def test_a_def_effect_that_asks_for_what_belongs_to_the_loop_has_sent_nothing(
+    troth: Troth, place: Place
+) -> None:
+    called: list[str] = []
+
+    @troth.resource
+    async def client() -> AsyncIterator[Client]:
+        yield Client("real")
+
+    @troth.step
+    async def opens() -> str:
+        return troth.get(Client).name
+
+    @troth.effect(delivery="at_most_once", timeout=5, retry=Retry(attempts=1))
+    def charge(call: Call) -> str:
+        called.append("charge")
+        return call.get(Client).name
+
+    @troth.workflow
+    async def pay() -> str:
+        await opens()  # it is open already, and still the loop's
+        return await charge()
+
+    assert [each for each in problems(troth) if "charge: Client belongs to the event loop" in each]
+    async with troth.worker(QUICK):
+        reason, detail = await place.attention(await troth.start(pay))
+        assert reason == "retries_exhausted"  # not in doubt
+        assert "Client belongs to the event loop" in detail["message"]
+        assert "It was not sent" in detail["message"]
+        assert called == []
+        with troth.replaced(Client, Client("fake")):
+            assert problems(troth) == []
+            assert await (await troth.start(pay)).result(timeout=20) == "fake"
 
 
 async def test_steps_and_transactions_fail_their_attempt_too(troth: Troth, place: Place) -> None:

@@ -167,7 +167,7 @@ def test_asked_within_the_hour_that_comes_twice_nothing_fires_again():
 # What can be ----------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("cron", ["", "* * * *", "* * * * * *", "61 * * * *", "0 0 31 2 *", "x"])
+@pytest.mark.parametrize("cron", ["", "* * * *", "* * * * * *", "61 * * * *", "0 0 31 2 *", "x", 5])
 def test_expressions_that_cannot_be(cron):
     with pytest.raises(CronError):
         rules.check(Terms(cron))
@@ -185,6 +185,8 @@ def test_terms_that_cannot_be():
         {"missed": "some"},
         {"catch_up": -HOUR},
         {"jitter": 24 * HOUR},
+        {"jitter": 5},
+        {"catch_up": 5},
     ):
         with pytest.raises(UsageError):
             rules.check(Terms("0 9 * * *", **wrong))

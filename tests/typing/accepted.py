@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any, assert_type
@@ -21,6 +22,7 @@ from troth import (
     Retry,
     Run,
     TimedOut,
+    Topic,
     Troth,
     Tx,
     Unknown,
@@ -242,3 +244,51 @@ async def start_waits(client: blocking.Client) -> None:
     assert_type(await troth.start(waits, "ada@example.com"), Run[Account])
     assert_type(await (await troth.start(waits_named, 1)).result(), int)
     assert_type(client.start(waits, "ada@example.com").result(), Account)
+
+
+approved = Topic[Account]("approved")
+amounts = Topic[int]("amounts")
+
+
+class Bank:
+    async def pay(self, cents: int) -> str:
+        return "id"
+
+
+@troth.resource
+async def bank() -> AsyncIterator[Bank]:
+    yield Bank()
+
+
+@troth.effect(delivery="at_most_once", timeout=10)
+async def transfer(call: Call, cents: int) -> str:
+    assert_type(call.get(Bank), Bank)
+    return await troth.get(Bank).pay(cents)
+
+
+@troth.workflow
+async def listens(key: str) -> str:
+    assert_type(await troth.receive(approved), Account)
+    assert_type(await troth.receive(approved, timeout=5), Account | TimedOut)
+    said = await troth.receive_any(approved, amounts, timeout=timedelta(days=1))
+    if not isinstance(said, TimedOut):
+        assert_type(said.value, Account | int)
+    await troth.send(key, amounts, 5, key="once")
+    assert_type(await troth.first(look_up(1), transfer(1)), tuple[int, Account | str])
+    troth.progress({"done": 1})
+    assert_type(troth.patch("named"), bool)
+    return await transfer(1)
+
+
+async def talks(client: blocking.Client) -> None:
+    run = await troth.start(listens, "k", deadline=timedelta(days=1))
+    await troth.send(run, approved, Account(1), key="once")
+    assert_type(await run.progress(), Any)
+    async for update in run.watch():
+        assert_type(update.state, str)
+    blocking_run = client.start(listens, "k")
+    client.send(blocking_run, approved, Account(1), key="once")
+    for update in blocking_run.watch():
+        assert_type(update.reason, str | None)
+    with troth.replaced(Bank, Bank()) as fake:
+        assert_type(fake, Bank)

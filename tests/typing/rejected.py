@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import AsyncIterator
 from datetime import timedelta
 from typing import assert_type
 
-from troth import Call, Found, Mapped, Missing, Page, Provider, Run, Troth, Tx
+from troth import Call, Found, Mapped, Missing, Page, Provider, Run, Topic, Troth, Tx, blocking
 
 troth = Troth()
 billing = Provider("billing", key_lifetime=timedelta(hours=24))
@@ -143,3 +144,34 @@ async def program(other_troth: Troth) -> None:
     await troth.start(signup, "ada@example.com", 1, deadline=5)  # E: [arg-type]
     await troth.send(5, "go")  # E: [call-overload]
     assert number
+
+
+approved = Topic[str]("approved")
+
+
+@troth.workflow
+async def listens() -> int:
+    heard: int = await troth.receive(approved)  # E: [arg-type]
+    limited: str = await troth.receive(approved, timeout=5)  # E: [assignment]
+    await troth.send("key", approved, 5)  # E: [misc]
+    await troth.receive(approved, timeout="soon")  # E: [call-overload]
+    return len(limited) + heard
+
+
+@troth.resource
+async def bank() -> AsyncIterator[Provider]:
+    yield billing
+
+
+@troth.effect(delivery="at_most_once", timeout=5)
+async def asks(call: Call) -> int:
+    return call.get(Provider)  # E: [return-value]
+
+
+def talks(client: blocking.Client) -> None:
+    client.send("key", approved, 5)  # E: [misc]
+    client.start(listens, 1)  # E: [arg-type]
+    troth.effect(delivery="once", timeout=5)  # E: [arg-type]
+    troth.effect(delivery="at_most_once")  # E: [call-arg]
+    troth.step(retry=3)  # E: [call-overload]
+    troth.workflow(queue="mail")  # E: [call-overload]

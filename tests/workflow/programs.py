@@ -204,7 +204,7 @@ def interpreter(troth: Troth) -> Interpreter:  # noqa: C901, PLR0915  (one closu
                 case "spawn":
                     tasks = [asyncio.create_task(block(inner)) for inner in blocks or []]
                     await asyncio.sleep(0)
-                    await asyncio.wait(tasks)
+                    await asyncio.wait(tasks)  # troth: ok
                     for task in tasks:
                         task.exception()  # seen
                 case "group" | "group, caught":

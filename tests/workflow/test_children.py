@@ -413,7 +413,7 @@ async def test_a_child_that_is_never_begun_is_none(place: Place, troth: Troth) -
         task = asyncio.create_task(inner())
         await asyncio.sleep(0)
         task.cancel()
-        await asyncio.wait([task])
+        await asyncio.wait([task])  # troth: ok
         return "done"
 
     async with troth.worker(QUICK):

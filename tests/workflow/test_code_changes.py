@@ -180,7 +180,7 @@ async def waits_for() -> None:
 
 async def waits_with_a_limit() -> None:
     task = asyncio.create_task(asyncio.Event().wait())
-    await asyncio.wait([task], timeout=AN_HOUR)  # forbidden here
+    await asyncio.wait([task], timeout=AN_HOUR)  # forbidden here (at run time; # troth: ok)
 
 
 async def uses_an_executor() -> None:

@@ -245,7 +245,7 @@ async def test_locks_queues_events_and_wait_work_as_ever(troth: Troth) -> None:
         tasks = [asyncio.create_task(produce()), asyncio.create_task(consume())]
         await asyncio.sleep(0)
         ready.set()
-        done, pending = await asyncio.wait(tasks)
+        done, pending = await asyncio.wait(tasks)  # troth: ok
         assert len(done) == 2
         assert not pending
         return got
@@ -261,7 +261,9 @@ async def test_the_first_of_several_wins_and_the_rest_is_cancelled(
     async def work() -> str:
         message = asyncio.create_task(troth.receive("t", str))
         timer = asyncio.create_task(troth.sleep(3600))
-        done, pending = await asyncio.wait({message, timer}, return_when=asyncio.FIRST_COMPLETED)
+        done, pending = await asyncio.wait(
+            {message, timer}, return_when=asyncio.FIRST_COMPLETED
+        )  # troth: ok
         for task in pending:
             task.cancel()
         return message.result() if message in done else "too late"
@@ -284,7 +286,7 @@ async def test_a_message_that_meets_a_receiver_just_given_up_is_not_lost(
         waiting = asyncio.create_task(troth.receive("t", str))
         await gates.step("a")
         waiting.cancel()
-        await asyncio.wait([waiting])
+        await asyncio.wait([waiting])  # troth: ok
         message = await troth.receive("t", str, timeout=0.5)
         return None if isinstance(message, TimedOut) else message
 

@@ -8,7 +8,7 @@ from uuid import UUID
 import pytest
 
 from tests.workflow.place import QUICK, Place, soon
-from tests.workflow.test_children import nothing_is_left, shop
+from tests.workflow.test_children import children, nothing_is_left, shop
 from troth import NotInRunError, Refused, Run, RunCancelledError, RunFailedError, Troth
 from troth.journal.model import Batch, Reply
 from troth.worker.node import NodeOptions
@@ -147,6 +147,62 @@ async def test_what_was_done_before_is_done(place: Place, troth: Troth) -> None:
         with pytest.raises(RunFailedError):
             await soon(run.result())
     assert [place.state(each) for each in chain(place, run.id)] == ["succeeded", "failed"]
+
+
+@pytest.mark.parametrize("waits", [False, True])
+async def test_a_parent_that_fails_hears_of_what_the_first_of_a_chain_has_done(
+    place: Place, troth: Troth, waits: bool
+) -> None:
+    """It is carried in memory, and read from the journal by a worker that takes the last one up."""
+    did: list[str] = []
+    reserve = shop(troth, did)
+
+    @troth.workflow
+    async def loop(left: int) -> None:
+        if left == 3:
+            await reserve(1)
+        if left:
+            troth.continue_as(left - 1)
+        if waits:
+            await troth.receive("word")
+
+    @troth.workflow
+    async def outer() -> None:
+        await loop(3)
+        raise Refused("no")
+
+    async with troth.worker(QUICK):
+        run = await troth.start(outer)
+        if waits:
+            await place.until(lambda: children(place, run.id), "the chain has begun")
+            ((child, _),) = children(place, run.id)[:1]
+            await place.until(lambda: len(chain(place, child)) == 4, "the last is there")
+            last = chain(place, child)[-1]
+            await place.until_state(last, "waiting")
+            await troth.send(last, "word")
+        reason, detail = await place.attention(run)
+        assert (reason, detail["at"]) == ("undo_failed", "!undo/loop")
+        place.settle(run, "!undo/loop")
+        with pytest.raises(RunFailedError):
+            await soon(run.result())
+    assert did == ["reserve 1"]
+    assert place.value("SELECT count(*) FROM {s}.journal WHERE path = '!origin'") == 3
+
+
+async def test_a_chain_that_owes_nothing_records_nothing_of_it(place: Place, troth: Troth) -> None:
+    @troth.workflow
+    async def loop(left: int) -> int:
+        return troth.continue_as(left - 1) if left else 0
+
+    @troth.workflow
+    async def outer() -> None:
+        await loop(3)
+        raise Refused("no")
+
+    async with troth.worker(QUICK):
+        with pytest.raises(RunFailedError):
+            await soon((await troth.start(outer)).result())
+    assert not place.rows("SELECT 1 FROM {s}.journal WHERE path = '!origin'")
 
 
 async def test_a_cancellation_that_comes_first_wins(place: Place, troth: Troth) -> None:

@@ -6,6 +6,8 @@ import asyncio
 import datetime as dt
 import os
 import random
+import re
+import threading
 import time
 import uuid
 from collections.abc import Callable
@@ -14,6 +16,7 @@ from pathlib import Path
 from time import time as clock
 from typing import Any
 
+import psycopg
 import pytest
 
 from tests.workflow.place import Place
@@ -67,6 +70,32 @@ async def limits() -> None:
         await asyncio.sleep(0)
 
 
+async def waits_for_some() -> None:
+    tasks = [asyncio.create_task(asyncio.sleep(0))]
+    await asyncio.wait(tasks)  # forbidden here
+
+
+async def takes_them_as_they_come() -> None:
+    for each in asyncio.as_completed([asyncio.sleep(0)]):  # forbidden here
+        await each
+
+
+async def reads_a_path() -> str:
+    return Path("/etc/hostname").read_text()  # noqa: ASYNC240  # forbidden here
+
+
+async def begins_a_thread() -> None:
+    threading.Thread(target=print).start()  # forbidden here
+
+
+async def asks_the_database() -> None:
+    await psycopg.AsyncConnection.connect("")  # forbidden here
+
+
+async def reads_the_environment() -> str | None:
+    return os.getenv("HOME")  # forbidden here
+
+
 async def imports() -> float:
     from time import monotonic
 
@@ -77,13 +106,16 @@ async def imports() -> float:
     "function",
     [
         aliased, now, today, draws, chooses, makes_an_id, reads_a_file, asks_the_system, sleeps, limits, imports,
+        waits_for_some, takes_them_as_they_come, reads_a_path, begins_a_thread, asks_the_database, reads_the_environment,
     ],
 )  # fmt: skip
 def test_found_at_decoration_with_its_line(troth: Troth, function: Callable[[], Any]) -> None:
     with pytest.raises(WorkflowCodeError) as found:
         troth.workflow(function)
     lines = Path(__file__).read_text().splitlines()
-    file, line = str(found.value).split("(")[1].split(")")[0].rsplit(":", 1)
+    place = re.search(r"\(([^()]+):(\d+)\)", str(found.value))
+    assert place is not None
+    file, line = place.groups()
     assert file == __file__
     assert "forbidden here" in lines[int(line) - 1]
     assert "troth" in str(found.value)
@@ -97,6 +129,10 @@ async def shadows(time: Callable[[], int], open: Callable[[], int]) -> int:  # n
 
 async def methods(order: Any) -> Any:
     return [order.now(), order.time.time(), order.get(), random.Random(7).random()]
+
+
+async def names_a_path(folder: Path) -> list[str]:
+    return [str(Path("a") / "b"), Path("a.txt").with_suffix(".csv").name, folder.read_text.__name__]
 
 
 async def allowed() -> float:
@@ -121,7 +157,7 @@ async def steps_inside(troth: Any) -> float:
 
 
 @pytest.mark.parametrize(
-    "function", [shadows, methods, allowed, lets_others_run, makes, steps_inside]
+    "function", [shadows, methods, names_a_path, allowed, lets_others_run, makes, steps_inside]
 )
 def test_no_false_alarm(troth: Troth, function: Callable[..., Any]) -> None:
     from troth.workflow import lint

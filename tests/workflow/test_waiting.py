@@ -180,7 +180,7 @@ async def test_a_receiver_that_was_cancelled_takes_no_message(place: Place, trot
         waiting = asyncio.create_task(troth.receive("t", str))
         await troth.sleep(0)
         waiting.cancel()
-        await asyncio.wait([waiting])
+        await asyncio.wait([waiting])  # troth: ok
         await troth.receive("go")
         return await troth.receive("t", str)
 
@@ -200,7 +200,7 @@ async def test_mail_for_a_cancelled_receiver_does_not_keep_the_run_busy(
         waiting = asyncio.create_task(troth.receive("t", str))
         await troth.sleep(0)
         waiting.cancel()
-        await asyncio.wait([waiting])
+        await asyncio.wait([waiting])  # troth: ok
         await troth.receive("go")
         return "done"
 

@@ -160,6 +160,16 @@ class ResourceRegistry:
         names, values = self._mentions[function]
         return [kind for kind in known if kind.__name__ in names or id(kind) in values]
 
+    def unfit(self, function: Callable[..., Any]) -> str | None:
+        """Why a body cannot have what it asks for: a `def` runs in a thread, and a loop's resources stay in the loop."""
+        if inspect.iscoroutinefunction(inspect.unwrap(function)):
+            return None
+        for kind in self.needed_by(function):
+            asks = "get" in self._mentions[function][0]
+            if asks and self.find(kind).is_async and self.replacement(kind) is _ABSENT:
+                return _of_the_loop(kind)
+        return None
+
 
 @dataclass(slots=True)
 class _Held:
@@ -183,10 +193,15 @@ class OpenResources:
 
     def is_ready_for(self, function: Callable[..., Any]) -> bool:
         """Is everything open that this body names?"""
-        return all(self._value(kind) is not _ABSENT for kind in self.registry.needed_by(function))
+        wanted = self.registry.needed_by(function)
+        if any(self._value(kind) is _ABSENT for kind in wanted):
+            return False
+        return not wanted or self.registry.unfit(function) is None
 
     async def open_for(self, function: Callable[..., Any]) -> None:
-        """Open what this body names. Raises `ResourceError` and `UsageError`."""
+        """Open what this body names. Raises `ResourceError`, and `UsageError` for what it cannot have."""
+        if (said := self.registry.unfit(function)) is not None:
+            raise UsageError(said)
         for kind in self.registry.needed_by(function):
             if self._value(kind) is _ABSENT:
                 await self.open(kind)
@@ -215,11 +230,7 @@ class OpenResources:
             return cast("T", found)
         resource = self.registry.find(kind)
         if not in_loop and resource.is_async:
-            msg = (
-                f"{kind.__name__} belongs to the event loop, and a `def` body runs in a thread: make the body "
-                "`async def`, or the resource a plain generator"
-            )
-            raise UsageError(msg)
+            raise UsageError(_of_the_loop(kind))
         found = self._value(kind)
         if found is _ABSENT and not in_loop:
             asyncio.run_coroutine_threadsafe(self.open(kind), self._loop).result()
@@ -299,6 +310,13 @@ async def _entered(resource: Resource, arguments: dict[str, Any]) -> Any:
         yield value
     finally:
         await asyncio.to_thread(manager.__exit__, None, None, None)
+
+
+def _of_the_loop(kind: type) -> str:
+    return (
+        f"{kind.__name__} belongs to the event loop, and a `def` body runs in a thread: make the body `async def`, or the "
+        "resource a plain generator"
+    )
 
 
 def _heard(opened: asyncio.Future[Any]) -> None:

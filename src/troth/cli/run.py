@@ -198,7 +198,7 @@ def cancel(
 
 @app.command
 def send(
-    run: RunId,
+    run: Annotated[str, Parameter(help="The id of the run, or the key that it was started with.")],
     topic: Annotated[str, Parameter(help="The topic, as in troth.receive.")],
     value: Annotated[str, Parameter(help="What to say, as JSON.")] = "null",
     /,
@@ -215,17 +215,22 @@ def send(
 
     Whether the value has the type that the run expects is found out when it is received: a wrong one parks the run.
 
-    Example: troth run send 019d2f7c-5e80-7000-8000-5a5b6c7d8e9f approved '{"by": "ada"}' --key ticket-17
+    Example: troth run send payout:1 approved '{"by": "ada"}' --key ticket-17
     """
     from troth.base import codec
     from troth.command.act import send as leave
+
+    try:
+        to: UUID | str = UUID(run)
+    except ValueError:
+        to = run
 
     try:
         payload = codec.encode(codec.decode(value.encode()))
     except ValueError as error:
         raise UsageError(f"{value!r} is not JSON: {error}") from None
     who = author(by, note)
-    act(connection, lambda tx: leave(tx, connection.schema, run, topic, payload, key, who))
+    act(connection, lambda tx: leave(tx, connection.schema, to, topic, payload, key, who))
     print(f"run {run} has a message of {topic}")
 
 

@@ -5,13 +5,14 @@ from __future__ import annotations
 from uuid import UUID
 
 from troth.base import codec, ids
-from troth.base.errors import UsageError
+from troth.base.errors import RunNotFoundError, UsageError
 from troth.command import store
 from troth.command.model import Author
 from troth.journal import store as journal
 from troth.journal.model import CANCEL_TOPIC, RESUME_PATH, SEND_PATH, Reason, Send
 from troth.store.tx import Tx
-from troth.workflow.sending import check_message_key, raise_if_not_sent
+from troth.workflow.given import addressee, check_message_key
+from troth.workflow.sending import raise_if_not_sent
 from troth.workflow.topics import check_topic
 
 
@@ -28,11 +29,25 @@ async def cancel(tx: Tx, schema: str, run_id: UUID, author: Author) -> None:
 
 
 async def send(
-    tx: Tx, schema: str, run_id: UUID, topic: str, payload: bytes, once: str | None, author: Author
+    tx: Tx,
+    schema: str,
+    run: UUID | str,
+    topic: str,
+    payload: bytes,
+    once: str | None,
+    author: Author,
 ) -> None:
-    """Leave a message for a run, and record who did. Raises `RunEndedError`, `RunNotFoundError`, `MessageConflictError`."""
+    """Leave a message for a run, by id or start key, and record who did.
+
+    Raises `RunEndedError`, `RunNotFoundError`, `MessageConflictError`, and `UsageError` for what cannot be sent.
+    """
     check_topic(topic)
     check_message_key(once)
+    run_id, key = addressee(run)
+    if run_id is None and key is not None:  # who acts must have a run to act on
+        run_id = await journal.run_of_key(tx, journal.queries(schema), key)
+    if run_id is None:
+        raise RunNotFoundError(f"no run was started with the key {key!r}")
     message = Send(ids.new_id(ids.cell_of(run_id)), run_id, None, topic, payload, once)
     raise_if_not_sent(message, await journal.send_message(tx, journal.queries(schema), message))
     said = {"by": author.by, "note": author.note, "topic": topic, "key": once}

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from datetime import UTC, datetime
+from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
 
 from troth.base import ids
 from troth.base.errors import UnknownWorkflowError, UsageError
+from troth.journal.model import Send
 from troth.journal.starts import require_same_start, start_digest
 from troth.store.plan import Plan, Statement
 from troth.store.queries import Queries
 from troth.workflow.definition import Workflow
+from troth.workflow.given import check_key, deadline_s, time_s
 from troth.workflow.queue import check_place
+from troth.workflow.sending import raise_if_not_sent
 
 
 def start(
@@ -25,8 +28,9 @@ def start(
     *,
     key: str | None = None,
     at: datetime | None = None,
-    priority: int = 0,
+    priority: int | None = None,
     partition: str | None = None,
+    deadline: datetime | timedelta | None = None,
 ) -> Plan[UUID]:
     """Start a run in the transaction of a request; its id. The arguments are those of `troth.start`.
 
@@ -38,9 +42,9 @@ def start(
     if workflows.get(workflow.name) is not workflow:
         msg = f"{workflow.name} is a workflow of another Troth"
         raise UnknownWorkflowError(msg)
-    if at is not None and at.tzinfo is None:
-        msg = f"at={at} has no time zone"
-        raise UsageError(msg)
+    at_s = time_s("at", at)
+    until_s, within_s = deadline_s(deadline)
+    check_key(key)
     queue = workflow.queue
     check_place(workflow.name, queue, priority, partition)
     payload = workflow.arguments.encode(args, {})
@@ -54,10 +58,12 @@ def start(
             "key": key,
             "input": payload,
             "digest": start_digest(workflow.name, payload),
-            "at": at.astimezone(UTC).timestamp() if at else None,
+            "at": at_s,
             "queue": queue and queue.name,
             "partition": (partition or "") if queue else None,
-            "priority": priority if queue else None,
+            "priority": (priority or 0) if queue else None,
+            "until": until_s,
+            "within": within_s,
         },
     )
     run_id, _, same = rows[0]
@@ -66,3 +72,9 @@ def start(
         first = (found[0][0], found[0][1]) if found else None
         require_same_start(key, run_id, first, workflow.name, payload)
     return UUID(str(run_id))
+
+
+def send(q: Queries, message: Send) -> Plan[None]:
+    """Leave a message in a transaction; *q* are the journal's. Raises `RunEndedError`, `RunNotFoundError`, `MessageConflictError`."""
+    rows = yield Statement(q.send_message, tuple(message))
+    raise_if_not_sent(message, rows[0][0])

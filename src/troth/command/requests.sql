@@ -32,7 +32,9 @@ ORDER BY q.at LIMIT 1
 -- Start a run in the transaction of the request.
 SELECT run_id, fresh, same FROM troth_schema.start_run(
     %(id)s::uuid, %(workflow)s::text, %(key)s::text, %(input)s::bytea, %(digest)s::bytea,
-    coalesce(%(at)s::float8, extract(epoch FROM clock_timestamp())::float8), %(queue)s::text, %(partition)s::text, %(priority)s::int2)
+    coalesce(%(at)s::float8, extract(epoch FROM clock_timestamp())::float8), %(queue)s::text, %(partition)s::text, %(priority)s::int2,
+    coalesce(%(until)s::float8,
+             coalesce(%(at)s::float8, extract(epoch FROM clock_timestamp())::float8) + %(within)s::float8))
 
 -- name: run_input
 -- What the run that owns a start key was started with.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Awaitable, Callable, Coroutine, MutableMapping
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any, TypeVar, TypeVarTuple
 from uuid import UUID
 
@@ -63,13 +63,14 @@ class Command:
         *args: *Ts,
         key: str | None = None,
         at: datetime | None = None,
-        priority: int = 0,
+        priority: int | None = None,
         partition: str | None = None,
+        deadline: datetime | timedelta | None = None,
     ) -> Run[R]:
         """As `troth.start`, in this transaction: the run exists if and only if the request is answered."""
         plan = request_start.start(
             self._requests.queries, self._troth.cell, self._troth.workflows, workflow, args,
-            key=key, at=at, priority=priority, partition=partition,
+            key=key, at=at, priority=priority, partition=partition, deadline=deadline,
         )  # fmt: skip
         run_id = await carry_out(self.tx, plan)
         assert isinstance(workflow, Workflow)  # or the plan has raised

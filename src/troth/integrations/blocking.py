@@ -11,7 +11,7 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Coroutine, Iterable, Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any, Protocol, TypeVarTuple
 from uuid import UUID
 
@@ -86,14 +86,15 @@ class Command:
         *args: *Ts,
         key: str | None = None,
         at: datetime | None = None,
-        priority: int = 0,
+        priority: int | None = None,
         partition: str | None = None,
+        deadline: datetime | timedelta | None = None,
     ) -> UUID:
         """Start a run in this transaction, as `troth.start` does; its id."""
         troth = self._edge.troth
         plan = request_start.start(
             self._edge.requests.queries, troth.cell, troth.workflows, workflow, args,
-            key=key, at=at, priority=priority, partition=partition,
+            key=key, at=at, priority=priority, partition=partition, deadline=deadline,
         )  # fmt: skip
         return carry_out_blocking(self.tx, plan)
 

@@ -14,6 +14,9 @@ RESUME_PATH = "!resume"  # a person lets the run go on
 SEND_PATH = "!send"  # a person left a message for the run
 REWIND_PATH = "!rewind"  # and from an earlier step
 FORK_PATH = "!fork"  # it was forked, or is a fork
+ORIGIN_PATH = (
+    "!origin"  # it goes on from another run, which has done what a parent may have to undo
+)
 SETTLED_PATH = "!settled"  # everything that was sent has an outcome: the undoing begins
 DEADLINE_PATH = "!deadline"  # its time has passed
 UNDO_PREFIX = "!undo/"  # before the path of what is undone
@@ -93,6 +96,7 @@ class Kind(IntEnum):
     EVIDENCE = 6  # what was found out about an effect: a probe's answer, or one that came after the timeout
     CHILD = 7  # a run is started; the payload holds its id
     PATCH = 8  # the code asked for the first time whether to take a new branch; `ok` is the answer
+    ORIGIN = 9  # another run went on as this one; the payload says which
 
 
 # What has consequences from then on: its outcome is owed, whoever still wants it.

@@ -8,6 +8,11 @@ from troth.base import codec
 from troth.base.errors import KeyConflictError
 from troth.journal.model import family_of
 
+FOREIGN = (
+    "this tx is not in the database that holds troth's schema, so the two cannot commit together. "
+    "Pass a connection to the same database, or leave tx= out."
+)
+
 
 def start_digest(workflow: str, payload: bytes) -> bytes:
     """What is compared under the lock of the key: the workflow, of whatever version, and its input."""

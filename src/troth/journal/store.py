@@ -24,7 +24,9 @@ from troth.journal.model import (
     Start,
     Started,
 )
+from troth.store import raw
 from troth.store.arrays import bools, byteas, float8s, int2s, int4s, texts, uuids
+from troth.store.connect import AsyncConnection
 from troth.store.queries import Queries, load
 from troth.store.tx import BlockingTx, Tx
 
@@ -71,9 +73,11 @@ async def release_gone(tx: Tx, q: Queries, peer: int) -> int:
     return int(await _value(tx, q.release_gone, (peer,)))
 
 
-async def flush(tx: Tx, q: Queries, worker: int, n: int, batch: Batch) -> Reply:
+async def flush(
+    connection: AsyncConnection, q: Queries, worker: int, n: int, batch: Batch
+) -> Reply:
     """Commit a batch as flush *n* of *worker*, or learn what it answered when it was committed before."""
-    text = await _value(tx, q.flush, (worker, n, *_columns(batch)))
+    text = await raw.value(connection, q.flush, (worker, n, *_columns(batch)))
     return _reply(codec.decode(text.encode()))
 
 

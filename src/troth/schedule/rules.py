@@ -60,6 +60,7 @@ def check_name(name: str) -> None:
 
 def check(terms: Terms) -> None:
     """Raise `UsageError` for terms that cannot be; `CronError` if it is the expression or the zone."""
+    _check_types(terms)
     zone(terms.tz)
     if next_after(terms.cron, terms.tz, datetime(2000, 1, 1, tzinfo=UTC)) is None:
         msg = f"cron {terms.cron!r} never fires: no day fits"
@@ -73,6 +74,20 @@ def check(terms: Terms) -> None:
     if terms.catch_up < timedelta(0) or not timedelta(0) <= terms.jitter < _DAY:
         msg = "catch_up is not less than 0, and jitter from 0 to less than a day"
         raise UsageError(msg)
+
+
+def _check_types(terms: Terms) -> None:
+    given: dict[str, object] = {
+        name: getattr(terms, name) for name in ("cron", "tz", "catch_up", "jitter")
+    }
+    for name in ("cron", "tz"):
+        if not isinstance(given[name], str):
+            msg = f"{name} is a text, not {given[name]!r}"
+            raise CronError(msg)
+    for name in ("catch_up", "jitter"):
+        if not isinstance(given[name], timedelta):
+            msg = f"{name} is a timedelta, like timedelta(minutes=5), not {given[name]!r}"
+            raise UsageError(msg)
 
 
 def zone(name: str) -> tzinfo:

@@ -146,6 +146,7 @@ _WORDS: dict[Kind, Callable[[JournalEntry, _Said], str]] = {
     Kind.EVIDENCE: _evidence_word,
     Kind.CHILD: lambda _entry, _said: "run started",
     Kind.PATCH: lambda entry, _said: "new branch" if entry.ok else "old branch",
+    Kind.ORIGIN: lambda _entry, _said: "goes on",
 }
 
 
@@ -199,4 +200,5 @@ _NOTES: dict[Kind, Callable[[JournalEntry, _Said], str | None]] = {
     Kind.EVIDENCE: _evidence_note,
     Kind.CHILD: lambda _entry, said: f"run {said.get('run')}",
     Kind.PATCH: lambda _entry, _said: None,
+    Kind.ORIGIN: lambda _entry, said: f"from run {said.get('run')}, whose work stands",
 }

@@ -23,7 +23,7 @@ from troth.base.errors import (
 )
 from troth.journal import store
 from troth.journal.model import Batch, Place, Reply, Send, Start
-from troth.journal.starts import deadline_of, require_same_start, start_digest
+from troth.journal.starts import FOREIGN, deadline_of, require_same_start, start_digest
 from troth.journal.writer import Writer
 from troth.store.connect import AsyncPool
 from troth.store.errors import StoreError
@@ -159,15 +159,15 @@ class Requests:
 
     async def _require_own(self, tx: Tx) -> None:
         """Raise `ForeignTransactionError` unless *tx* commits together with our schema."""
+        if await store.identity(tx, self._q) != await self.identity():
+            raise ForeignTransactionError(FOREIGN)
+
+    async def identity(self) -> str:
+        """Of our database and schema, as a transaction says it that can commit together with them."""
         if self._identity is None:
             async with self._pool.connection() as connection:
                 self._identity = await store.identity(connection, self._q)
-        if await store.identity(tx, self._q) != self._identity:
-            msg = (
-                "this tx is not in the database that holds troth's schema, so the two cannot commit together. "
-                "Pass a connection to the same database, or leave tx= out."
-            )
-            raise ForeignTransactionError(msg)
+        return self._identity
 
     # Being answered ---------------------------------------------------------------------------------------------------
 

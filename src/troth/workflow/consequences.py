@@ -25,6 +25,7 @@ from troth.effect.model import (
 )
 from troth.store.tx import BlockingTx, Tx
 from troth.workflow.definition import StepDefinition, StepKind, check_handle
+from troth.workflow.given import check_delivery, check_provider, timeout_s
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -358,8 +359,10 @@ def effect_rules(
     settled_by: int = 1,
 ) -> EffectRules:
     """The rules of one effect. Raises `UsageError` when nothing says, or will say, whether it may be repeated."""
+    check_delivery(name, delivery)
     if provider is None and delivery is None:
         raise UsageError(_silent(name))
+    check_provider(name, provider)
     if settled_by not in {1, 2}:
         msg = f"effect {name}: settled_by is 1 or 2 people, not {settled_by}"
         raise UsageError(msg)
@@ -371,15 +374,6 @@ def effect_rules(
         stake=stake,
         settled_by=settled_by,
     )
-
-
-def timeout_s(name: str, timeout: float | timedelta, what: str = "effect") -> float:
-    """A timeout in seconds. Raises `UsageError` if it leaves no time."""
-    seconds = timeout.total_seconds() if isinstance(timeout, timedelta) else float(timeout)
-    if seconds <= 0:
-        msg = f"{what} {name}: the timeout must be greater than 0, not {seconds}"
-        raise UsageError(msg)
-    return seconds
 
 
 def _silent(name: str) -> str:

@@ -20,7 +20,6 @@ from troth.workflow.consequences import (
     EffectDefinition,
     TransactionDefinition,
     effect_rules,
-    timeout_s,
 )
 from troth.workflow.definition import (
     Errors,
@@ -28,9 +27,11 @@ from troth.workflow.definition import (
     StepDefinition,
     StepKind,
     Workflow,
+    check_call,
     check_handle,
     check_workflow,
 )
+from troth.workflow.given import check_queue, timeout_s
 from troth.workflow.problems import is_collecting, tolerant
 from troth.workflow.queue import Queue
 from troth.workflow.signatures import (
@@ -105,6 +106,7 @@ class Definitions:
             made: Workflow[Any, Any] = Workflow(
                 function, name=name, fails_on=fails_on, version=version
             )
+            check_queue(made.name, queue)
             made.queue = self.know(queue) if queue else None
             made.timeout_s = None if timeout is None else timeout_s(made.name, timeout, "workflow")
             self._add_workflow(made)
@@ -248,6 +250,7 @@ class Definitions:
 
         @tolerant
         def decorate(function: Callable[..., Any]) -> Any:
+            check_call(function)
             return self._add(
                 EffectDefinition(
                     function,

@@ -15,8 +15,9 @@ from typing import TYPE_CHECKING, Any, Concatenate, Generic, Literal, ParamSpec,
 from troth.base.backoff import NO_RETRY, Retry
 from troth.base.codec import Arguments, Codec, hints_of
 from troth.base.errors import NotInRunError, UsageError
-from troth.effect.model import EffectRules
+from troth.effect.model import Call, EffectRules
 from troth.store.tx import BlockingTx, Tx
+from troth.workflow import given
 from troth.workflow.queue import Queue
 from troth.workflow.runloop import Branch, current_branch
 
@@ -55,7 +56,7 @@ class Definition(Generic[P, R]):
         if not _NAME.fullmatch(self.name):
             msg = f"{self.name!r} cannot name a step or workflow: letters, digits, _ . - only"
             raise UsageError(msg)
-        self.fails_on = fails_on if isinstance(fails_on, tuple) else (fails_on,)
+        self.fails_on = given.errors(self.name, fails_on)
         self.is_async = inspect.iscoroutinefunction(function)
         self.arguments = Arguments(function, skip=injected)
         self.result = Codec(
@@ -89,6 +90,7 @@ class StepDefinition(Definition[P, R]):
         super().__init__(
             function, name=name, fails_on=fails_on, injected=0 if kind is StepKind.STEP else 1
         )
+        given.check_retry(self.name, retry)
         self.kind = kind
         self.retry = retry
         self.isolation = isolation
@@ -233,9 +235,19 @@ def check_handle(function: Callable[..., Any], via: Any = None) -> None:
     first = next(iter(inspect.signature(function).parameters), None)
     asked = hints_of(function).get(first) if first else None
     wrong = BlockingTx if inspect.iscoroutinefunction(function) else Tx
-    if first is None or asked is wrong:
+    known = asked is None or asked is Any or hasattr(asked, "execute")  # also a connection's type
+    if first is None or asked is wrong or not known:
         right = Tx if wrong is BlockingTx else BlockingTx
         msg = f"transaction {function.__name__}: its first parameter must be a {right.__name__}"
+        raise UsageError(msg)
+
+
+def check_call(function: Callable[..., Any]) -> None:
+    """Raise `UsageError` unless an effect has a place for its `Call`."""
+    first = next(iter(inspect.signature(function).parameters), None)
+    asked = hints_of(function).get(first, Any) if first else None
+    if asked is not Any and not (isinstance(asked, type) and issubclass(asked, Call)):
+        msg = f"effect {function.__name__}: its first parameter must be a Call, which says the key and the attempt"
         raise UsageError(msg)
 
 

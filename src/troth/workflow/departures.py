@@ -11,10 +11,13 @@ from troth.base import codec, ids
 from troth.base.errors import PayloadError
 from troth.journal.model import (
     CANCEL_TOPIC,
+    ORIGIN_PATH,
     Batch,
     Continuation,
     End,
     EndedRun,
+    Entry,
+    Kind,
     Place,
     Reason,
     Release,
@@ -48,6 +51,7 @@ class Departures:
         self._successors: dict[
             UUID, tuple[Start, Workflow[Any, Any]]
         ] = {}  # of runs that end, and go on as others
+        self._origins: dict[UUID, Entry] = {}  # of those others, until they are taken up
 
     def heard(self, batch: Batch, reply: Reply) -> None:
         """A batch is durable."""
@@ -108,6 +112,18 @@ class Departures:
             deadline=run.deadline,
         )
         self._successors[run.id] = start, workflow
+        if owes(run):  # it has succeeded; but if the chain has a parent, that may fail
+            said = codec.encode({"run": run.id})
+            origin = Entry(
+                start.id, ORIGIN_PATH, Kind.ORIGIN, 0, None, None, None, said, self._engine.now()
+            )
+            self._origins[start.id] = origin
+            self._engine.writer.touch().entries.append(origin)
+
+    def origin_of(self, run_id: UUID) -> list[Entry]:
+        """What is recorded already of a run that goes on from another one, as this process takes it up."""
+        origin = self._origins.pop(run_id, None)
+        return [] if origin is None else [origin]
 
     def _succeed(self, run_id: UUID, *, fresh: bool) -> UUID | None:
         """The run has ended, or (not *fresh*) has not: so its successor has begun, or has not."""
@@ -115,6 +131,7 @@ class Departures:
             return None
         start, workflow = self._successors.pop(run_id)
         self._engine.host.started(start, workflow, fresh=fresh)
+        self._origins.pop(start.id, None)
         return start.id
 
     def forget(self) -> None:
@@ -214,5 +231,6 @@ class Departures:
 
 
 def owes(run: ActiveRun) -> bool:
-    """Has it done what a run that fails would have to undo?"""
-    return any(scope.confirmed or scope.unknown for scope in run.root.family())
+    """Has it done what a run that fails would have to undo, or has one that went on as it?"""
+    done = any(scope.confirmed or scope.unknown for scope in run.root.family())
+    return done or bool(run.past.entries(ORIGIN_PATH, Kind.ORIGIN))

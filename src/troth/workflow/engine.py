@@ -137,7 +137,8 @@ class Engine:
         """Take up a run that this process has just started for itself."""
         self.activate(
             ClaimedRun(
-                start.id, start.workflow, start.key, start.input, 1, start.starts_at, [], [],
+                start.id, start.workflow, start.key, start.input, 1, start.starts_at,
+                self.departures.origin_of(start.id), [],
                 start.parent, start.deadline, *(start.place[1:] if start.place else ()),
             ),
             workflow,

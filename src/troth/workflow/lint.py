@@ -16,6 +16,7 @@ import sys
 import types
 from collections.abc import Callable, Iterator
 from datetime import date, datetime
+from pathlib import Path
 from typing import Any
 
 from troth.base.errors import WorkflowCodeError
@@ -27,6 +28,7 @@ _STEP = "put it into a step"
 _CLOCK = "use troth.now()"
 _CHANCE = "use troth.random()"
 _TIMER = "use troth.sleep, troth.timeout or the timeout= of receive"
+_ORDER = "it gives sets, which have no order: use troth.first, troth.as_completed or asyncio.gather"
 _ID = "use troth.uuid()"
 
 # By the module that defines a function and its name there ('*': each); what to use instead.
@@ -40,6 +42,8 @@ _BY_NAME: dict[tuple[str, str], str] = {
     ("time", "sleep"): "use troth.sleep",
     ("asyncio.tasks", "sleep"): "use troth.sleep",
     ("asyncio.tasks", "wait_for"): _TIMER,
+    ("asyncio.tasks", "wait"): _ORDER,
+    ("asyncio.tasks", "as_completed"): _ORDER,
     ("asyncio.timeouts", "timeout"): _TIMER,
     ("asyncio.timeouts", "timeout_at"): _TIMER,
     ("asyncio.threads", "to_thread"): _STEP,
@@ -58,11 +62,29 @@ _BY_NAME: dict[tuple[str, str], str] = {
     ("socket", "create_connection"): _STEP,
     ("urllib.request", "urlopen"): _STEP,
     ("random", "SystemRandom"): _CHANCE,
+    ("threading", "Thread"): _STEP,
+    ("threading", "Timer"): _STEP,
+    ("concurrent.futures.thread", "ThreadPoolExecutor"): _STEP,
+    ("concurrent.futures.process", "ProcessPoolExecutor"): _STEP,
+    ("multiprocessing.context", "Process"): _STEP,
+    ("posix", "system"): _STEP,
+    ("os", "popen"): _STEP,
+    ("os", "getenv"): "read it in a step: a replay on another machine sees another one",
+    ("smtplib", "*"): _STEP,
+    ("_sqlite3", "connect"): _STEP,
 }  # fmt: skip
-_CLIENTS = frozenset({"requests", "httpx", "httpx2", "aiohttp", "urllib3", "boto3"})
+# Methods of the paths of pathlib that touch files, called on a path that is made on the same line.
+_FILES = frozenset({
+    "chmod", "exists", "glob", "is_dir", "is_file", "iterdir", "mkdir", "open", "read_bytes", "read_text", "rename", "replace",
+    "rglob", "rmdir", "stat", "touch", "unlink", "write_bytes", "write_text",
+})  # fmt: skip
+_CLIENTS = frozenset({
+    "requests", "httpx", "httpx2", "aiohttp", "urllib3", "boto3", "psycopg", "asyncpg", "redis", "pymongo", "sqlalchemy",
+})  # fmt: skip
 _CLIENT_CALLS = frozenset({
     "get", "post", "put", "patch", "delete", "head", "options", "request", "stream", "client", "resource", "Client",
-    "AsyncClient", "ClientSession", "PoolManager", "Session", "session",
+    "AsyncClient", "ClientSession", "PoolManager", "Session", "session", "connect", "create_pool", "create_engine",
+    "create_async_engine", "Redis", "from_url", "MongoClient",
 })  # fmt: skip
 _UNKNOWN = object()
 
@@ -198,15 +220,15 @@ class _Names:
         """What an expression means. Runs no code of anybody's."""
         if isinstance(node, ast.Name):
             return self._name(node.id)
-        if isinstance(node, ast.Attribute):
-            parent = self.resolve(node.value)
-            if isinstance(parent, types.ModuleType):
-                return vars(parent).get(node.attr, _UNKNOWN)
-            if isinstance(parent, type) and issubclass(parent, date):
-                return getattr(parent, node.attr, _UNKNOWN)
-            if parent is not _UNKNOWN and not isinstance(parent, type):
-                found = inspect.getattr_static(type(parent), node.attr, None)
-                return found.__func__ if isinstance(found, staticmethod) else _UNKNOWN
+        if not isinstance(node, ast.Attribute):
+            return _UNKNOWN
+        parent = self.resolve(node.value)
+        if parent is not _UNKNOWN:
+            return _member(parent, node.attr)
+        if isinstance(node.value, ast.Call) and node.attr in _FILES:
+            made = self.resolve(node.value.func)
+            if isinstance(made, type) and issubclass(made, Path):
+                return getattr(made, node.attr)
         return _UNKNOWN
 
     def _name(self, name: str) -> Any:
@@ -220,6 +242,19 @@ class _Names:
             except ValueError:  # not defined yet
                 return _UNKNOWN
         return self._globals.get(name, getattr(builtins, name, _UNKNOWN))
+
+
+def _member(parent: Any, name: str) -> Any:
+    """What a module, a class or an object has by this name, if that is a function which needs no object."""
+    if isinstance(parent, types.ModuleType):
+        return vars(parent).get(name, _UNKNOWN)
+    if isinstance(parent, type) and issubclass(parent, date):
+        return getattr(parent, name, _UNKNOWN)
+    if isinstance(parent, type):
+        found = inspect.getattr_static(parent, name, None)
+        return found.__func__ if isinstance(found, classmethod | staticmethod) else _UNKNOWN
+    found = inspect.getattr_static(type(parent), name, None)
+    return found.__func__ if isinstance(found, staticmethod) else _UNKNOWN
 
 
 def _bound_by(node: ast.AST) -> set[str]:
@@ -261,7 +296,7 @@ def _instead_of(target: Any) -> str | None:
     if not isinstance(name, str) or not isinstance(home, str):
         return None
     top = home.partition(".")[0]
-    if top in _CLIENTS and name in _CLIENT_CALLS:
+    if (top in _CLIENTS and name in _CLIENT_CALLS) or (top == "pathlib" and name in _FILES):
         return _STEP
     return _BY_NAME.get((home, name)) or _BY_NAME.get((home, "*"))
 

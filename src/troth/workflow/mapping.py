@@ -14,6 +14,7 @@ import msgspec
 from troth.base.errors import NotInRunError, UnknownWorkflowError, UsageError
 from troth.workflow import family
 from troth.workflow.definition import StepDefinition, Workflow
+from troth.workflow.given import check_callable, check_key
 from troth.workflow.mapping_model import Item, Mapped, Plan, Tally
 from troth.workflow.run import ActiveRun
 from troth.workflow.runloop import Branch, current_branch
@@ -49,6 +50,7 @@ def map_here(
     """Fix the identity of a mapping; it begins when it is awaited. Raises `UsageError` for what cannot be mapped."""
     branch = branch_here()
     _check(workflow, concurrency, on_error)
+    check_callable(f"troth.map({workflow.name}, …)", "key", key)
     family.require_known(branch, workflow)
     run = branch.run
     pages = items if isinstance(items, StepDefinition) else None
@@ -95,10 +97,19 @@ def _items(
         raise UsageError(msg)
     for number, item in enumerate(items):
         named = None if key is None else key(item)
-        if key is not None and (not isinstance(named, str) or not named):
-            msg = f"troth.map({workflow.name}, …): key= gave {named!r} for item {number}, which is no start key"
-            raise UsageError(msg)
+        if key is not None:
+            _check_named(workflow, number, named)
         yield item_of(workflow, item, named)
+
+
+def _check_named(workflow: Workflow[Any, Any], number: int, named: object) -> None:
+    said = f"troth.map({workflow.name}, …): key= gave {named!r} for item {number}, which is no start key"
+    if named is None:
+        raise UsageError(said)
+    try:
+        check_key(named)
+    except UsageError as error:
+        raise UsageError(f"{said}: {error}") from None
 
 
 def _check(workflow: object, concurrency: int, on_error: str) -> None:

@@ -80,6 +80,10 @@ def problems(program: Definitions) -> list[str]:
     for workflow in program.workflows.values():
         found += lint.findings(workflow.function, follow=True)
     for step in program.steps.values():
+        for part in (step, step.undoing):
+            unfit = None if part is None else program.resources.unfit(part.function)
+            if part is not None and unfit is not None:
+                found.append(f"{part.name}: {unfit}")
         for effect in (step, step.undoing):
             if isinstance(effect, EffectDefinition):
                 try:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
 from troth.base import ids
-from troth.base.errors import RunEndedError, RunNotFoundError, UsageError
+from troth.base.errors import RunEndedError, RunNotFoundError
 from troth.store.tx import Tx
 from troth.workflow.definition import StepDefinition, StepKind
 from troth.workflow.runloop import Branch
@@ -58,10 +58,3 @@ def raise_if_not_sent(send: Send, status: str) -> None:
         raise RunNotFoundError(f"there is no run {run}")
     if status == "conflict":
         raise MessageConflictError(run, send.topic, send.once or "")
-
-
-def check_message_key(key: str | None) -> None:
-    """Raise `UsageError` for the key of a message that cannot be stored."""
-    if key is not None and not (0 < len(key) <= 500 and key.isprintable()):
-        msg = f"the key of a message has 1 to 500 printable characters, not {key!r}"
-        raise UsageError(msg)

@@ -9,7 +9,7 @@ from uuid import UUID
 
 from troth.base import codec
 from troth.base.codec import Codec
-from troth.base.errors import KeyConflictError, UsageError
+from troth.base.errors import KeyConflictError, PayloadError, UsageError
 
 T = TypeVar("T")
 
@@ -48,7 +48,12 @@ class Topic(Generic[T]):
     def encode(self, value: T) -> bytes:
         """The stored form of a message. Raises `PayloadError` for a value that is none of this type."""
         payload = self.codec.encode(value)
-        self.codec.echo(value, payload)  # told to who sends it, not to who receives it
+        try:
+            self.codec.echo(value, payload)  # told to who sends it, not to who receives it
+        except PayloadError as error:
+            kind = getattr(self.kind, "__qualname__", self.kind)
+            msg = f"a message of {self.name} is of type {kind}, and {value!r} is not: {error.__cause__}"
+            raise PayloadError(msg) from error
         return payload
 
     if not TYPE_CHECKING:
@@ -87,10 +92,11 @@ def as_topic(topic: Topic[Any] | str, kind: Any = Any) -> Topic[Any]:
     return Topic(topic, kind)
 
 
-def check_topic(topic: str) -> None:
+def check_topic(topic: object) -> None:
     """Raise `UsageError` for a topic that cannot be one."""
     if (
-        not topic
+        not isinstance(topic, str)
+        or not topic
         or len(topic) > 100
         or not topic.replace("-", "").replace(".", "").replace("_", "").isalnum()
     ):

@@ -184,7 +184,17 @@ class Words:
     ) -> Coroutine[Any, Any, tuple[int, A | B | C]]: ...
     @overload
     @staticmethod
-    def first(*racers: Awaitable[A]) -> Coroutine[Any, Any, tuple[int, A]]: ...
+    def first(
+        first: Awaitable[A],
+        second: Awaitable[A],
+        third: Awaitable[A],
+        fourth: Awaitable[A],
+        /,
+        *more: Awaitable[A],
+    ) -> Coroutine[Any, Any, tuple[int, A]]: ...
+    @overload
+    @staticmethod
+    def first(first: Awaitable[A], /) -> Coroutine[Any, Any, tuple[int, A]]: ...
     @staticmethod
     def first(*racers: Awaitable[Any]) -> Coroutine[Any, Any, tuple[int, Any]]:
         """The number and the value of the one that ends first; the others are cancelled, and waited for.
