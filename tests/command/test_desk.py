@@ -146,6 +146,14 @@ async def test_records_are_only_added(migrated, statement):
     assert len(audit(migrated)) == 1
 
 
+async def test_the_oldest_records_are_forgotten_on_purpose(migrated):
+    await resumed(migrated, ADA, stopped(migrated))
+    with psycopg.connect(migrated[0]) as connection:
+        connection.execute("SET LOCAL troth.retention = 'on'")
+        connection.execute(f"DELETE FROM {migrated[1]}.operator_act")
+    assert audit(migrated) == []
+
+
 @pytest.mark.parametrize(
     ("author", "about", "details", "message"),
     [

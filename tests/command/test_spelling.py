@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import re
 import shlex
 from datetime import UTC, datetime
 from uuid import UUID
 
 import pytest
 
+from tests.house.tree import ROOT
 from troth.cli.main import _root
 from troth.command.acts import ACTS, kind_of, require_details, visible
 from troth.command.spelling import as_command
@@ -100,6 +102,20 @@ def test_what_is_hidden_is_left_as_a_word(name, about, details, _command):
     spelled = as_command(name, about, shown)
     hidden = name in {"run.send", "effect.settle"} and details.get("done") is not False
     assert ("VALUE" in shlex.split(spelled)) is hidden
+
+
+PAGE = ROOT / "docs" / "operating" / "acting.md"
+TYPED = [
+    re.sub(r"\b(RUN)\b", RUN, line.removeprefix("$ ").partition("   #")[0])
+    for line in PAGE.read_text().splitlines()
+    if line.startswith(("troth ", "$ troth "))
+    if not re.match(r"troth: ", line)
+]
+
+
+@pytest.mark.parametrize("line", TYPED)
+def test_the_page_tells_of_commands_that_there_are(root, line):
+    root.parse_args(shlex.split(line)[1:], exit_on_error=False, print_error=False)
 
 
 def test_the_note_goes_along(root):
