@@ -11,7 +11,8 @@ from troth.command.acts import ACTS
 
 ABOVE = [SOURCE / "cli", SOURCE / "console"]  # where people act
 DESK = SOURCE / "command" / "desk.py"
-DOOR = SOURCE / "cli" / "acting.py"  # opens transactions and connections for commands
+# What opens transactions and connections, for commands and for pages.
+DOORS = {SOURCE / "cli" / "acting.py", SOURCE / "console" / "database.py"}
 # What opens a transaction to write in, and what may be done with a connection that is open.
 BEGINS = {"beginning", "acting", "transaction_async", "transaction_blocking"}
 HANDED_TO = {"beginning", "acted", "reading"}
@@ -46,7 +47,7 @@ def test_every_act_is_tried_by_a_test() -> None:
 
 @pytest.mark.parametrize("path", files(), ids=short)
 def test_a_transaction_of_an_operator_is_given_to_the_desk(path: Path) -> None:
-    around = list(ways_around(path.read_text(), door=path == DOOR))
+    around = list(ways_around(path.read_text(), door=path in DOORS))
     assert not around, (
         f"{short(path)} acts past the desk: what is done in a transaction of `beginning` or `acting` goes through"
         f" desk.carry_out, which checks and records it; what only looks uses `read` or `preview`: {around}"
