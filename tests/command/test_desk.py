@@ -527,6 +527,20 @@ async def test_one_that_cannot_be_done_holds_up_no_other(migrated):
     assert [line[2] for line in audit(migrated)] == [str(runs[0]), str(runs[2])]
 
 
+async def test_what_the_database_refuses_holds_up_no_other(migrated):
+    runs = [stopped(migrated), stopped(migrated)]
+
+    async def deed(tx, run: UUID) -> None:
+        await tx.execute("SELECT 1 / %s::int", (runs.index(run),))
+        await act.resume(tx, migrated[1], run, ADA)
+
+    swept = await desk.on_each(
+        lambda: transaction(migrated), migrated[1], ADA, "run.resume", runs, {}, deed
+    )
+    assert (swept.done, swept.failed) == ((runs[1],), {runs[0]: "division by zero"})
+    assert states(migrated)[str(runs[0])] == "attention"
+
+
 async def test_what_was_done_before_a_crash_stays_done_and_recorded(migrated):
     runs = [stopped(migrated), stopped(migrated)]
 
