@@ -28,6 +28,16 @@ async def cancel(tx: Tx, schema: str, run_id: UUID, author: Author) -> None:
         await store.raise_not_alive(tx, schema, run_id)
 
 
+async def run_named(tx: Tx, schema: str, run: UUID | str) -> UUID:
+    """The run with this id or start key: who acts must have a run to act on. Raises `RunNotFoundError`, `UsageError`."""
+    run_id, key = addressee(run)
+    if run_id is None and key is not None:
+        run_id = await journal.run_of_key(tx, journal.queries(schema), key)
+    if run_id is None:
+        raise RunNotFoundError(f"no run was started with the key {key!r}")
+    return run_id
+
+
 async def send(
     tx: Tx,
     schema: str,
@@ -43,11 +53,7 @@ async def send(
     """
     check_topic(topic)
     check_message_key(once)
-    run_id, key = addressee(run)
-    if run_id is None and key is not None:  # who acts must have a run to act on
-        run_id = await journal.run_of_key(tx, journal.queries(schema), key)
-    if run_id is None:
-        raise RunNotFoundError(f"no run was started with the key {key!r}")
+    run_id = await run_named(tx, schema, run)
     message = Send(ids.new_id(ids.cell_of(run_id)), run_id, None, topic, payload, once)
     raise_if_not_sent(message, await journal.send_message(tx, journal.queries(schema), message))
     said = {"by": author.by, "note": author.note, "topic": topic, "key": once}
