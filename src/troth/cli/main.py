@@ -22,6 +22,7 @@ NOUNS = {
     "config": "Every setting: its value, where that comes from, what it means.",
     "db": "Bring the schema up to date and look at its state.",
     "dev": "A database and a worker that follows your changes.",
+    "doctor": "What is wrong with an installation, and what to do about it.",
     "effect": "Look at effects that somebody must settle, and settle them.",
     "init": "Write a small working project, with a test.",
     "inbox": "Look at events that came in, and put them back.",

@@ -10,6 +10,10 @@ SELECT current_setting('server_version'), current_setting('server_version_num'):
        age(d.datfrozenxid)::bigint
 FROM pg_database d WHERE d.datname = current_database() LIMIT 1
 
+-- name: clock
+-- What time it is there, in seconds since 1970.
+SELECT extract(epoch FROM clock_timestamp())::float8
+
 -- name: settings
 -- Settings that promises and speed depend on.
 SELECT s.name, s.setting, s.unit, s.source FROM pg_settings s WHERE s.name = ANY (%(names)s) ORDER BY s.name LIMIT 100

@@ -28,3 +28,8 @@ FROM (SELECT r.workflow, count(*) AS runs, count(*) FILTER (WHERE r.state = 'att
       FROM (SELECT x.workflow, x.state, x.starts_at FROM troth_schema.run x LIMIT %(cap)s) r
       GROUP BY r.workflow ORDER BY r.workflow LIMIT %(limit)s) v
 ORDER BY v.workflow LIMIT %(limit)s
+
+-- name: ahead
+-- By how much the latest beat is ahead of the clock, in seconds.
+SELECT extract(epoch FROM max(w.beat_at) - clock_timestamp())::float8
+FROM (SELECT x.beat_at FROM troth_schema.worker x LIMIT %(limit)s) w
