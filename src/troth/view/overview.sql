@@ -32,8 +32,8 @@ SELECT (SELECT count(*) FROM (
 -- The latest runs in attention, each with what it was parked with, if that is not very large.
 SELECT a.run_id, r.workflow, r.reason, CASE WHEN octet_length(r.detail) <= 65536 THEN r.detail END,
        extract(epoch FROM clock_timestamp() - a.since)::float8
-FROM troth_schema.attention a JOIN troth_schema.run r ON r.id = a.run_id
-WHERE r.state = 'attention' ORDER BY a.since DESC, a.run_id DESC LIMIT %(limit)s
+FROM (SELECT x.run_id, x.since FROM troth_schema.attention x ORDER BY x.since DESC, x.run_id DESC LIMIT %(limit)s) a
+JOIN troth_schema.run r ON r.id = a.run_id WHERE r.state = 'attention'
 
 -- name: failed
 -- The runs that have failed among the latest ones.

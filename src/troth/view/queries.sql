@@ -1,8 +1,11 @@
 -- What the command line and the console read. SELECT only, every statement with a limit.
 
 -- name: bound
--- This transaction reads, and ends after a time.
-SELECT set_config('transaction_read_only', 'on', true), set_config('statement_timeout', %s::text, true)
+-- This transaction reads, and ends after a time. What is joined is a page at most, by its ids: no join reads a whole table,
+-- and an index is taken where it leads to less.
+SELECT set_config('transaction_read_only', 'on', true), set_config('statement_timeout', %s::text, true),
+       set_config('enable_hashjoin', 'off', true), set_config('enable_mergejoin', 'off', true),
+       set_config('random_page_cost', '1.1', true)
 
 -- name: runs
 -- A page of runs, newest first: live ones and ended ones of one snapshot, so that a run is in exactly one of them.
