@@ -106,6 +106,7 @@ class Departures:
             place=Place(queue.name, run.partition or "", run.priority or 0) if queue else None,
             parent=run.parent,
             deadline=run.deadline,
+            trace=run.trace,
         )
         self._successors[run.id] = start, workflow
 
@@ -114,6 +115,10 @@ class Departures:
         if run_id not in self._successors:
             return None
         start, workflow = self._successors.pop(run_id)
+        if fresh:
+            self._engine.tell.telemetry.started(
+                start.id, start.id, start.workflow, start.key, "continuation", start.trace, run_id
+            )
         self._engine.host.started(start, workflow, fresh=fresh)
         return start.id
 
@@ -179,6 +184,7 @@ class Departures:
                 ended.append(
                     EndedRun(run.id, run.workflow.name, RunState(end.state), end.outcome, successor)
                 )
+                self._engine.tell.ended(run, ended[-1], self._engine.clock.now())
         if ended:
             self._engine.host.ended(ended)
 
@@ -202,6 +208,7 @@ class Departures:
                 del self._engine.runs[release.run_id]
                 run.dispose()
                 self._engine.children.left(run)
+                self._engine.tell.released(run, release)
                 self._engine.host.released(release.wake_at)
 
     def _again(self, worker: int, item: End | Release) -> None:
