@@ -158,4 +158,9 @@ SELECT 'provider-' || p, w, 1, 2, 3, 10, now() FROM generate_series(1, 20) p, ge
 INSERT INTO {schema}.operator_act (at, by, role, via, act, about, outcome)
 SELECT now() - interval '1 min' * ({acts} - n), 'ada', 'operator', 'console', CASE WHEN n % 9 = 0 THEN 'db.retain' ELSE 'run.cancel' END,
        'run ' || n, 'done' FROM generate_series(1, {acts}) n;
+
+INSERT INTO {schema}.worker_minute (minute, worker, workflow, started, succeeded, failed, cancelled, attention, steps, effects_unknown)
+SELECT m, w, 'flow' || f, 10, 8, 1, 0, 0, 40, 0
+FROM generate_series(date_trunc('minute', now()) - interval '1 minute' * least(2880, {acts} / 30), now(), interval '1 minute') m,
+     generate_series(1, 8) w, generate_series(0, 11) f;
 """

@@ -38,7 +38,13 @@ SIZE = Size(
     finished=8000, live=2500, attention=900, outbox=3000, inbox=3000, requests=3000, decisions=3000, objects=3000, acts=1000,
     entries=1000,
 )  # fmt: skip
-LIMITS = {"SCAN_LIMIT": 100, "COUNT_CAP": 100, "RUN_COUNT_CAP": 300, "_LOOKED_AT": 100}
+LIMITS = {
+    "SCAN_LIMIT": 100,
+    "COUNT_CAP": 100,
+    "RUN_COUNT_CAP": 300,
+    "_LOOKED_AT": 100,
+    "_MINUTES_CAP": 300,
+}
 MOST_ROWS_OF_ONE_LOOK = 301
 MOST_ROWS = 65_000  # of one statement, over all that it looks up
 SCREENS = (
@@ -57,7 +63,7 @@ SCREENS = (
 )
 GROWS = (
     "attention", "decision", "inbox_", "journal", "machine_", "operator_act", "outbox_attempt", "outbox_delivery",
-    "outbox_message", "request", "run", "schedule_firing", "start_key",
+    "outbox_message", "request", "run", "schedule_firing", "start_key", "worker_minute",
 )  # fmt: skip
 NOT_HERE = {("health.sql", "statements"): "this server collects no statistics of statements"}
 
@@ -144,6 +150,8 @@ def looked_at(node: dict[str, Any]) -> float:
 async def every_screen(tx: Any, schema: str) -> None:
     """Each list from the beginning, from where its first page ended, and with filters that nothing matches."""
     await overview.overview(tx, schema)
+    await overview.minutes(tx, schema)
+    await overview.minutes(tx, schema, overview.Span.TWO_DAYS, workflow="flow1")
     for which in (
         attention.AttentionFilter(),
         attention.AttentionFilter(reasons=frozenset({Reason.POISON}), workflow="x", owner="nobody"),
