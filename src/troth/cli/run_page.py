@@ -10,10 +10,10 @@ from rich.text import Text
 
 from troth.base import codec
 from troth.cli import durations
-from troth.cli.attention import detail_of, facts_of, what_to_do
 from troth.cli.output import Record, block, cell, console, facts, table, title
 from troth.command.model import Rewind
 from troth.journal.model import Kind, Reason
+from troth.view.parked import detail_of, facts_of, what_to_do
 from troth.view.model import (
     JournalEntry,
     Moment,
