@@ -66,7 +66,7 @@ TABLES = (
     "login_throttle",
     "decision",
     "policy_set",
-    "access_act",
+    "operator_act",
 )
 
 

@@ -103,13 +103,13 @@ def test_the_life_of_a_key(troth, access, begin_blocking, sql):
         assert access.authenticate_blocking(tx, api_key=second).tenant == "acme"
         with pytest.raises(NotAuthenticatedError):
             access.authenticate_blocking(tx, api_key=first)
-    acts = sql("SELECT what, subject, by, note FROM {}.access_act ORDER BY id")
-    assert [act[:2] for act in acts] == [
-        ("create key", prefix),
-        ("rotate key", prefix),
-        ("revoke key", prefix),
+    acts = sql("SELECT act, about, by, note, result->>'prefix' FROM {}.operator_act ORDER BY id")
+    assert [(act[0], act[1], act[4]) for act in acts] == [
+        ("access.key.create", "export", prefix),
+        ("access.key.rotate", prefix, second.split("_")[1]),
+        ("access.key.revoke", prefix, None),
     ]
-    assert acts[1][2:] == ("ops", "yearly")
+    assert acts[1][2:4] == ("ops", "yearly")
 
 
 def test_people_and_their_sessions(troth, access, begin_blocking, sql, monkeypatch):
@@ -130,5 +130,10 @@ def test_people_and_their_sessions(troth, access, begin_blocking, sql, monkeypat
     assert sql("SELECT disabled_at IS NOT NULL, id::text FROM {}.person") == [(True, person)]
     with pytest.raises(UsageError, match="nobody has the address"):
         troth("person", "disable", "nobody@example.com")
-    acts = [row[0] for row in sql("SELECT what FROM {}.access_act ORDER BY id")]
-    assert acts == ["add person", "end session", "end session", "disable person"]
+    acts = [row[0] for row in sql("SELECT act FROM {}.operator_act ORDER BY id")]
+    assert acts == [
+        "access.person.add",
+        "access.session.end",
+        "access.session.end_all",
+        "access.person.disable",
+    ]

@@ -265,7 +265,7 @@ def test_going_back_shows_first_what_that_means(troth, cell):
 def test_what_was_shown_is_what_is_done(troth, cell, monkeypatch):
     """Somebody else lets it go back, further, while this one looks at what it means."""
     run = stopped(cell)
-    monkeypatch.setattr("troth.cli.run.agreed", lambda _question: bool(happen_meanwhile()))
+    monkeypatch.setattr("troth.cli.run_acts.agreed", lambda _question: bool(happen_meanwhile()))
 
     def happen_meanwhile() -> str:
         happen(cell, UUID(run), "hello#2", Kind.RESULT, 1, attempt=0, seq=4, ok=True)
@@ -279,7 +279,7 @@ def test_what_was_shown_is_what_is_done(troth, cell, monkeypatch):
 
 def test_a_person_who_says_no_is_heard(troth, cell, monkeypatch):
     run = stopped(cell)
-    monkeypatch.setattr("troth.cli.run.agreed", lambda _question: False)
+    monkeypatch.setattr("troth.cli.run_acts.agreed", lambda _question: False)
     code, _, error = troth("run", "resume", run, "--from", "charge", "--redo-transactions")
     assert (code, "nothing was done" in error) == (2, True)
     assert states(cell)[run] == "attention"

@@ -89,10 +89,10 @@ def test_resend_is_recorded_and_leaves_what_is_in_doubt_to_a_person(troth, publi
     assert troth("resend", "--since", "1h", "--by", "ada", "--note", "mended")[1].startswith("1 ")
     assert troth("resend", str(doubt), "--by", "bob")[1].startswith("1 ")
     with psycopg.connect(url) as tx:
-        acts = tx.execute(f"SELECT act, by, note, messages FROM {schema}.outbox_act ORDER BY id")
+        acts = tx.execute(f"SELECT act, by, note, result FROM {schema}.operator_act ORDER BY id")
         assert acts.fetchall() == [
-            ("resend", "ada", "mended", [dead]),
-            ("resend", "bob", None, [doubt]),
+            ("outbox.resend_all", "ada", "mended", {"messages": [str(dead)]}),
+            ("outbox.resend", "bob", None, {"messages": [str(doubt)]}),
         ]
     assert troth("dead")[1] == "No dead letters.\n"
 

@@ -141,11 +141,11 @@ def test_a_thread_does_with_endpoints_what_a_task_does(migrated):
         assert ends.list_blocking(tx)[0].disabled_at is None
         ends.remove_blocking(tx, endpoint, by="bob")
         assert ends.list_blocking(tx) == []
-        acts = tx.execute(f"SELECT act, by, note FROM {schema}.outbox_act ORDER BY id").fetchall()
+        acts = tx.execute(f"SELECT act, by, note FROM {schema}.operator_act ORDER BY id").fetchall()
         assert acts == [
-            ("disable", "ada", "they asked"),
-            ("enable", "ada", None),
-            ("remove", "bob", None),
+            ("outbox.endpoint.disable", "ada", "they asked"),
+            ("outbox.endpoint.enable", "ada", None),
+            ("outbox.endpoint.remove", "bob", None),
         ]
         with pytest.raises(EndpointNotFoundError):
             ends.rotate_blocking(tx, endpoint)

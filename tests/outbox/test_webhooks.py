@@ -265,8 +265,8 @@ async def test_gone_disables_and_enabling_sends_what_has_waited_in_order(desk):
         await desk.until_states(delivered=5)
     mine = [each.data for each in receiver.requests if each.path == "/hook"]
     assert mine == [0, 0, 1, 2, 9]
-    assert await desk.rows("SELECT act, endpoint, by, note FROM {}.outbox_act") == [
-        ("enable", endpoint, "ada", "they are back")
+    assert await desk.rows("SELECT act, about, by, note, via FROM {}.operator_act") == [
+        ("outbox.endpoint.enable", str(endpoint), "ada", "they are back", "program")
     ]
     assert other
 

@@ -122,10 +122,6 @@ WHERE d.principal_id = %(principal)s AND (%(action)s::text IS NULL OR d.action =
   AND (%(resource)s::text IS NULL OR d.resource_id = %(resource)s)
 ORDER BY d.id DESC LIMIT 1
 
--- name: act
--- Record what an operator did.
-INSERT INTO troth_schema.access_act (id, by, note, what, subject) VALUES (%s, %s, %s, %s, %s)
-
 -- name: forget
 -- Delete what nobody can use any more.
 SELECT troth_schema.forget_access(%s::float8)

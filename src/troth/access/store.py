@@ -333,11 +333,6 @@ def last_decision(
     return rows[0][0] if rows else None
 
 
-def acted(q: Queries, by: str, note: str | None, what: str, subject: str) -> Plan[None]:
-    """Write down what an operator did."""
-    yield Statement(q.act, (ids.new_id(), by, note, what, subject), returns=False)
-
-
 # Tenants --------------------------------------------------------------------------------------------------------------
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import getpass
 import sys
-from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Annotated, Any
 from uuid import UUID
 
@@ -17,6 +16,7 @@ from troth.cli.options import DEFAULT_CONNECTION, By, Connection, Note, Output
 
 if TYPE_CHECKING:
     from troth.access.explain import Explanation
+    from troth.access.model import NewKey
     from troth.store.queries import Queries
     from troth.store.tx import Tx
 
@@ -143,12 +143,15 @@ def create_key(
     from troth.access import store
     from troth.store.plan import carry_out
 
-    async def do(tx: Tx, q: Queries) -> tuple[Any, str]:
-        belongs_to = None if owner is None else await _find(tx, q, owner)
-        made = await carry_out(tx, store.add_key(q, name, belongs_to, tenant, scope, lifetime))
-        return made, made.prefix
+    q = store.queries(connection.schema)
 
-    print(_act(connection, by, note, "create key", do).key)
+    async def do(tx: Tx) -> NewKey:
+        belongs_to = None if owner is None else await _find(tx, q, owner)
+        return await carry_out(tx, store.add_key(q, name, belongs_to, tenant, scope, lifetime))
+
+    details = {"scopes": scope, "owner": owner, "tenant": tenant, "lifetime_s": lifetime}
+    who = author(by, note)
+    act(connection, who, "access.key.create", name, details, do, _secret, told=_prefix)
 
 
 @key.command(name="list")
@@ -196,10 +199,14 @@ def rotate_key(
     from troth.access import store
     from troth.store.plan import carry_out
 
-    async def do(tx: Tx, q: Queries) -> tuple[Any, str]:
-        return await carry_out(tx, store.rotate_key(q, prefix, overlap, lifetime)), prefix
+    q = store.queries(connection.schema)
 
-    print(_act(connection, by, note, "rotate key", do).key)
+    async def do(tx: Tx) -> NewKey:
+        return await carry_out(tx, store.rotate_key(q, prefix, overlap, lifetime))
+
+    details = {"overlap_s": overlap, "lifetime_s": lifetime}
+    who = author(by, note)
+    act(connection, who, "access.key.rotate", prefix, details, do, _secret, told=_prefix)
 
 
 @key.command(name="revoke")
@@ -210,11 +217,23 @@ def revoke_key(
     from troth.access import store
     from troth.store.plan import carry_out
 
-    async def do(tx: Tx, q: Queries) -> tuple[Any, str]:
-        return await carry_out(tx, store.revoke_key(q, prefix)), prefix
+    async def do(tx: Tx) -> None:
+        await carry_out(tx, store.revoke_key(store.queries(connection.schema), prefix))
 
-    _act(connection, by, note, "revoke key", do)
-    print(f"{prefix} is not valid any more.")
+    who = author(by, note)
+    act(
+        connection, who, "access.key.revoke", prefix, {}, do,
+        lambda _: f"{prefix} is not valid any more.",
+    )  # fmt: skip
+
+
+def _secret(made: NewKey) -> str:
+    """What is shown once."""
+    return made.key
+
+
+def _prefix(made: NewKey) -> dict[str, Any]:
+    return {"prefix": made.prefix}
 
 
 # People ---------------------------------------------------------------------------------------------------------------
@@ -240,11 +259,17 @@ def add_person(
     given = getpass.getpass() if sys.stdin.isatty() else sys.stdin.readline().rstrip("\n")
     hashed = Passwords().hash_blocking(given)
 
-    async def do(tx: Tx, q: Queries) -> tuple[Any, str]:
-        made = await carry_out(tx, store.add_person(q, email, hashed.phc, tenant, group or (), {}))
-        return made, made.id
+    q = store.queries(connection.schema)
 
-    print(_act(connection, by, note, "add person", do).id)
+    async def do(tx: Tx) -> str:
+        made = await carry_out(tx, store.add_person(q, email, hashed.phc, tenant, group or (), {}))
+        return made.id
+
+    details = {"tenant": tenant, "groups": group or []}
+    act(
+        connection, author(by, note), "access.person.add", email, details, do, str,
+        told=lambda made: {"person": made},
+    )  # fmt: skip
 
 
 @person.command(name="disable")
@@ -255,12 +280,17 @@ def disable_person(
     from troth.access import store
     from troth.store.plan import carry_out
 
-    async def do(tx: Tx, q: Queries) -> tuple[Any, str]:
-        found = await _find(tx, q, email)
-        return await carry_out(tx, store.change_person(q, found, disabled=True)), str(found)
+    q = store.queries(connection.schema)
 
-    _act(connection, by, note, "disable person", do)
-    print(f"{output.cell(email)} is disabled.")
+    async def do(tx: Tx) -> UUID:
+        found = await _find(tx, q, email)
+        await carry_out(tx, store.change_person(q, found, disabled=True))
+        return found
+
+    act(
+        connection, author(by, note), "access.person.disable", email, {}, do,
+        lambda _: f"{output.cell(email)} is disabled.", told=lambda found: {"person": found},
+    )  # fmt: skip
 
 
 # Sessions -------------------------------------------------------------------------------------------------------------
@@ -301,37 +331,26 @@ def end_session(
         msg = "say which: the id of a session, or --email"
         raise UsageError(msg)
 
-    async def do(tx: Tx, q: Queries) -> tuple[Any, str]:
-        if session_id is not None:
-            return int(await carry_out(tx, store.end_session(q, session_id))), str(session_id)
-        found = await _find(tx, q, str(email))
-        return await carry_out(tx, store.end_sessions(q, found)), str(found)
+    q = store.queries(connection.schema)
 
-    count = _act(connection, by, note, "end session", do)
-    print(f"{count} ended.")
-    return 0 if count or session_id is None else 1
+    async def one(tx: Tx) -> int:
+        assert session_id is not None
+        return int(await carry_out(tx, store.end_session(q, session_id)))
 
-
-# Acting ---------------------------------------------------------------------------------------------------------------
-
-
-def _act(
-    connection: Connection, by: str | None, note: str | None, what: str,
-    do: Callable[[Tx, Queries], Awaitable[tuple[Any, str]]],
-) -> Any:  # fmt: skip
-    """Do it, and write down who did it to what, in one transaction."""
-    from troth.access import store
-    from troth.store.plan import carry_out
+    async def every(tx: Tx) -> int:
+        return await carry_out(tx, store.end_sessions(q, await _find(tx, q, str(email))))
 
     who = author(by, note)
-
-    async def deed(tx: Tx) -> Any:
-        q = store.queries(connection.schema)
-        made, subject = await do(tx, q)
-        await carry_out(tx, store.acted(q, who.by, who.note, what, subject))
-        return made
-
-    return act(connection, deed)
+    name, about, do = (
+        ("access.session.end", str(session_id), one)
+        if email is None
+        else ("access.session.end_all", email, every)
+    )
+    count = act(
+        connection, who, name, about, {}, do, lambda count: f"{count} ended.",
+        told=lambda count: {"sessions": count},
+    )  # fmt: skip
+    return 0 if count or session_id is None else 1
 
 
 async def _find(tx: Tx, q: Queries, email: str) -> UUID:

@@ -1,4 +1,8 @@
-"""How a command reaches the database: one snapshot to read in, or one transaction to act in."""
+"""How a command reaches the database: one snapshot to read in, or one transaction to act in.
+
+There is no other way to write: whoever acts goes through the desk, which records it. (`troth db migrate` is no act on what
+troth keeps.)
+"""
 
 from __future__ import annotations
 
@@ -7,17 +11,27 @@ import getpass
 import os
 import socket
 import sys
-from collections.abc import Awaitable, Callable
-from typing import TYPE_CHECKING, TypeVar
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from contextlib import asynccontextmanager
+from datetime import UTC
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from troth.cli.options import Connection
 
 if TYPE_CHECKING:
-    from troth.command.model import Author
+    from troth.command.model import Author, Proposed
     from troth.store.connect import AsyncConnection
     from troth.store.tx import Tx
 
 T = TypeVar("T")
+
+
+class _Seen(Exception):
+    """Leaves a transaction that is to be rolled back, with what was found in it."""
+
+    def __init__(self, what: Any) -> None:
+        super().__init__()
+        self.what = what
 
 
 def read(connection: Connection, limit_s: float, act: Callable[[Tx], Awaitable[T]]) -> T:
@@ -31,21 +45,89 @@ def read(connection: Connection, limit_s: float, act: Callable[[Tx], Awaitable[T
     return connected(connection, do)
 
 
-def act(connection: Connection, deed: Callable[[Tx], Awaitable[T]]) -> T:
-    """Act in one transaction."""
+def preview(connection: Connection, look: Callable[[Tx], Awaitable[T]]) -> T:
+    """What an act would find, with the locks that it takes; nothing of it stays."""
 
     async def do(opened: AsyncConnection, _url: str) -> T:
-        return await transacted(opened, deed)
+        from troth.store.isolation import transaction_async
+
+        try:
+            async with transaction_async(opened, "read committed"):
+                raise _Seen(await look(opened))
+        except _Seen as seen:
+            found: T = seen.what
+            return found
 
     return connected(connection, do)
 
 
-async def transacted(opened: AsyncConnection, deed: Callable[[Tx], Awaitable[T]]) -> T:
-    """Act in one transaction of an open connection."""
+def act(
+    connection: Connection,
+    who: Author,
+    name: str,
+    about: object,
+    details: Mapping[str, Any],
+    deed: Callable[[Tx], Awaitable[T]],
+    say: Callable[[T], str | None],
+    *,
+    told: Callable[[T], Mapping[str, Any] | None] | None = None,
+) -> T | Proposed:
+    """Do the act *name* at the desk, in one transaction; print what *say* makes of its result (None: nothing more),
+    or that it is proposed.
+    """
+
+    async def do(opened: AsyncConnection, _url: str) -> T | Proposed:
+        return await acted(
+            opened, connection.schema, who, name, about, details, deed, say, told=told
+        )
+
+    return connected(connection, do)
+
+
+async def acted(
+    opened: AsyncConnection,
+    schema: str,
+    who: Author,
+    name: str,
+    about: object,
+    details: Mapping[str, Any],
+    deed: Callable[[Tx], Awaitable[T]],
+    say: Callable[[T], str | None],
+    *,
+    told: Callable[[T], Mapping[str, Any] | None] | None = None,
+) -> T | Proposed:
+    """As `act`, on an open connection."""
+    from troth.command import desk
+    from troth.command.model import Proposed
+
+    async with beginning(opened) as tx:
+        made = await desk.carry_out(
+            tx, schema, who, name, str(about), details, lambda: deed(tx), told=told
+        )
+    if isinstance(made, Proposed):
+        print(proposal_words(made, details))
+    elif (words := say(made)) is not None:
+        print(words)
+    return made
+
+
+@asynccontextmanager
+async def beginning(opened: AsyncConnection) -> AsyncIterator[Tx]:
+    """One transaction of an open connection, for the desk."""
     from troth.store.isolation import transaction_async
 
     async with transaction_async(opened, "read committed"):
-        return await deed(opened)
+        yield opened
+
+
+def proposal_words(proposed: Proposed, details: Mapping[str, Any]) -> str:
+    """That nothing has happened yet, and what a second person types."""
+    from troth.command.spelling import as_command
+
+    return (
+        f"proposed as number {proposed.id}; it happens when a second person does the same until "
+        f"{proposed.until.astimezone(UTC):%F %T} UTC:\n  {as_command(proposed.act, proposed.about, details)}"
+    )
 
 
 def connected(connection: Connection, do: Callable[[AsyncConnection, str], Awaitable[T]]) -> T:

@@ -9,13 +9,14 @@ from typing import TYPE_CHECKING, Annotated
 from cyclopts import App, Parameter
 
 from troth.base.errors import UsageError
-from troth.cli.acting import agreed
+from troth.cli.acting import act, agreed, author
 from troth.cli.durations import Length, words
-from troth.cli.options import DEFAULT_CONNECTION, Connection, Output, Yes
+from troth.cli.options import DEFAULT_CONNECTION, By, Connection, Note, Output, Yes
 from troth.cli.output import show
 
 if TYPE_CHECKING:
     from troth.store.migrate import Applied, Migration, Status
+    from troth.store.tx import Tx
 
 app = App(name="db", help="Bring the schema up to date and look at its state.")
 
@@ -108,6 +109,8 @@ def retain(
     *,
     keep: Annotated[Length, Parameter(help="How long to remember: 90d, 12w.")],
     yes: Yes = False,
+    note: Note = None,
+    by: By = None,
     connection: Connection = DEFAULT_CONNECTION,
     output: Output = "table",
 ) -> None:
@@ -117,26 +120,28 @@ def retain(
 
     Example: troth db retain --keep 90d --yes
     """
-    import asyncio
+    from troth.command.act import retain as forget
+    from troth.store.connect import place
 
-    from troth.command import act
-    from troth.store.connect import connect_async, place
-    from troth.store.isolation import transaction_async
-    from troth.store.migrate import require_schema
+    async def do(tx: Tx) -> list[str]:
+        return await forget(tx, connection.schema, keep)
 
-    async def forget(url: str) -> list[str]:
-        async with await connect_async(url) as opened:
-            await require_schema(opened, connection.schema)
-            async with transaction_async(opened, "read committed"):
-                return await act.retain(opened, connection.schema, keep)
+    def say(dropped: list[str]) -> None:
+        weeks = [{"week": _week(name), "result": "forgotten"} for name in dropped]
+        show(weeks, output, f"No whole week in {where} is older than {words(keep)}.")
 
     with connection.find() as database:
         where = f"the schema {connection.schema} ({place(database.url)})"
         if not yes and not agreed(f"Forget for good what is older than {words(keep)} in {where}?"):
             raise UsageError("nothing was forgotten; --yes does not ask")
-        dropped = asyncio.run(forget(database.url))
-    weeks = [{"week": name.removeprefix("journal_"), "result": "forgotten"} for name in dropped]
-    show(weeks, output, f"No whole week in {where} is older than {words(keep)}.")
+        act(
+            connection, author(by, note), "db.retain", connection.schema, {"keep_s": keep}, do, say,
+            told=lambda dropped: {"weeks": [_week(name) for name in dropped]},
+        )  # fmt: skip
+
+
+def _week(journal: str) -> str:
+    return journal.removeprefix("journal_")
 
 
 def _records(found: Status) -> list[dict[str, object]]:

@@ -12,7 +12,7 @@ from cyclopts import App, Parameter
 
 from troth.base.errors import UsageError
 from troth.cli import durations
-from troth.cli.acting import act, author, connected, read, transacted
+from troth.cli.acting import act, acted, author, connected, read
 from troth.cli.effect_page import (
     line_for_people,
     line_for_programs,
@@ -140,15 +140,25 @@ def probe(
     Example: troth effect probe 019d2f7c-5e80-7000-8000-5a5b6c7d8e9f --wait 2m
     """
     from troth.command import settle as command
+    from troth.command.model import Proposed
+
+    who, details = author(by, note), {"path": path, "anyway": anyway}
+
+    async def do(tx: Tx) -> tuple[str, int]:
+        return await command.probe(tx, connection.schema, run, path, who, anyway=anyway)
+
+    def say(asked: tuple[str, int]) -> str:
+        return f"{asked[0]} of run {run}: a worker is to ask once more"
 
     async def ask(opened: AsyncConnection, url: str) -> int:
-        async def do(tx: Tx) -> tuple[str, int]:
-            who = author(by, note)
-            return await command.probe(tx, connection.schema, run, path, who, anyway=anyway)
-
-        effect, number = await transacted(opened, do)
-        print(f"{effect} of run {run}: a worker is to ask once more", flush=True)
-        return await _await_answer(url, connection.schema, run, effect, number, wait)
+        made = await acted(
+            opened, connection.schema, who, "effect.probe", run, details, do, say,
+            told=lambda asked: {"path": asked[0]},
+        )  # fmt: skip
+        sys.stdout.flush()
+        if isinstance(made, Proposed):
+            return 0
+        return await _await_answer(url, connection.schema, run, *made, wait)
 
     return connected(connection, ask)
 
@@ -243,21 +253,29 @@ def settle(
 
     Example: troth effect settle 019d2f7c-5e80-7000-8000-5a5b6c7d8e9f --done '"re_42"' --evidence "in the dashboard"
     """
+    from troth.base.codec import decode
     from troth.command import settle as command
     from troth.command.model import Happened
 
     finding = _finding(done, not_done=not_done)
     check = _checker(program) if program is not None and isinstance(finding, Happened) else None
 
+    who = author(by, evidence)
+    value = decode(finding.value) if isinstance(finding, Happened) else None
+    details = {"path": path, "done": isinstance(finding, Happened), "value": value}
+
     async def do(tx: Tx) -> Settlement:
-        who = author(by, evidence)
         settlement = await command.settle(tx, connection.schema, run, path, who, finding)
         if check is not None:
             assert isinstance(finding, Happened)
             check(settlement.path, finding.value)  # what it raises rolls the act back
         return settlement
 
-    print(settlement_words(run, act(connection, do), finding))
+    act(
+        connection, who, "effect.settle", run, details, do,
+        lambda settlement: settlement_words(run, settlement, finding),
+        told=lambda settlement: {"path": settlement.path},
+    )  # fmt: skip
 
 
 def _finding(done: str | None, *, not_done: bool) -> Finding:

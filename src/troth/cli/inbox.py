@@ -22,6 +22,7 @@ from troth.cli.options import (
 from troth.cli.output import as_text, block, console, facts, show, title
 
 if TYPE_CHECKING:
+    from troth.command.model import Author
     from troth.inbox import State
     from troth.inbox.store import Summary, Told
     from troth.store.tx import Tx
@@ -125,33 +126,39 @@ def replay(
     who = author(by, note)
     if event is None:
         state = State.QUARANTINED if quarantined else State.IGNORED
-        _replay_all(connection, state, source, limit, who.by, who.note)
+        _replay_all(connection, state, source, limit, who)
         return
 
     async def do(tx: Tx) -> State:
         found = await find(tx, connection.schema, event, source)
         return await put_back(tx, connection.schema, found, event, by=who.by, note=who.note)
 
-    print(f"{event} is put back: it was {act(connection, do)}, and is applied by the next worker")
+    act(
+        connection, who, "inbox.replay", event, {"source": source}, do,
+        lambda was: f"{event} is put back: it was {was}, and is applied by the next worker",
+        told=lambda was: {"was": was},
+    )  # fmt: skip
 
 
 def _replay_all(
-    connection: Connection,
-    state: State,
-    source: str | None,
-    limit: int,
-    by: str,
-    note: str | None,
+    connection: Connection, state: State, source: str | None, limit: int, who: Author
 ) -> None:
     from troth.inbox.replay import replay_all
 
     async def do(tx: Tx) -> list[str]:
+        by, note = who.by, who.note
         return await replay_all(tx, connection.schema, state, source, limit=limit, by=by, note=note)
 
-    done = act(connection, do)
-    print(f"{len(done)} events are put back that were {state}")
-    if len(done) == limit:
-        print("There may be more: do it again.", file=sys.stderr)
+    def say(done: list[str]) -> str:
+        if len(done) == limit:
+            print("There may be more: do it again.", file=sys.stderr)
+        return f"{len(done)} events are put back that were {state}"
+
+    details = {"source": source, "limit": limit}
+    act(
+        connection, who, "inbox.replay_all", state, details, do, say,
+        told=lambda done: {"events": done},
+    )  # fmt: skip
 
 
 def _check_limit(limit: int) -> None:

@@ -23,6 +23,7 @@ from troth.cli.options import (
 from troth.cli.output import show
 
 if TYPE_CHECKING:
+    from troth.command.model import Author
     from troth.outbox.model import DeliveryLine, Endpoint, Lag
     from troth.store.tx import Tx
 
@@ -145,22 +146,27 @@ def resend(
     who = author(by, note)
     at = None if since is None else _moment(since)
 
-    async def do(tx: Tx) -> int:
-        plan = store.resend(
-            store.queries(connection.schema),
-            who.by,
-            who.note,
-            message=message,
-            endpoint=endpoint,
-            since=at,
-        )
-        return await carry_out(tx, plan)
+    async def do(tx: Tx) -> list[UUID]:
+        q = store.queries(connection.schema)
+        return await carry_out(tx, store.resend(q, message=message, endpoint=endpoint, since=at))
 
-    count = act(connection, do)
+    def told(found: list[UUID]) -> dict[str, Any]:
+        return {"messages": found}
+
+    if message is not None and endpoint is None and since is None:
+        act(connection, who, "outbox.resend", message, {}, do, _resent, told=told)
+    elif message is None:
+        which = {"endpoint": endpoint, "since": at}
+        act(connection, who, "outbox.resend_all", "dead letters", which, do, _resent, told=told)
+    else:
+        raise UsageError("the id of a message says all: it goes without --endpoint and --since")
+
+
+def _resent(messages: list[UUID]) -> str:
+    count = len(messages)
     if not count:
-        what = f"message {message}" if message else "dead letter like that"
-        print(f"troth: there is no {what} to send again", file=sys.stderr)
-    print(f"{count} {'delivery' if count == 1 else 'deliveries'} will be sent again")
+        print("troth: there is nothing like that to send again", file=sys.stderr)
+    return f"{count} {'delivery' if count == 1 else 'deliveries'} will be sent again"
 
 
 @endpoint_app.command(name="list")
@@ -198,8 +204,8 @@ def enable(
 
     Example: troth outbox endpoint enable 019d2f7c-5e80-7000-8000-5a5b6c7d8e9f
     """
-    _switch(connection, endpoint, "enable", by, note)
-    print(f"endpoint {endpoint} is enabled: what has waited for it goes out now")
+    said = f"endpoint {endpoint} is enabled: what has waited for it goes out now"
+    _switch(connection, endpoint, "enable", author(by, note), said)
 
 
 @endpoint_app.command
@@ -215,23 +221,19 @@ def disable(
 
     Example: troth outbox endpoint disable 019d2f7c-5e80-7000-8000-5a5b6c7d8e9f --note "they asked for it"
     """
-    _switch(connection, endpoint, "disable", by, note)
-    print(f"endpoint {endpoint} is disabled: what is published for it waits")
+    said = f"endpoint {endpoint} is disabled: what is published for it waits"
+    _switch(connection, endpoint, "disable", author(by, note), said)
 
 
-def _switch(
-    connection: Connection, endpoint: UUID, verb: str, by: str | None, note: str | None
-) -> None:
+def _switch(connection: Connection, endpoint: UUID, verb: str, who: Author, said: str) -> None:
     from troth.outbox import store
     from troth.store.plan import carry_out
 
-    who = author(by, note)
-
     async def do(tx: Tx) -> None:
         q = store.queries(connection.schema)
-        await carry_out(tx, store.switch_endpoint(q, endpoint, verb, who.by, who.note))
+        await carry_out(tx, store.switch_endpoint(q, endpoint, verb, who.by))
 
-    act(connection, do)
+    act(connection, who, f"outbox.endpoint.{verb}", endpoint, {}, do, lambda _: said)
 
 
 # Lines ----------------------------------------------------------------------------------------------------------------

@@ -13,39 +13,33 @@ from uuid import UUID
 from cyclopts import App, Parameter
 
 from troth.base.errors import RunNotFoundError, UsageError
-from troth.cli import durations
-from troth.cli.acting import act, agreed, author, connected, read
+from troth.cli import durations, run_acts
+from troth.cli.acting import connected, read
 from troth.cli.options import (
     DEFAULT_CONNECTION,
-    By,
     Connection,
-    Note,
     Output,
     Payloads,
     RunId,
     StatementTimeout,
-    Yes,
 )
 from troth.cli.output import as_text, show
 from troth.cli.run_page import (
-    cancel_words,
-    fork_words,
     line_for_people,
     line_record,
     picture_for_people,
     picture_record,
-    rewind_words,
     tail_line,
     tail_record,
 )
-from troth.command.rules import require_redo_allowed
 
 if TYPE_CHECKING:
-    from troth.command.model import Author
     from troth.store.tx import Tx
     from troth.view.model import RunHeader, RunLine
 
 app = App(name="run", help="Look at runs, and act on them.")
+for verb in (run_acts.cancel, run_acts.resume, run_acts.send, run_acts.fork):
+    app.command(verb)
 
 State = Literal[
     "ready", "running", "waiting", "undoing", "attention", "succeeded", "failed", "cancelled"
@@ -171,136 +165,6 @@ def show_(
 
 
 @app.command
-def cancel(
-    run: RunId,
-    /,
-    *,
-    note: Note = None,
-    by: By = None,
-    connection: Connection = DEFAULT_CONNECTION,
-) -> None:
-    """Ask a run to stop. It ends as cancelled once a worker has heard it, and has undone what can be undone.
-
-    A run that no worker has at the moment is cancelled by the next worker that claims it.
-
-    Example: troth run cancel 019d2f7c-5e80-7000-8000-5a5b6c7d8e9f --note "ordered twice"
-    """
-    from troth.command.act import cancel as ask
-    from troth.view import store as view
-
-    async def do(tx: Tx) -> RunHeader:
-        found = await view.header(tx, connection.schema, run)
-        await ask(tx, connection.schema, run, author(by, note))
-        return found
-
-    print(cancel_words(act(connection, do)))
-
-
-@app.command
-def send(
-    run: RunId,
-    topic: Annotated[str, Parameter(help="The topic, as in troth.receive.")],
-    value: Annotated[str, Parameter(help="What to say, as JSON.")] = "null",
-    /,
-    *,
-    key: Annotated[
-        str | None,
-        Parameter(help="The same key is the same message, however often it is sent."),
-    ] = None,
-    note: Note = None,
-    by: By = None,
-    connection: Connection = DEFAULT_CONNECTION,
-) -> None:
-    """Leave a message for a run, and record who did.
-
-    Whether the value has the type that the run expects is found out when it is received: a wrong one parks the run.
-
-    Example: troth run send 019d2f7c-5e80-7000-8000-5a5b6c7d8e9f approved '{"by": "ada"}' --key ticket-17
-    """
-    from troth.base import codec
-    from troth.command.act import send as leave
-
-    try:
-        payload = codec.encode(codec.decode(value.encode()))
-    except ValueError as error:
-        raise UsageError(f"{value!r} is not JSON: {error}") from None
-    who = author(by, note)
-    act(connection, lambda tx: leave(tx, connection.schema, run, topic, payload, key, who))
-    print(f"run {run} has a message of {topic}")
-
-
-@app.command
-def resume(
-    run: RunId,
-    /,
-    *,
-    from_: Annotated[
-        str | None,
-        Parameter(
-            name="--from", help="Go back to before the answer of this step, and on from there."
-        ),
-    ] = None,
-    redo_transactions: Annotated[
-        bool,
-        Parameter(negative="", help="Run steps and transactions that it goes back over once more."),
-    ] = False,
-    yes: Yes = False,
-    note: Note = None,
-    by: By = None,
-    connection: Connection = DEFAULT_CONNECTION,
-) -> None:
-    """Let a run go on that stands in attention, and record who decided so.
-
-    Mend the cause first: what made the run stop is tried again. A run in doubt is settled by `troth effect settle`.
-
-    With --from, what the journal has from that step on does not count any more; it shows first what is kept and what is
-    done again, and asks. Effects are not blindly repeated: what became of them is found out by their key, their probe or
-    a person.
-
-    Example: troth run resume 019d2f7c-5e80-7000-8000-5a5b6c7d8e9f --note "fixed in 4f2a91c"
-    """
-    from troth.command.act import resume as go_on
-
-    if from_ is not None:
-        _go_back(connection, run, from_, author(by, note), redo_transactions, yes=yes)
-        return
-    if redo_transactions:
-        raise UsageError("--redo-transactions goes with --from STEP")
-    reason = act(connection, lambda tx: go_on(tx, connection.schema, run, author(by, note)))
-    print(
-        f"run {run} is ready: it was in attention ({reason}), and goes on when a worker claims it"
-    )
-
-
-def _go_back(
-    connection: Connection,
-    run: UUID,
-    path: str,
-    who: Author,
-    redo_transactions: bool,
-    *,
-    yes: bool,
-) -> None:
-    from troth.command.rewind import preview, rewind
-
-    schema = connection.schema
-    shown = act(connection, lambda tx: preview(tx, schema, run, path))
-    print(rewind_words(shown))
-    require_redo_allowed(shown, redo_transactions=redo_transactions)
-    if not yes and not agreed(f"Let run {run} go back?"):
-        raise UsageError("nothing was done; --yes does not ask")
-
-    async def do(tx: Tx) -> None:
-        allowed = redo_transactions
-        if await rewind(tx, schema, run, path, who, redo_transactions=allowed) != shown:
-            msg = f"run {run} has moved on since this was shown; nothing was done"
-            raise UsageError(msg)
-
-    act(connection, do)
-    print(f"run {run} is ready, and goes on from before {path} when a worker claims it")
-
-
-@app.command
 def export(
     runs: Annotated[tuple[UUID, ...], Parameter(help="The ids of the runs.")],
     /,
@@ -337,42 +201,6 @@ def export(
         print(text, end="")
     else:
         file.write_text(text)
-
-
-@app.command
-def fork(
-    run: RunId,
-    /,
-    *,
-    from_: Annotated[
-        str, Parameter(name="--from", help="The first step that the new run does by itself.")
-    ],
-    dry_run: Annotated[bool, Parameter(negative="", help="Only show what it means.")] = False,
-    yes: Yes = False,
-    note: Note = None,
-    by: By = None,
-    connection: Connection = DEFAULT_CONNECTION,
-) -> None:
-    """Start another run with the same input and the same past up to a step, alive or ended; it goes on from there.
-
-    It shows what is kept and what is done again, and asks. Effects from that step on are sent again, under other keys. What
-    is kept stays the first run's: a fork that fails does not undo it.
-
-    Example: troth run fork 019d2f7c-5e80-7000-8000-5a5b6c7d8e9f --from ship --dry-run
-    """
-    from troth.command.fork import fork as make
-    from troth.command.fork import preview
-
-    schema = connection.schema
-    shown = act(connection, lambda tx: preview(tx, schema, run, from_))
-    print(fork_words(shown))
-    if dry_run:
-        return
-    if not yes and not agreed(f"Fork run {run}?"):
-        raise UsageError("nothing was done; --yes does not ask")
-    who = author(by, note)
-    new = act(connection, lambda tx: make(tx, schema, run, from_, who, shown))
-    print(f"run {new} goes on from before {from_} when a worker claims it")
 
 
 @app.command

@@ -11,7 +11,7 @@ from rich.text import Text
 
 from troth.base.errors import UsageError
 from troth.cli import durations
-from troth.cli.acting import act, agreed, author, read
+from troth.cli.acting import act, agreed, author, preview, read
 from troth.cli.options import (
     DEFAULT_CONNECTION,
     By,
@@ -128,8 +128,7 @@ def pause(
     async def do(tx: Tx) -> None:
         await carry_out(tx, store.pause(store.queries(connection.schema), name, who.by, who.note))
 
-    act(connection, do)
-    print(f"{name} is paused")
+    act(connection, who, "schedule.pause", name, {}, do, lambda _: f"{name} is paused")
 
 
 @app.command
@@ -154,8 +153,10 @@ def resume(
         q = store.queries(connection.schema)
         return await carry_out(tx, store.resume(q, name, who.by, who.note))
 
-    next_at = act(connection, do)
-    print(f"{name} goes on" + (f": next at {_utc(next_at)}" if next_at else ""))
+    def say(next_at: datetime | None) -> str:
+        return f"{name} goes on" + (f": next at {_utc(next_at)}" if next_at else "")
+
+    act(connection, who, "schedule.resume", name, {}, do, say)
 
 
 @app.command
@@ -180,8 +181,8 @@ def run(
         q = store.queries(connection.schema)
         await carry_out(tx, store.wish(q, name, None, who.by, who.note))
 
-    act(connection, do)
-    print(f"{name} will be fired by the next worker that can: troth schedule show {name}")
+    said = f"{name} will be fired by the next worker that can: troth schedule show {name}"
+    act(connection, who, "schedule.run", name, {}, do, lambda _: said)
 
 
 @app.command
@@ -216,7 +217,7 @@ def backfill(
     async def do(tx: Tx) -> list[datetime]:
         return await carry_out(tx, acts.backfill(q, name, begin, end, who.by, who.note))
 
-    found = act(connection, look)
+    found = preview(connection, look)
     if not found:
         print(f"{name} has no times between {_utc(begin)} and {_utc(end)}")
         return
@@ -225,8 +226,11 @@ def backfill(
     if not yes and not agreed(f"Fire {name} for {count}, {span}?"):
         print("troth: nothing was done; --yes fires without asking", file=sys.stderr)
         return
-    act(connection, do)
-    print(f"{name} will be fired for {count}, {span}")
+    act(
+        connection, who, "schedule.backfill", name, {"since": begin, "until": end}, do,
+        lambda _: f"{name} will be fired for {count}, {span}",
+        told=lambda times: {"times": len(times)},
+    )  # fmt: skip
 
 
 # Lines ----------------------------------------------------------------------------------------------------------------

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from datetime import datetime
+from typing import Any, Literal, TypeAlias
 
 from troth.base.errors import TrothError
+from troth.command.acts import Role
 from troth.journal.model import Reason
+
+Via: TypeAlias = Literal["cli", "console"]
 
 
 class NotInAttentionError(TrothError):
@@ -17,12 +22,54 @@ class DisagreementError(TrothError):
     """Somebody else has found out the opposite, or the same person has said it before: two must agree."""
 
 
+class ClaimedError(TrothError):
+    """Somebody else looks after this run already."""
+
+
 @dataclass(frozen=True, slots=True)
 class Author:
-    """Who acts, and why: the evidence of a finding, the note of any other act."""
+    """Who acts, and why: the evidence of a finding, the note of any other act.
+
+    *role*: what they may. Whoever has the database's password is an ADMIN, so the command line says so. *via*: from where.
+    """
 
     by: str
     note: str | None = None
+    role: Role = Role.ADMIN
+    via: Via = "cli"
+
+
+class NotAllowedError(TrothError):
+    """The author's role is not enough for the act. `recording_refusals` records it, around the transaction.
+
+    *details* are without what may be confidential.
+    """
+
+    def __init__(
+        self, author: Author, act: str, about: str, details: Mapping[str, Any], least: Role
+    ) -> None:
+        super().__init__(
+            f"{author.by} may not {act} ({about}): that needs the role {least.word}, and theirs is {author.role.word}"
+        )
+        self.author = author
+        self.act = act
+        self.about = about
+        self.details = details
+        self.least = least
+
+
+@dataclass(frozen=True, slots=True)
+class Proposed:
+    """The act has not happened: it waits for a second person, who does the same act with the same content.
+
+    *until*: if nobody has by then, it is void. *id*: what `act.withdraw` is about.
+    """
+
+    id: int
+    act: str
+    about: str
+    by: str
+    until: datetime
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from datetime import UTC, datetime
+from typing import Any
 from uuid import UUID
 
 from troth.base import codec
@@ -16,6 +17,7 @@ from troth.command.model import (
     Finding,
     Happened,
     Proposal,
+    Proposed,
     Rewind,
     Standing,
 )
@@ -24,6 +26,8 @@ from troth.journal.reading import Recorded, said_by, superseded
 
 # The branch that it is on, then what waits.
 _WAITS = re.compile(r"([\d.]+:)?(sleep(#\d+)?\Z|receive\.)")
+# An escaped NUL, and not an escaped backslash before "u0000".
+_NUL = re.compile(rb"(?<!\\)(?:\\\\)*\\u0000")
 
 
 # Findings -------------------------------------------------------------------------------------------------------------
@@ -126,7 +130,7 @@ def agreement(author: Author, finding: Finding, pending: Proposal | None) -> tup
     if pending is None:
         return (author.by,)
     same = _comparable(finding) == _comparable(pending.finding)
-    other = _name(author) != _name(pending.author)
+    other = not same_person(author.by, pending.author.by)
     if other and not same:
         msg = (
             f"{pending.author.by} has found out otherwise, so nothing is decided. Find out "
@@ -154,8 +158,38 @@ def _comparable(finding: Finding) -> bytes | None:
     return codec.encode(codec.decode(finding.value)) if isinstance(finding, Happened) else None
 
 
-def _name(author: Author) -> str:
-    return author.by.strip().casefold()
+# The desk -------------------------------------------------------------------------------------------------------------
+
+
+def same_person(one: str, other: str) -> bool:
+    """Do two names mean one person? Upper case and white space around them say nothing."""
+    return one.strip().casefold() == other.strip().casefold()
+
+
+def require_author(author: Author, about: str) -> None:
+    """Raise `UsageError` for an act that cannot be written down: by nobody, or with what PostgreSQL's text does not have."""
+    if not author.by.strip():
+        raise UsageError("say who acts (--by): an act of nobody is not recorded, and so not done")
+    if any("\0" in text for text in (author.by, author.note or "", about)):
+        raise UsageError("a name, a note or an id has a NUL character, which is in no text")
+
+
+def recordable(act: str, details: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The details, if they can be written down. Raises `UsageError` for a NUL character, which PostgreSQL's JSON lacks."""
+    if _NUL.search(codec.encode(details)):
+        raise UsageError(f"the details of {act} have a NUL character, which cannot be recorded")
+    return details
+
+
+def second_person(author: Author, proposed: Proposed) -> str:
+    """Who proposed what *author* does now. Raises `DisagreementError` if that is the same person."""
+    if same_person(author.by, proposed.by):
+        msg = (
+            f"{author.by} has proposed this already, and a second person must do the same until {proposed.until:%F %T} "
+            f"UTC. To take it back: troth audit withdraw {proposed.id}"
+        )
+        raise DisagreementError(msg)
+    return proposed.by
 
 
 # Going back -----------------------------------------------------------------------------------------------------------

@@ -261,7 +261,8 @@ class Endpoints:
         return store.rotate_secret(self._outbox.queries, endpoint, secret, keep)
 
     def _switching(self, endpoint: UUID, act: str, by: str, note: str | None) -> Plan[None]:
-        return store.switch_endpoint(self._outbox.queries, endpoint, act, by, note)
+        yield from store.switch_endpoint(self._outbox.queries, endpoint, act, by)
+        yield from store.record_switch(self._outbox.queries, endpoint, act, by, note)
 
     def _listing(self) -> Plan[_Endpoints]:
         return store.endpoints(self._outbox.queries, self._outbox.name)

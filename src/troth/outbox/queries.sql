@@ -16,12 +16,16 @@ SET old_secret = secret, old_secret_until = clock_timestamp() + make_interval(se
 WHERE id = %s AND removed_at IS NULL RETURNING id
 
 -- name: switch_endpoint
--- Enable, disable or remove an endpoint, and record who did.
-SELECT troth_schema.outbox_switch(%s, %s, %s, %s)
+-- Enable, disable or remove an endpoint.
+SELECT troth_schema.outbox_switch(%s, %s, %s)
+
+-- name: record_switch
+-- What a program did with an endpoint, beside what people did.
+INSERT INTO troth_schema.operator_act (by, via, act, about, note, outcome) VALUES (%s, 'program', %s, %s, %s, 'done')
 
 -- name: resend
--- Send again, and record who said so.
-SELECT troth_schema.outbox_resend(%s, %s, %s, %s, %s)
+-- Send again; the messages.
+SELECT troth_schema.outbox_resend(%s, %s, %s)
 
 -- name: next_at_target
 -- When something at a target may be claimed, in seconds from now.

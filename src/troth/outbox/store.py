@@ -86,11 +86,18 @@ def rotate_secret(q: Queries, endpoint: UUID, secret: str, keep: timedelta) -> P
         raise _no(endpoint)
 
 
-def switch_endpoint(q: Queries, endpoint: UUID, act: str, by: str, note: str | None) -> Plan[None]:
-    """Enable, disable or remove an endpoint. Raises `EndpointNotFoundError`."""
-    rows = yield Statement(q.switch_endpoint, (endpoint, act, by, note))
+def switch_endpoint(q: Queries, endpoint: UUID, act: str, by: str) -> Plan[None]:
+    """Enable, disable or remove an endpoint; that somebody did is recorded by the caller. Raises `EndpointNotFoundError`."""
+    rows = yield Statement(q.switch_endpoint, (endpoint, act, by))
     if not rows[0][0]:
         raise _no(endpoint)
+
+
+def record_switch(q: Queries, endpoint: UUID, act: str, by: str, note: str | None) -> Plan[None]:
+    """Write down what a program did with an endpoint."""
+    yield Statement(
+        q.record_switch, (by, f"outbox.endpoint.{act}", str(endpoint), note), returns=False
+    )
 
 
 def endpoints(q: Queries, outbox: str | None) -> Plan[list[Endpoint]]:
@@ -104,16 +111,17 @@ def endpoints(q: Queries, outbox: str | None) -> Plan[list[Endpoint]]:
 
 def resend(
     q: Queries,
-    by: str,
-    note: str | None,
     *,
     message: UUID | None = None,
     endpoint: UUID | None = None,
     since: datetime | None = None,
-) -> Plan[int]:
-    """Send again what is dead, and of one message also what is in doubt or delivered; how many deliveries."""
-    rows = yield Statement(q.resend, (message, endpoint, since, by, note))
-    return int(rows[0][0])
+) -> Plan[list[UUID]]:
+    """Send again what is dead, and of one message also what is in doubt or delivered; the message of each delivery.
+
+    That somebody said so is recorded by the caller.
+    """
+    rows = yield Statement(q.resend, (message, endpoint, since))
+    return list(rows[0][0])
 
 
 def _no(endpoint: UUID) -> EndpointNotFoundError:

@@ -195,10 +195,15 @@ def render_sql(
 
 async def require_schema(tx: Tx, schema: str) -> None:
     """Refuse to work with a schema that does not fit: `SchemaMissing`, `-Behind`, `-Ahead`, `-Changed`."""
+    _raise_problem(await status_in(tx, schema))
+
+
+async def status_in(tx: Tx, schema: str) -> Status:
+    """What is applied and what is pending, as an open connection sees it."""
     rows: list[tuple[object, ...]] = []
-    if await (await tx.execute(substitute(_EXISTS, schema))).fetchone() == (True,):
+    if await (await tx.execute(substitute(_EXISTS, checked(schema)))).fetchone() == (True,):
         rows = await (await tx.execute(substitute(_APPLIED, schema))).fetchall()
-    _raise_problem(Status(schema, _applied(rows), load()))
+    return Status(schema, _applied(rows), load())
 
 
 def require_schema_blocking(tx: BlockingTx, schema: str) -> None:
