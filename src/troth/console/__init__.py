@@ -12,8 +12,8 @@
   somebody asks, who is recorded, and may be redacted.
 """
 
-from troth.command.model import Role
-from troth.console.mount import Console
+from troth.command.acts import Role
 from troth.console.model import Operator, Payload
+from troth.console.mount import Console
 
 __all__ = ["Console", "Operator", "Payload", "Role"]

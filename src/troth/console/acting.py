@@ -25,8 +25,6 @@ from troth.store.tx import Tx
 from troth.view import runs as view
 from troth.view.runs import RunFilter
 
-_NOT_DETAILS = frozenset({"note", "shown", "form_token", "where", "counted"})
-
 
 async def ask(site: Site, request: Request) -> Response:
     """The form of an act. Raises `NotSignedInError`, and `UsageError` for an act that has none."""
@@ -42,7 +40,7 @@ async def ask(site: Site, request: Request) -> Response:
     except TrothError as error:
         return _told(site, visit, deed, trouble=trouble_of(error, site))
     return site.show(
-        visit, "act.html", deed=deed, kind=kind, given=given, about=about, preview=preview, topics=(),
+        visit, "act.html", deed=deed, kind=kind, given=given, about=about, preview=preview,
         command=_command(deed, about, given),
     )  # fmt: skip
 
@@ -60,10 +58,10 @@ async def do(site: Site, visit: Visit, form: dict[str, str]) -> Response:
         return _told(site, visit, deed, trouble=trouble_of(error, site), given=given)
     if isinstance(made, Proposed):
         return _told(site, visit, deed, said=_waits(made), given=given, proposed=True)
+    more = {} if deed.shown is None else deed.shown(site, given, made)
     template = deed.after or "act_done.html"
     return site.show(
-        visit, template, deed=deed, given=given, made=made, said=deed.said(given, made), trouble=None,
-        topics=(), proposed=False, failed={},
+        visit, template, deed=deed, given=given, made=made, said=deed.said(given, made), trouble=None, proposed=False, failed={}, **more,
     )  # fmt: skip
 
 
@@ -74,7 +72,10 @@ async def carry_out(site: Site, visit: Visit, deed: Deed, about: str, given: Giv
         raise UsageError(f"say it for the record: {deed.note[:1].lower()}{deed.note[1:]}")
     author = visit.author(note)
     details = deed.details(given)
-    async with desk.recording_refusals(site.reach.connection, site.schema), site.reach.acting() as tx:
+    async with (
+        desk.recording_refusals(site.reach.connection, site.schema),
+        site.reach.acting() as tx,
+    ):
 
         async def act() -> Any:
             if "shown" in given:
@@ -96,7 +97,9 @@ async def download(site: Site, visit: Visit, form: dict[str, str]) -> Response:
     await carry_out(site, visit, deed, deed.about(given), given)
     async with site.reach.reading() as tx:
         data = await whole_payload(tx, site, given)
-    headers = {"content-disposition": f'attachment; filename="{given.id("run")}-{given["of"]}.json"'}
+    headers = {
+        "content-disposition": f'attachment; filename="{given.id("run")}-{given["of"]}.json"'
+    }
     return Response(data, media_type="application/octet-stream", headers=headers)
 
 
@@ -142,7 +145,7 @@ def _told(
 ) -> Response:
     return site.show(
         visit, "act_done.html", 200 if trouble is None else trouble.status, deed=deed, said=said, trouble=trouble,
-        given=given or Given(), proposed=proposed, failed=failed or {}, made=None, topics=(),
+        given=given or Given(), proposed=proposed, failed=failed or {}, made=None,
     )  # fmt: skip
 
 
@@ -158,7 +161,7 @@ async def _ask_for_each(site: Site, visit: Visit, deed: Deed, given: Given) -> R
         return _told(site, visit, deed, trouble=trouble_of(error, site))
     return site.show(
         visit, "act_each.html", deed=deed, kind=ACTS[deed.act], given=given, count=count, which=which,
-        most=desk.MOST_AT_ONCE, topics=(),
+        most=desk.MOST_AT_ONCE,
     )  # fmt: skip
 
 

@@ -190,7 +190,10 @@ def _failed(site: Site) -> Callable[[Request, Exception], Awaitable[Response]]:
 def _to_the_door(site: Site, request: Request, error: NotSignedInError) -> Response:
     """People are led to the page where they sign in; a stream, or a part of a page, is told to begin anew."""
     visit = site.visit(request)
-    if request.method != "GET" or "text/event-stream" in request.headers.get("accept", "").split(",")[0]:
+    if (
+        request.method != "GET"
+        or "text/event-stream" in request.headers.get("accept", "").split(",")[0]
+    ):
         return _tell(site, request, trouble_of(error, site))
     if site.door.form is None:
         return _tell(site, request, trouble_of(error, site))
@@ -202,13 +205,22 @@ def _to_the_door(site: Site, request: Request, error: NotSignedInError) -> Respo
 
 def _http(error: HTTPException) -> Trouble:
     if error.status_code == HTTPStatus.NOT_FOUND:
-        return Trouble(404, "There is no such page", "The address leads nowhere in this console.", "Paste an id above.")
+        return Trouble(
+            404,
+            "There is no such page",
+            "The address leads nowhere in this console.",
+            "Paste an id above.",
+        )
     words = HTTPStatus(error.status_code).phrase
-    return Trouble(error.status_code, words, f"The console does not take this request: {words.lower()}.")
+    return Trouble(
+        error.status_code, words, f"The console does not take this request: {words.lower()}."
+    )
 
 
 def _tell(site: Site, request: Request, trouble: Trouble) -> Response:
-    return site.show(site.visit(request), "trouble.html", trouble.status, trouble=trouble, topics=())
+    return site.show(
+        site.visit(request), "trouble.html", trouble.status, trouble=trouble, topics=()
+    )
 
 
 def path_of(scope: Scope) -> str:

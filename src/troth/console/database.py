@@ -42,7 +42,9 @@ class Reach:
         async with self._lock:
             if self._pool is not None:
                 return self._pool
-            database = await asyncio.to_thread(Database.find, self._troth.url, self._troth.directory)
+            database = await asyncio.to_thread(
+                Database.find, self._troth.url, self._troth.directory
+            )
             pool = pool_async(database.url, 0, CONNECTIONS)
             try:
                 if database.origin == "embedded":
@@ -90,16 +92,20 @@ class Reach:
     @asynccontextmanager
     async def reading(self) -> AsyncIterator[Tx]:
         """One snapshot to read in. Raises `OutOfReachError` and `TooSlowError`."""
-        async with self.connection() as connection:
-            async with view.reading(connection, self.schema, self.limit_s) as tx:
-                yield tx
+        async with (
+            self.connection() as connection,
+            view.reading(connection, self.schema, self.limit_s) as tx,
+        ):
+            yield tx
 
     @asynccontextmanager
     async def acting(self) -> AsyncIterator[Tx]:
         """One transaction to act in. Raises `OutOfReachError`."""
-        async with self.connection() as connection:
-            async with transaction_async(connection, "read committed"):
-                yield connection
+        async with (
+            self.connection() as connection,
+            transaction_async(connection, "read committed"),
+        ):
+            yield connection
 
 
 @contextmanager

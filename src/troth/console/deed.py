@@ -8,13 +8,16 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 from uuid import UUID
 
 from troth.base import codec
 from troth.base.errors import UsageError
 from troth.command.model import Author
 from troth.store.tx import Tx
+
+if TYPE_CHECKING:
+    from troth.console.site import Site
 
 
 class Given(dict[str, str]):
@@ -85,7 +88,7 @@ class Deed:
     *act*: its name at the desk. *title* of the form, *button* that does it. *about*: the object, from what was given;
     raises `UsageError`. *details*: as the desk's table wants them. *do*: the deed itself. *said*: what has happened, in a
     sentence. *hidden*: what the address says besides, and the form keeps. *preview* is read before, for *template*.
-    *after*: the template for what *do* returned, where a sentence is not enough. *note*: what to ask for as the note, and
+    *after*: the template for what *do* returned, where a sentence is not enough, with the values of *shown*. *note*: what to ask for as the note, and
     whether it must be there. *each*: may it be done to all runs of a filter?
     """
 
@@ -101,6 +104,7 @@ class Deed:
     preview: Callable[[Tx, str, Given], Awaitable[Preview]] | None = None
     template: str = ""
     after: str = ""
+    shown: Callable[[Site, Given, Any], Mapping[str, Any]] | None = None
     note: str = "Why, for the record"
     note_needed: bool = False
     grave: bool = False

@@ -1,32 +1,47 @@
-"""Paste anything, land on it."""
+"""Paste anything, land on it; where it may mean several things, choose."""
 
 from __future__ import annotations
-
-from uuid import UUID
 
 from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 
-from troth.base.errors import RunNotFoundError
-from troth.console.site import Site
-from troth.journal import store as journal
+from troth.console.site import Pairs, Site, Visit
+from troth.view.jump import Target
+from troth.view.jump import jump as look
+
+# Where each kind of thing is shown: a path, and the names of its id and of what it is within in the query. `{id}` is the id.
+PLACES: dict[str, tuple[str, str, str]] = {
+    "run": ("/runs/{id}", "", ""),
+    "workflow": ("/runs", "workflow", ""),
+}
 
 
 async def jump(site: Site, request: Request) -> Response:
-    """`/jump?q=…`: to what has this id or key. Raises `NotSignedInError`, and `RunNotFoundError` if nothing has."""
+    """`/jump?q=…`: the one thing that this means, or all that it may mean. Raises `NotSignedInError`."""
     visit = site.visit(request, await site.door.who(request, site.reach))
     wanted = visit.asked("q").strip()
     if not wanted:
         return RedirectResponse(visit.href("/"), 303)
     async with site.reach.reading() as tx:
-        run_id = _as_id(wanted) or await journal.run_of_key(tx, journal.queries(site.schema), wanted[:500])
-    if run_id is None:
-        raise RunNotFoundError(f"nothing here has the id or the start key {wanted[:100]!r}")
-    return RedirectResponse(visit.href(f"/runs/{run_id}"), 303)
+        found = await look(tx, site.schema, wanted)
+    places = [(each, address(visit, each)) for each in found if each.screen in PLACES]
+    if len(places) == 1:
+        return RedirectResponse(places[0][1], 303)
+    return site.show(
+        visit,
+        "jump.html",
+        200 if places else 404,
+        wanted=wanted,
+        places=places,
+        topics=(),
+        trouble=None,
+    )
 
 
-def _as_id(text: str) -> UUID | None:
-    try:
-        return UUID(text)
-    except ValueError:
-        return None
+def address(visit: Visit, target: Target) -> str:
+    """Where a thing is shown. Names that users chose stand in the query, where no character means anything."""
+    path, own, outer = PLACES[target.screen]
+    pairs: Pairs = [(own, target.id)] if own else []
+    if outer and target.within is not None:
+        pairs = [(outer, target.within), *pairs]
+    return visit.href(path.format(id=target.id), pairs)

@@ -14,7 +14,7 @@ import hashlib
 import logging
 import time
 from collections import Counter
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response, StreamingResponse
@@ -63,7 +63,7 @@ class Watcher:
         """Are there as many streams as one process should have?"""
         return self._streams >= MOST_STREAMS
 
-    async def changes(self, topics: Sequence[str], known: str) -> AsyncIterator[str]:
+    async def changes(self, topics: Sequence[str], known: str) -> AsyncGenerator[str]:
         """The common pulse of *topics* each time it is another one than *known*, which a page has seen last.
 
         An empty text now and then: nothing has changed.

@@ -7,7 +7,7 @@ from typing import Any, Literal
 from uuid import UUID
 
 from troth.base.errors import TrothError
-from troth.command.model import Role
+from troth.command.acts import Role
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,7 +10,7 @@ from starlette.types import Receive, Scope, Send
 
 from troth.app import Troth
 from troth.base.errors import UsageError
-from troth.command.model import Role
+from troth.command.acts import Role
 from troth.console.app import build
 from troth.console.database import Reach
 from troth.console.live import Watcher

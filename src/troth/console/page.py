@@ -57,6 +57,11 @@ class Page(Generic[Q]):
         except TrothError as error:
             trouble = trouble_of(error, site, self.narrow)
             return site.show(
-                visit, f"{self.name}.html", trouble.status, page=self, topics=topics, trouble=trouble
+                visit,
+                f"{self.name}.html",
+                trouble.status,
+                page=self,
+                topics=topics,
+                trouble=trouble,
             )
         return site.show(visit, f"{self.name}.html", page=self, topics=topics, trouble=None, **told)

@@ -8,12 +8,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from datetime import UTC, datetime
-from typing import Any
 
 import msgspec
 from jinja2 import Environment, PackageLoader, StrictUndefined, pass_context
 from jinja2.runtime import Context
-from markupsafe import Markup, escape
+from markupsafe import Markup
 
 from troth.base import lengths
 from troth.journal.model import Reason, RunState
@@ -59,6 +58,7 @@ def environment() -> Environment:
         "size": size,
         "json": pretty,
         "reason": reason,
+        "capitalize_first": capitalize_first,
         "state": state,
     }
     return made
@@ -109,7 +109,11 @@ def size(count: int | None) -> Markup:
     amount, unit = float(count), 0
     while amount >= 1000 and unit < len(_UNITS) - 1:
         amount, unit = amount / 1000, unit + 1
-    words = f"{count} {'byte' if count == 1 else 'bytes'}" if unit == 0 else f"{amount:.1f} {_UNITS[unit]}"
+    words = (
+        f"{count} {'byte' if count == 1 else 'bytes'}"
+        if unit == 0
+        else f"{amount:.1f} {_UNITS[unit]}"
+    )
     return Markup('<span title="{}">{}</span>').format(f"{count:,} bytes", words)
 
 
@@ -137,6 +141,6 @@ def state(value: str, why: str | None = None) -> Markup:
     )
 
 
-def attribute(value: Any) -> str:
-    """A text that is safe as an attribute's value."""
-    return str(escape(value))
+def capitalize_first(value: str) -> str:
+    """As the beginning of a sentence or a label; other letters stay as they are."""
+    return value[:1].upper() + value[1:]

@@ -19,9 +19,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from troth.console.model import ForgedError, TooLargeError
 
-POLICY = (
-    "default-src 'self'; base-uri 'none'; form-action 'self'; frame-ancestors 'none'; object-src 'none'"
-)
+POLICY = "default-src 'self'; base-uri 'none'; form-action 'self'; frame-ancestors 'none'; object-src 'none'"
 HEADERS: Mapping[str, str] = {
     "content-security-policy": POLICY,
     "cross-origin-opener-policy": "same-origin",
@@ -32,7 +30,7 @@ HEADERS: Mapping[str, str] = {
     "x-frame-options": "DENY",
 }
 SEED_COOKIE = "troth_console_form"
-TOKEN_FIELD = "form_token"
+TOKEN_FIELD = "form_token"  # noqa: S105  (the name of a field)
 MOST_FORM_BYTES = 1024 * 1024
 _MOST_FIELDS = 100
 
@@ -75,7 +73,9 @@ def require_own_origin(request: Request, origins: Collection[str]) -> None:
     if site is not None:
         if site == "same-origin":
             return
-    elif origin is not None and (origin in origins or urlsplit(origin).netloc == request.headers.get("host")):
+    elif origin is not None and (
+        origin in origins or urlsplit(origin).netloc == request.headers.get("host")
+    ):
         return
     said = site or origin or "nothing"
     msg = (

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Protocol, TypeAlias
 
 from starlette.requests import Request
 
-from troth.command.model import Role
+from troth.command.acts import Role
 from troth.console.database import Reach
 from troth.console.model import NotSignedInError, Operator
 
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 COOKIE = "troth_console"
 SESSION_S = 12 * 3600
-Identify: TypeAlias = Callable[[Request], Operator | None | Awaitable[Operator | None]]
+Identify: TypeAlias = Callable[[Request], Operator | Awaitable[Operator | None] | None]
 
 # What members of a group may, unless the program says otherwise.
 GROUPS: Mapping[str, Role] = {
@@ -47,37 +47,43 @@ class Entered:
 class Door(Protocol):
     """How it is found out who asks."""
 
-    form: str | None  # the template of the page for those whom nobody knows; None: there is nothing to fill in
+    @property
+    def form(self) -> str | None:
+        """The template of the page for those whom nobody knows; None: there is nothing that they could do here."""
 
-    async def who(self, request: Request, reach: Reach) -> Operator:
+    async def who(self, request: Request, reach: Reach, /) -> Operator:
         """Raises `NotSignedInError`."""
 
-    async def enter(self, request: Request, reach: Reach, given: Mapping[str, str]) -> Entered:
+    async def enter(self, request: Request, reach: Reach, given: Mapping[str, str], /) -> Entered:
         """Sign in with what was given. Raises `NotSignedInError`, which says why not."""
 
-    async def leave(self, request: Request, reach: Reach) -> None:
+    async def leave(self, request: Request, reach: Reach, /) -> None:
         """Sign out."""
 
 
 class Host:
     """The application around the console says who asks: a function of the request, `async` or not. None: nobody."""
 
-    form = None
+    form: str | None = None
 
     def __init__(self, identify: Identify) -> None:
         self._identify = identify
 
-    async def who(self, request: Request, reach: Reach) -> Operator:
+    async def who(self, request: Request, _reach: Reach, /) -> Operator:
         found = self._identify(request)
         operator = await found if inspect.isawaitable(found) else found
         if operator is None:
-            raise NotSignedInError("the application that this console is a part of does not know you: sign in there")
+            raise NotSignedInError(
+                "the application that this console is a part of does not know you: sign in there"
+            )
         return operator
 
-    async def enter(self, request: Request, reach: Reach, given: Mapping[str, str]) -> Entered:
+    async def enter(
+        self, _request: Request, _reach: Reach, _given: Mapping[str, str], /
+    ) -> Entered:
         raise NotSignedInError("sign in at the application that this console is a part of")
 
-    async def leave(self, request: Request, reach: Reach) -> None:
+    async def leave(self, _request: Request, _reach: Reach, /) -> None:
         raise NotSignedInError("sign out at the application that this console is a part of")
 
 
@@ -87,7 +93,7 @@ class Links:
     *used* is called when a link was used, so that the next one can be told.
     """
 
-    form = "sign_in_link.html"
+    form: str | None = "sign_in_link.html"
 
     def __init__(self, operator: Operator, used: Callable[[], None] | None = None) -> None:
         self._operator = operator
@@ -101,16 +107,18 @@ class Links:
         self._tokens.add(_hash(made))
         return made
 
-    async def who(self, request: Request, reach: Reach) -> Operator:
+    async def who(self, request: Request, _reach: Reach, /) -> Operator:
         ends = self._sessions.get(_hash(request.cookies.get(COOKIE, "")), 0.0)
         if ends <= time.monotonic():
             raise NotSignedInError("this console is opened by a link: see where it was started")
         return self._operator
 
-    async def enter(self, request: Request, reach: Reach, given: Mapping[str, str]) -> Entered:
+    async def enter(self, _request: Request, _reach: Reach, given: Mapping[str, str], /) -> Entered:
         token = _hash(given.get("token", ""))
         if token not in self._tokens:
-            raise NotSignedInError("this link was used already, or is of a console that has ended: take the latest one")
+            raise NotSignedInError(
+                "this link was used already, or is of a console that has ended: take the latest one"
+            )
         self._tokens.remove(token)
         now = time.monotonic()
         self._sessions = {each: ends for each, ends in self._sessions.items() if ends > now}
@@ -120,20 +128,20 @@ class Links:
             self._used()
         return Entered(session, SESSION_S)
 
-    async def leave(self, request: Request, reach: Reach) -> None:
+    async def leave(self, request: Request, _reach: Reach, /) -> None:
         self._sessions.pop(_hash(request.cookies.get(COOKIE, "")), None)
 
 
 class People:
     """The people of a program's `Access`. *roles*: what members of a group may; the most of it counts."""
 
-    form = "sign_in_people.html"
+    form: str | None = "sign_in_people.html"
 
     def __init__(self, access: Access, roles: Mapping[str, Role] = GROUPS) -> None:
         self._access = access
         self._roles = roles
 
-    async def who(self, request: Request, reach: Reach) -> Operator:
+    async def who(self, request: Request, reach: Reach, /) -> Operator:
         from troth.access import NotAuthenticatedError
 
         token = request.cookies.get(COOKIE)
@@ -148,10 +156,12 @@ class People:
         role = self._role(principal)
         if role is None:
             groups = ", ".join(self._roles)
-            raise NotSignedInError(f"{name} may not see this console: it is for members of {groups}")
+            raise NotSignedInError(
+                f"{name} may not see this console: it is for members of {groups}"
+            )
         return Operator(name or principal.id, role)
 
-    async def enter(self, request: Request, reach: Reach, given: Mapping[str, str]) -> Entered:
+    async def enter(self, request: Request, reach: Reach, given: Mapping[str, str], /) -> Entered:
         from troth.access import TooManyAttemptsError, WrongCredentialsError
 
         client = request.client.host if request.client else "unknown"
@@ -169,10 +179,12 @@ class People:
             groups = ", ".join(self._roles)
             async with reach.connection() as tx:
                 await self._access.sessions.end(tx, entered.token)
-            raise NotSignedInError(f"you are known, and may not see this console: it is for members of {groups}")
+            raise NotSignedInError(
+                f"you are known, and may not see this console: it is for members of {groups}"
+            )
         return Entered(entered.token, max(0, int(entered.expires_at - time.time())))
 
-    async def leave(self, request: Request, reach: Reach) -> None:
+    async def leave(self, request: Request, reach: Reach, /) -> None:
         token = request.cookies.get(COOKIE)
         if token:
             async with reach.connection() as tx:

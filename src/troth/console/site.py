@@ -15,7 +15,8 @@ from zoneinfo import ZoneInfo
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, Response
 
-from troth.command.model import Author, Role
+from troth.command.acts import Role
+from troth.command.model import Author
 from troth.console import present
 from troth.console.database import Reach
 from troth.console.model import Operator, Payload
@@ -44,7 +45,9 @@ class Site:
     origins: Collection[str]
     redact: Callable[[Payload], Any] | None
     templates: Any
-    marks: Mapping[str, str]  # of static files: a part of their content's digest, so that they may be kept for ever
+    marks: Mapping[
+        str, str
+    ]  # of static files: a part of their content's digest, so that they may be kept for ever
 
     @property
     def schema(self) -> str:
@@ -58,7 +61,10 @@ class Site:
     def show(self, visit: Visit, template: str, status: int = 200, **told: Any) -> Response:
         """A page; templates are given *told*, and the visit."""
         page = told.pop("page", None)
-        body = self.templates.get_template(template).render(visit=visit, site=self, page=page, **told)
+        told = {"trouble": None, "topics": ()} | told
+        body = self.templates.get_template(template).render(
+            visit=visit, site=self, page=page, **told
+        )
         answer = HTMLResponse(body, status)
         if visit.fresh_seed:
             answer.set_cookie(
@@ -95,7 +101,9 @@ class Visit:
     @cached_property
     def query(self) -> list[tuple[str, str]]:
         """The query of this page, in order, without what is empty."""
-        return [(name, value) for name, value in self.request.query_params.multi_items() if value != ""]
+        return [
+            (name, value) for name, value in self.request.query_params.multi_items() if value != ""
+        ]
 
     def asked(self, name: str) -> str:
         """What the query says of a name, the last time; empty if nothing."""
@@ -169,7 +177,9 @@ def static_marks() -> dict[str, str]:
     root = resources.files("troth.console") / "static"
     found = {each.name: each for each in root.iterdir() if each.is_file()}
     found |= {f"vendor/{each.name}": each for each in (root / "vendor").iterdir()}
-    return {name: hashlib.sha256(file.read_bytes()).hexdigest()[:12] for name, file in found.items()}
+    return {
+        name: hashlib.sha256(file.read_bytes()).hexdigest()[:12] for name, file in found.items()
+    }
 
 
 def site(
@@ -183,4 +193,6 @@ def site(
 ) -> Site:
     """A console's site, with its templates and static files."""
     base = None if base_path is None else "/" + base_path.strip("/") if base_path.strip("/") else ""
-    return Site(reach, door, pages, base, frozenset(origins), redact, present.environment(), static_marks())
+    return Site(
+        reach, door, pages, base, frozenset(origins), redact, present.environment(), static_marks()
+    )

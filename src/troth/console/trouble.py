@@ -6,7 +6,12 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from troth.base.errors import KeyConflictError, RunEndedError, RunNotFoundError, TrothError
-from troth.command.model import ClaimedError, DisagreementError, NotAllowedError, NotInAttentionError
+from troth.command.model import (
+    ClaimedError,
+    DisagreementError,
+    NotAllowedError,
+    NotInAttentionError,
+)
 from troth.console.model import (
     ForgedError,
     NotSignedInError,
@@ -30,12 +35,14 @@ class Trouble:
     advice: str = ""
 
 
-def trouble_of(error: TrothError, site: Site, narrow: str = "") -> Trouble:
+def trouble_of(error: TrothError, site: Site, narrow: str = "") -> Trouble:  # noqa: PLR0911  (one for each kind)
     """How an error is told."""
     match error:
         case TooSlowError():
             said = f"This question took longer than {error.limit_s:g} s, so the database ended it."
-            return Trouble(503, "That took too long", said, f"Narrow it: {narrow}." if narrow else "")
+            return Trouble(
+                503, "That took too long", said, f"Narrow it: {narrow}." if narrow else ""
+            )
         case OutOfReachError() | DatabaseUnavailable():
             return Trouble(
                 503,
@@ -44,7 +51,12 @@ def trouble_of(error: TrothError, site: Site, narrow: str = "") -> Trouble:
                 "Workers go on by themselves when it is back. This page looks again by itself if it is live.",
             )
         case SchemaError():
-            return Trouble(503, "The schema does not fit this console", str(error), "troth db status shows its state.")
+            return Trouble(
+                503,
+                "The schema does not fit this console",
+                str(error),
+                "troth db status shows its state.",
+            )
         case NotSignedInError():
             return Trouble(401, "Sign in first", _sentence(error))
         case NotAllowedError():
@@ -54,7 +66,8 @@ def trouble_of(error: TrothError, site: Site, narrow: str = "") -> Trouble:
         case TooLargeError():
             return Trouble(413, "That is too much", _sentence(error))
     status, title = next(
-        (told for kind, told in _BY_KIND.items() if isinstance(error, kind)), (422, "That cannot be done")
+        (told for kind, told in _BY_KIND.items() if isinstance(error, kind)),
+        (422, "That cannot be done"),
     )
     return Trouble(status, title, _sentence(error))
 

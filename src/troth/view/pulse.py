@@ -55,7 +55,9 @@ async def pulse(tx: Tx, schema: str, topic: str) -> str:
     require_topic(topic)
     q = queries(schema)
     if topic.startswith(_OF_RUN):
-        row = await (await tx.execute(q.of_run, {"id": UUID(topic.removeprefix(_OF_RUN))})).fetchone()
+        row = await (
+            await tx.execute(q.of_run, {"id": UUID(topic.removeprefix(_OF_RUN))})
+        ).fetchone()
     else:
         params = {"schema": schema, "tables": list(TOPICS[topic])}
         statement = q.runs if topic in {"runs", "attention"} else q.tables

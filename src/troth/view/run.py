@@ -102,7 +102,13 @@ async def detail(tx: Tx, schema: str, run_id: UUID) -> RunDetail:
 
 
 async def journal_page(
-    tx: Tx, schema: str, run_id: UUID, *, after: str | None = None, back: bool = False, rows: int = JOURNAL_ROWS
+    tx: Tx,
+    schema: str,
+    run_id: UUID,
+    *,
+    after: str | None = None,
+    back: bool = False,
+    rows: int = JOURNAL_ROWS,
 ) -> Page[Told]:
     """A page of a journal in the order of time, or (*back*) from its end. Raises `UsageError`."""
     at, path, kind, attempt = position(after, datetime, str, int, int)
@@ -122,7 +128,13 @@ async def journal_page(
 
 
 async def step_page(
-    tx: Tx, schema: str, run_id: UUID, starts_at: datetime, *, after: str | None = None, rows: int = STEPS_ROWS
+    tx: Tx,
+    schema: str,
+    run_id: UUID,
+    starts_at: datetime,
+    *,
+    after: str | None = None,
+    rows: int = STEPS_ROWS,
 ) -> Page[StepLine]:
     """A page of a run's steps, in the order in which they began. *cut*: not all entries of these steps were read."""
     at, path = position(after, datetime, str)
@@ -130,7 +142,12 @@ async def step_page(
     params = {"id": run_id, "at": at, "path": path, "rows": rows + 1}
     found = await (await tx.execute(q.steps, params)).fetchall()
     more, found = len(found) > rows, found[:rows]
-    of = {"id": run_id, "paths": [row[0] for row in found], "limit": MOST_TOLD, "rows": _MOST_OF_STEPS}
+    of = {
+        "id": run_id,
+        "paths": [row[0] for row in found],
+        "limit": MOST_TOLD,
+        "rows": _MOST_OF_STEPS,
+    }
     entries = await (await tx.execute(q.of_steps, of)).fetchall() if found else []
     told = await _told(tx, q, run_id, list(reversed(entries)))
     ends = cursor(later(found[-1][1]), found[-1][0]) if more else None

@@ -33,7 +33,7 @@ class RunFilter(Criteria):
     workflow: str | None = None
     key: str | None = None
     parent: UUID | None = None
-    since: Since = Since()
+    since: Since = Since()  # noqa: RUF009  (frozen)
 
     @property
     def live(self) -> bool:

@@ -76,7 +76,9 @@ def _line(path: str, told: Sequence[Told], starts_at: datetime) -> StepLine:
     kind = next((name for each, name in _IS if each in kinds), "step")
     latest = told[-1].moment
     answers = [
-        each.moment for each in told if each.moment.entry.kind == Kind.RESULT and not each.moment.superseded
+        each.moment
+        for each in told
+        if each.moment.entry.kind == Kind.RESULT and not each.moment.superseded
     ]
     answer = answers[-1] if answers else None
     shown = answer or latest

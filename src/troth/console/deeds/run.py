@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import hashlib
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, get_args
 from uuid import UUID
 
 from troth.base import codec
+from troth.base.errors import UsageError
 from troth.command import act, fork, rewind
 from troth.command.fork import Fork
 from troth.command.model import Author, Rewind
@@ -41,7 +42,9 @@ async def _cancel(tx: Tx, schema: str, author: Author, given: Given) -> RunHeade
 
 def _cancelled(_given: Given, found: RunHeader) -> str:
     if found.owner is not None:
-        return f"The run is asked to stop. Worker {found.owner} has it, and hears it within seconds."
+        return (
+            f"The run is asked to stop. Worker {found.owner} has it, and hears it within seconds."
+        )
     if found.line.reason == Reason.IN_DOUBT:
         return (
             "The run is asked to stop. It is in doubt whether an effect happened, and that is owed an answer first; then it ends "
@@ -111,15 +114,16 @@ async def _fork(tx: Tx, schema: str, author: Author, given: Given) -> UUID:
 # Payloads -------------------------------------------------------------------------------------------------------------
 
 
+_PAYLOADS: dict[str, What] = {each: each for each in get_args(What)}
+
+
 def _what(given: Given) -> What:
     """Which of a run's payloads. Raises `UsageError`."""
     wanted = given.needed("of")
-    for each in ("input", "outcome", "detail", "entry", "message"):
-        if wanted == each:
-            return each  # type: ignore[return-value]
-    from troth.base.errors import UsageError
-
-    raise UsageError(f"a run has no {wanted!r} to show")
+    found = _PAYLOADS.get(wanted)
+    if found is None:
+        raise UsageError(f"a run has no {wanted!r} to show: it has {', '.join(_PAYLOADS)}")
+    return found
 
 
 def _shown(given: Given) -> dict[str, Any]:
@@ -139,7 +143,11 @@ async def payload_of(tx: Tx, schema: str, given: Given, limit: int = PAYLOAD_LIM
     what = _what(given)
     more: dict[str, Any] = {}
     if what == "entry":
-        more = {"path": given.needed("path"), "kind": given.number("kind"), "attempt": given.number("attempt")}
+        more = {
+            "path": given.needed("path"),
+            "kind": given.number("kind"),
+            "attempt": given.number("attempt"),
+        }
     elif what == "message":
         more = {"message": given.id("message")}
     return await view.payload(tx, schema, given.id("run"), what, limit=limit, **more)
@@ -149,6 +157,14 @@ async def _show(tx: Tx, schema: str, _author: Author, given: Given) -> tuple[Blo
     """The payload, and the workflow of its run."""
     found = await store.lines(tx, schema, [given.id("run")])
     return await payload_of(tx, schema, given), found[0].workflow if found else ""
+
+
+def _content(site: Site, given: Given, made: tuple[Blob, str]) -> dict[str, Any]:
+    """What is to be seen of it; nothing, if it would have to be redacted and is not whole."""
+    blob, workflow = made
+    if site.redact is not None and blob.cut:
+        return {"blob": blob, "content": None}
+    return {"blob": blob, "content": redacted(site, given, blob.data or b"", workflow)}
 
 
 async def whole_payload(tx: Tx, site: Site, given: Given) -> bytes:
@@ -215,6 +231,6 @@ DEEDS = (
     ),
     Deed(
         act="payload.show", title="Show what is hidden", button="Show it", about=_run, do=_show, details=_shown,
-        said=lambda _given, _made: "", hidden=("of", "path", "kind", "attempt", "message"), after="payload.html",
+        said=lambda _given, _made: "", hidden=("of", "path", "kind", "attempt", "message"), after="payload.html", shown=_content,
     ),
 )  # fmt: skip

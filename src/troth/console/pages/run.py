@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 from uuid import UUID
 
@@ -34,6 +35,7 @@ class Asked:
 
 
 def ask(visit: Visit) -> Asked:
+    """What the address asks. Raises `UsageError`."""
     text = visit.request.path_params["run"]
     try:
         run = UUID(text)
@@ -46,6 +48,7 @@ def ask(visit: Visit) -> Asked:
 
 
 async def read(tx: Tx, visit: Visit, asked: Asked) -> Mapping[str, Any]:
+    """What the template shows."""
     schema = visit.site.schema
     detail = await view.detail(tx, schema, asked.run)
     told: dict[str, Any] = {
@@ -59,7 +62,9 @@ async def read(tx: Tx, visit: Visit, asked: Asked) -> Mapping[str, Any]:
     if asked.how == "journal":
         page = await view.journal_page(tx, schema, asked.run, after=asked.after, back=asked.back)
         return told | {"journal": page}
-    steps = await view.step_page(tx, schema, asked.run, detail.header.line.starts_at, after=asked.after)
+    steps = await view.step_page(
+        tx, schema, asked.run, detail.header.line.starts_at, after=asked.after
+    )
     return told | {"steps": steps, "bars": bars(steps.rows, detail)}
 
 
@@ -68,7 +73,9 @@ def parked(header: RunHeader) -> Mapping[str, Any] | None:
     if header.line.state != RunState.ATTENTION:
         return None
     said = detail_of(header, payloads=False) or {}
-    facts = {name: value for name, value in facts_of(said).items() if value is not None} if said else {}
+    facts = (
+        {name: value for name, value in facts_of(said).items() if value is not None} if said else {}
+    )
     return {
         "facts": facts,
         "traceback": said.get("traceback"),
@@ -101,10 +108,12 @@ def bars(lines: tuple[StepLine, ...], detail: RunDetail) -> Mapping[str, Bar]:
     if not lines:
         return {}
     begin = min(line.first for line in lines)
-    ends = [line.last if line.answered or detail.header.line.has_ended else detail.now for line in lines]
+    ends = [
+        line.last if line.answered or detail.header.line.has_ended else detail.now for line in lines
+    ]
     span = max((max(ends) - begin).total_seconds(), 0.001)
 
-    def at(moment: Any) -> int:
+    def at(moment: datetime) -> int:
         return round(max(0.0, min(1.0, (moment - begin).total_seconds() / span)) * _WIDE)
 
     return {

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -11,7 +12,6 @@ from uuid import UUID
 from troth.base.errors import UsageError
 from troth.console.page import Page
 from troth.console.site import Visit
-from troth.journal.model import Reason, RunState
 from troth.store.tx import Tx
 from troth.view import runs as view
 from troth.view import store
@@ -27,6 +27,7 @@ class Asked:
 
 
 def ask(visit: Visit) -> Asked:
+    """What the address asks. Raises `UsageError`."""
     after = visit.asked("after")
     try:
         return Asked(RunFilter.from_query(visit.query), UUID(after) if after else None)
@@ -35,6 +36,7 @@ def ask(visit: Visit) -> Asked:
 
 
 async def read(tx: Tx, visit: Visit, asked: Asked) -> Mapping[str, Any]:
+    """What the template shows."""
     schema = visit.site.schema
     which = asked.which
     found = await view.page(tx, schema, which, after=asked.after)
@@ -43,7 +45,7 @@ async def read(tx: Tx, visit: Visit, asked: Asked) -> Mapping[str, Any]:
         "which": which,
         "workflows": await store.live_workflows(tx, schema),
         "where": urlencode(which.to_query()),
-        "command": ["troth", "run", "list", *which.to_flags()],
+        "command": shlex.join(["troth", "run", "list", *which.to_flags()]),
     }
 
 
@@ -58,6 +60,3 @@ PAGE = Page(
     topics=lambda _asked: ("runs",),
     narrow="say since when, or choose a workflow or states of runs that are alive",
 )
-
-STATES = tuple(RunState)
-REASONS = tuple(Reason)
