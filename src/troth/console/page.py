@@ -13,9 +13,9 @@ from typing import Any, Generic, TypeVar
 from starlette.requests import Request
 from starlette.responses import Response
 
-from troth.base.errors import TrothError
+from troth.base.errors import TrothError, UsageError
 from troth.console.site import Site, Visit
-from troth.console.trouble import trouble_of
+from troth.console.trouble import Trouble, sentence, trouble_of
 from troth.store.tx import Tx
 
 Q = TypeVar("Q")
@@ -48,10 +48,13 @@ class Page(Generic[Q]):
     async def answer(self, site: Site, request: Request) -> Response:
         """The page as a response. Raises `NotSignedInError`."""
         visit = site.visit(request, await site.door.who(request, site.reach))
-        topics: tuple[str, ...] = ()
         try:
             asked = self.ask(visit)
-            topics = self.topics(asked)
+        except UsageError as error:
+            trouble = Trouble(400, "This address asks for what cannot be", sentence(error))
+            return site.show(visit, f"{self.name}.html", trouble.status, page=self, trouble=trouble)
+        topics = self.topics(asked)
+        try:
             async with site.reach.reading() as tx:
                 told = await self.read(tx, visit, asked)
         except TrothError as error:

@@ -58,18 +58,18 @@ def trouble_of(error: TrothError, site: Site, narrow: str = "") -> Trouble:  # n
                 "troth db status shows its state.",
             )
         case NotSignedInError():
-            return Trouble(401, "Sign in first", _sentence(error))
+            return Trouble(401, "Sign in first", sentence(error))
         case NotAllowedError():
-            return Trouble(403, "You may not do that", _sentence(error), "The refusal is recorded.")
+            return Trouble(403, "You may not do that", sentence(error), "The refusal is recorded.")
         case ForgedError():
-            return Trouble(403, "This was not sent from here", _sentence(error))
+            return Trouble(403, "This was not sent from here", sentence(error))
         case TooLargeError():
-            return Trouble(413, "That is too much", _sentence(error))
+            return Trouble(413, "That is too much", sentence(error))
     status, title = next(
         (told for kind, told in _BY_KIND.items() if isinstance(error, kind)),
         (422, "That cannot be done"),
     )
-    return Trouble(status, title, _sentence(error))
+    return Trouble(status, title, sentence(error))
 
 
 _BY_KIND: dict[type[TrothError] | tuple[type[TrothError], ...], tuple[int, str]] = {
@@ -80,6 +80,7 @@ _BY_KIND: dict[type[TrothError] | tuple[type[TrothError], ...], tuple[int, str]]
 }
 
 
-def _sentence(error: TrothError) -> str:
+def sentence(error: TrothError) -> str:
+    """What an error says, as a sentence."""
     said = str(error).strip()
     return said[:1].upper() + said[1:] + ("" if said.endswith((".", "!", "?")) else ".")

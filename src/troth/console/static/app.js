@@ -29,7 +29,7 @@
     button.setAttribute("aria-pressed", String(live.on));
     button.classList.toggle("lost", Boolean(lost));
   };
-  const follow = () => {
+  const follow = ({ atOnce }) => {
     const place = one("#stream");
     if (!place) return;
     const stream = document.createElement("div");
@@ -40,7 +40,7 @@
     place.replaceWith(stream);
     live.on = true;
     label("Live");
-    htmx.process(stream);
+    if (atOnce) htmx.process(stream); // else htmx finds it when it begins, and a second time would be a second stream
   };
   const pause = () => {
     const stream = one("#stream");
@@ -57,7 +57,7 @@
   };
   const turnLive = () => {
     if (!one("#live")) return;
-    if (live.on) pause(); else { follow(); refresh(); }
+    if (live.on) pause(); else { follow({ atOnce: true }); refresh(); }
     localStorage.setItem(PAUSED, live.on ? "" : "yes");
     say(live.on ? "The page follows what happens" : "Paused");
   };
@@ -155,7 +155,7 @@
 
   document.addEventListener("DOMContentLoaded", () => {
     dialog().addEventListener("close", closed);
-    if (localStorage.getItem(PAUSED) === "yes") label("Paused"); else follow();
+    if (localStorage.getItem(PAUSED) === "yes") label("Paused"); else follow({ atOnce: false });
     draw();
   });
 })();
