@@ -9,8 +9,8 @@ from uuid import UUID
 
 from cyclopts import App, Parameter
 
-from troth.cli import output
-from troth.cli.acting import act, author, read
+from troth.cli import access_acts, output
+from troth.cli.acting import act, author, read, showing
 from troth.cli.durations import Length
 from troth.cli.options import DEFAULT_CONNECTION, By, Connection, Note, Output
 
@@ -26,6 +26,7 @@ person = App(name="person", help="People who log in.")
 session = App(name="session", help="Who is logged in.")
 for noun in (key, person, session):
     app.command(noun)
+app.command(access_acts.acts)
 
 _DAY_S = 86400.0
 Limit = Annotated[int, Parameter(help="At most so many.")]
@@ -69,6 +70,7 @@ def why(
     if recorded is None:
         print("No such decision is recorded.", file=sys.stderr)
         return 1
+    payloads = payloads and showing(connection, "decision", [recorded.id])
     _page(explain(recorded), payloads=payloads)
     return 0
 

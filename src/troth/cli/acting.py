@@ -11,7 +11,7 @@ import getpass
 import os
 import socket
 import sys
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from datetime import UTC
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     from troth.store.tx import Tx
 
 T = TypeVar("T")
+
+_MAY_NOT_WRITE = frozenset({"25006", "42501"})  # a standby or a read-only session; a missing right
 
 
 class _Seen(Exception):
@@ -82,6 +84,41 @@ def act(
         )
 
     return connected(connection, do)
+
+
+def showing(
+    connection: Connection, of: str, about: Sequence[object], path: str | None = None
+) -> bool:
+    """Record that somebody is about to see what may be confidential; false if a second person must want it first.
+
+    A database user who may only read sees it all the same, as with any other program; that it is not recorded is said.
+    """
+    from troth.command import desk
+    from troth.store.failure import DatabaseError
+
+    who, details = author(None, None), {"of": of, "path": path}
+
+    async def nothing() -> None: ...
+
+    async def do(opened: AsyncConnection, _url: str) -> list[Proposed | None]:
+        async with beginning(opened) as tx:
+            return [
+                await desk.carry_out(
+                    tx, connection.schema, who, "payload.show", str(each), details, nothing
+                )
+                for each in about
+            ]
+
+    try:
+        waiting = [made for made in connected(connection, do) if made is not None]
+    except DatabaseError as error:
+        if getattr(error, "sqlstate", None) not in _MAY_NOT_WRITE:
+            raise
+        print("troth: not recorded, since this database user may only read", file=sys.stderr)
+        return True
+    for proposed in waiting:
+        print(proposal_words(proposed, details), file=sys.stderr)
+    return not waiting
 
 
 async def acted(

@@ -12,7 +12,7 @@ from cyclopts import App, Parameter
 
 from troth.base.errors import UsageError
 from troth.cli import durations
-from troth.cli.acting import act, acted, author, connected, read
+from troth.cli.acting import act, acted, author, connected, read, showing
 from troth.cli.effect_page import (
     line_for_people,
     line_for_programs,
@@ -106,6 +106,7 @@ def show_(
     story = read(
         connection, statement_timeout, lambda tx: view.story(tx, connection.schema, run, path)
     )
+    payloads = payloads and showing(connection, "effect", [run], story.path)
     if output == "table":
         story_for_people(story, payloads=payloads)
     else:

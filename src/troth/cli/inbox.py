@@ -9,7 +9,7 @@ from cyclopts import App, Parameter
 
 from troth.base.errors import UsageError
 from troth.cli import durations
-from troth.cli.acting import act, author, read
+from troth.cli.acting import act, author, read, showing
 from troth.cli.options import (
     DEFAULT_CONNECTION,
     By,
@@ -90,6 +90,7 @@ def show_(
     told = read(
         connection, statement_timeout, lambda tx: store.show(tx, connection.schema, event, source)
     )
+    payloads = payloads and showing(connection, "event", [event])
     if output == "table":
         _page(told, payloads=payloads)
     else:

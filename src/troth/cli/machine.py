@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 from cyclopts import App, Parameter
 
 from troth.base.errors import UsageError
-from troth.cli.acting import read
+from troth.cli.acting import read, showing
 from troth.cli.options import DEFAULT_CONNECTION, Connection, Output, Payloads, StatementTimeout
 from troth.cli.output import Record, as_text, console, facts, show, table, title
 
@@ -85,6 +85,7 @@ def show_(
         return found[0], await carry_out(tx, store.history(q, machine, object_, before, limit))
 
     standing, latest = read(connection, statement_timeout, look)
+    payloads = payloads and showing(connection, "object", [object_], machine)
     entries = [_entry(each, payloads=payloads) for each in reversed(latest)]
     stands = {
         "machine": machine, "id": standing.id, "state": standing.state, "version": standing.version,

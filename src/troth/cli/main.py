@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 NOUNS = {
     "access": "Who may: people, sessions, API keys, and why something was decided.",
+    "audit": "Who did what, and what waits for a second person.",
     "check": "Everything that is wrong with a program, before you deploy it.",
     "config": "Every setting: its value, where that comes from, what it means.",
     "db": "Bring the schema up to date and look at its state.",

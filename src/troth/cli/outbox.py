@@ -205,7 +205,7 @@ def enable(
     Example: troth outbox endpoint enable 019d2f7c-5e80-7000-8000-5a5b6c7d8e9f
     """
     said = f"endpoint {endpoint} is enabled: what has waited for it goes out now"
-    _switch(connection, endpoint, "enable", author(by, note), said)
+    _switch(connection, endpoint, "outbox.endpoint.enable", author(by, note), said)
 
 
 @endpoint_app.command
@@ -222,18 +222,19 @@ def disable(
     Example: troth outbox endpoint disable 019d2f7c-5e80-7000-8000-5a5b6c7d8e9f --note "they asked for it"
     """
     said = f"endpoint {endpoint} is disabled: what is published for it waits"
-    _switch(connection, endpoint, "disable", author(by, note), said)
+    _switch(connection, endpoint, "outbox.endpoint.disable", author(by, note), said)
 
 
-def _switch(connection: Connection, endpoint: UUID, verb: str, who: Author, said: str) -> None:
+def _switch(connection: Connection, endpoint: UUID, name: str, who: Author, said: str) -> None:
     from troth.outbox import store
     from troth.store.plan import carry_out
 
     async def do(tx: Tx) -> None:
         q = store.queries(connection.schema)
+        verb = name.rpartition(".")[2]
         await carry_out(tx, store.switch_endpoint(q, endpoint, verb, who.by))
 
-    act(connection, who, f"outbox.endpoint.{verb}", endpoint, {}, do, lambda _: said)
+    act(connection, who, name, endpoint, {}, do, lambda _: said)
 
 
 # Lines ----------------------------------------------------------------------------------------------------------------

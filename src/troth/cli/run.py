@@ -14,7 +14,7 @@ from cyclopts import App, Parameter
 
 from troth.base.errors import RunNotFoundError, UsageError
 from troth.cli import durations, run_acts
-from troth.cli.acting import connected, read
+from troth.cli.acting import connected, read, showing
 from troth.cli.options import (
     DEFAULT_CONNECTION,
     Connection,
@@ -38,8 +38,9 @@ if TYPE_CHECKING:
     from troth.view.model import RunHeader, RunLine
 
 app = App(name="run", help="Look at runs, and act on them.")
-for verb in (run_acts.cancel, run_acts.resume, run_acts.send, run_acts.fork):
+for verb in (run_acts.cancel, run_acts.resume, run_acts.send, run_acts.fork, run_acts.claim):
     app.command(verb)
+app.command(run_acts.note_, name="note")
 
 State = Literal[
     "ready", "running", "waiting", "undoing", "attention", "succeeded", "failed", "cancelled"
@@ -156,6 +157,7 @@ def show_(
         statement_timeout,
         lambda tx: view.picture(tx, connection.schema, run, limit=limit),
     )
+    payloads = payloads and showing(connection, "run", [run])
     if output == "table":
         picture_for_people(picture, payloads=payloads)
     else:
@@ -196,6 +198,8 @@ def export(
     if missing:
         msg = f"there is no run {missing[0]} in the schema {connection.schema}"
         raise RunNotFoundError(msg)
+    if not redact and not showing(connection, "run", runs):
+        return
     text = "".join(to_line(redacted(run) if redact else run) + "\n" for run in found)
     if file is None:
         print(text, end="")
@@ -223,6 +227,8 @@ def tail(
     """
     from troth.view.follow import Follower
     from troth.view.model import RunHeader
+
+    payloads = payloads and showing(connection, "run" if run else "runs", [run or "all"])
 
     async def follow(url: str) -> int:
         last: RunHeader | None = None

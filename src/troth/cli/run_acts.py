@@ -13,6 +13,12 @@ from troth.cli.options import DEFAULT_CONNECTION, By, Connection, Note, RunId, Y
 from troth.cli.run_page import cancel_words, fork_words, rewind_words
 from troth.command.rules import require_redo_allowed
 
+OneRun = Annotated[UUID | None, Parameter(help="The id of the run.")]
+Where = Annotated[
+    str | None,
+    Parameter(help="Instead of an id: all runs that match, as state=attention&workflow=checkout."),
+]
+
 if TYPE_CHECKING:
     from troth.command.model import Author
     from troth.journal.model import Reason
@@ -21,30 +27,48 @@ if TYPE_CHECKING:
 
 
 def cancel(
-    run: RunId,
+    run: OneRun = None,
     /,
     *,
+    where: Where = None,
+    yes: Yes = False,
     note: Note = None,
     by: By = None,
     connection: Connection = DEFAULT_CONNECTION,
-) -> None:
+) -> int:
     """Ask a run to stop. It ends as cancelled once a worker has heard it, and has undone what can be undone.
 
-    A run that no worker has at the moment is cancelled by the next worker that claims it.
+    A run that no worker has at the moment is cancelled by the next worker that claims it. With --where, all runs of a
+    filter, up to 1000: they are counted first, and it asks. Exit code 1: some of them could not be cancelled.
 
     Example: troth run cancel 019d2f7c-5e80-7000-8000-5a5b6c7d8e9f --note "ordered twice"
     """
+    from troth.cli.run_where import on_where
     from troth.command.act import cancel as ask
     from troth.view import store as view
 
-    who = author(by, note)
+    who, schema = author(by, note), connection.schema
+    one = _require_one(run, where)
+    if where is not None:
+        return on_where(
+            connection, who, "run.cancel", where, lambda tx, each: ask(tx, schema, each, who),
+            verb="cancel", yes=yes,
+        )  # fmt: skip
 
     async def do(tx: Tx) -> RunHeader:
-        found = await view.header(tx, connection.schema, run)
-        await ask(tx, connection.schema, run, who)
+        found = await view.header(tx, schema, one)
+        await ask(tx, schema, one, who)
         return found
 
-    act(connection, who, "run.cancel", run, {}, do, cancel_words)
+    act(connection, who, "run.cancel", one, {}, do, cancel_words)
+    return 0
+
+
+def _require_one(run: UUID | None, where: str | None) -> UUID:
+    """The run, if there is one and no filter; any, if there is a filter and no run. Raises `UsageError`."""
+    if (run is None) == (where is None):
+        raise UsageError("say which: the id of a run, or --where FILTER, one or the other")
+    return run or UUID(int=0)
 
 
 def send(
@@ -87,9 +111,10 @@ def send(
 
 
 def resume(
-    run: RunId,
+    run: OneRun = None,
     /,
     *,
+    where: Where = None,
     from_: Annotated[
         str | None,
         Parameter(
@@ -104,7 +129,7 @@ def resume(
     note: Note = None,
     by: By = None,
     connection: Connection = DEFAULT_CONNECTION,
-) -> None:
+) -> int:
     """Let a run go on that stands in attention, and record who decided so.
 
     Mend the cause first: what made the run stop is tried again. A run in doubt is settled by `troth effect settle`.
@@ -113,26 +138,39 @@ def resume(
     done again, and asks. Effects are not blindly repeated: what became of them is found out by their key, their probe or
     a person.
 
+    With --where, all runs of a filter that stand in attention, up to 1000: they are counted first, and it asks. Exit code
+    1: some of them could not be resumed.
+
     Example: troth run resume 019d2f7c-5e80-7000-8000-5a5b6c7d8e9f --note "fixed in 4f2a91c"
     """
+    from troth.cli.run_where import on_where
     from troth.command.act import resume as go_on
 
+    who, schema = author(by, note), connection.schema
+    one = _require_one(run, where)
+    if where is not None and (from_ is not None or redo_transactions):
+        raise UsageError("--where goes without --from: what a run would do again is shown for each")
+    if where is not None:
+        return on_where(
+            connection, who, "run.resume", where, lambda tx, each: go_on(tx, schema, each, who),
+            verb="resume", yes=yes,
+        )  # fmt: skip
     if from_ is not None:
-        _go_back(connection, run, from_, author(by, note), redo_transactions, yes=yes)
-        return
+        _go_back(connection, one, from_, who, redo_transactions, yes=yes)
+        return 0
     if redo_transactions:
         raise UsageError("--redo-transactions goes with --from STEP")
-    who = author(by, note)
 
     async def do(tx: Tx) -> Reason:
-        return await go_on(tx, connection.schema, run, who)
+        return await go_on(tx, schema, one, who)
 
     def say(was: Reason) -> str:
         return (
-            f"run {run} is ready: it was in attention ({was}), and goes on when a worker claims it"
+            f"run {one} is ready: it was in attention ({was}), and goes on when a worker claims it"
         )
 
-    act(connection, who, "run.resume", run, {}, do, say, told=lambda was: {"was": was})
+    act(connection, who, "run.resume", one, {}, do, say, told=lambda was: {"was": was})
+    return 0
 
 
 def _go_back(
@@ -207,3 +245,60 @@ def fork(
         lambda new: f"run {new} goes on from before {from_} when a worker claims it",
         told=lambda new: {"run": new},
     )  # fmt: skip
+
+
+def claim(
+    run: RunId,
+    /,
+    *,
+    for_: Annotated[
+        str | None, Parameter(name="--for", help="Who looks after it. Without it: whoever acts.")
+    ] = None,
+    release: Annotated[
+        bool, Parameter(negative="", help="Nobody looks after it any more.")
+    ] = False,
+    take_over: Annotated[bool, Parameter(negative="", help="Although somebody else does.")] = False,
+    note: Note = None,
+    by: By = None,
+    connection: Connection = DEFAULT_CONNECTION,
+) -> None:
+    """Say who looks after a run in attention. It is forgotten when the run leaves attention.
+
+    Example: troth run claim 019d2f7c-5e80-7000-8000-5a5b6c7d8e9f --by ada
+    """
+    from troth.command.attention import claim as look_after
+
+    if release and for_ is not None:
+        raise UsageError("--release says that nobody does: it goes without --for")
+    who = author(by, note)
+    owner = None if release else for_ or who.by
+
+    async def do(tx: Tx) -> None:
+        await look_after(tx, connection.schema, run, who, owner, take_over=take_over)
+
+    said = f"{owner} looks after run {run}" if owner else f"nobody looks after run {run}"
+    details = {"owner": owner, "take_over": take_over}
+    act(connection, who, "attention.claim", run, details, do, lambda _: said)
+
+
+def note_(
+    run: RunId,
+    text: Annotated[str, Parameter(help="What others are to know; empty: nothing any more.")],
+    /,
+    *,
+    by: By = None,
+    connection: Connection = DEFAULT_CONNECTION,
+) -> None:
+    """Leave a note beside a run in attention, in place of the one before. It is forgotten when the run leaves attention.
+
+    Example: troth run note 019d2f7c-5e80-7000-8000-5a5b6c7d8e9f "the bank answers on Monday"
+    """
+    from troth.command.attention import note as leave
+
+    who, said = author(by, None), text.strip() or None
+
+    async def do(tx: Tx) -> None:
+        await leave(tx, connection.schema, run, who, said)
+
+    words = f"run {run} has a note" if said else f"run {run} has no note any more"
+    act(connection, who, "attention.note", run, {"text": said}, do, lambda _: words)

@@ -6,7 +6,7 @@ from uuid import UUID
 
 import msgspec
 
-from troth.command import rules, store
+from troth.command import desk_store, rules, store
 from troth.command.model import Author, Finding, Happened, Settlement
 from troth.journal.model import RESUME_PATH
 from troth.store.tx import Tx
@@ -18,14 +18,16 @@ async def settle(
     """Say what became of the effect that a run in attention stopped at, and let the run go on.
 
     *path* None is the effect that it stopped at. The author's note is the evidence; "it did not happen" needs it. Where
-    two people must agree, the first one's finding is recorded as a proposal, and the run waits for a second one's.
+    two people must agree, because the step says so or a rule of the desk, the first one's finding is recorded as a
+    proposal, and the run waits for a second one's. To be carried out as `effect.settle`.
     Raises `NotInAttentionError`, `RunEndedError`, `RunNotFoundError`, `DisagreementError`, and `UsageError` for a finding
     without evidence or about something else than the run waits for.
     """
     rules.require_evidence(author, finding)
     standing = await store.hold(tx, schema, run_id)
     path = rules.require_effect(run_id, standing, path)
-    needed = int(standing.detail.get("settled_by", 1))
+    rule = await desk_store.eyes(tx, schema, "effect.settle")
+    needed = max(rule, int(standing.detail.get("settled_by", 1)))
     rules.require_late_look(run_id, standing, finding)
     q = store.queries(schema)
     entries = await store.entries(tx, q, run_id, path)

@@ -127,8 +127,12 @@ def _show(about: str, said: Details) -> list[str]:
             return ["effect", "show", about, *filter(None, [said["path"]]), "--payloads"]
         case "event":
             return ["inbox", "show", about, "--payloads"]
-        case _:
+        case "object":
+            return ["machine", "show", said["path"], about, "--payloads"]
+        case "decision":
             return ["access", "why", about, "--payloads"]
+        case _:
+            return ["run", "tail", "--payloads"]
 
 
 _SPELLINGS: Final[Mapping[str, Callable[[str, Details], list[str]]]] = {
