@@ -8,7 +8,6 @@ from typing import Any
 from uuid import UUID
 
 from troth.base import codec
-from troth.cli.output import cell
 from troth.command.model import Standing
 from troth.command.rules import effect_of
 from troth.journal.model import Reason
@@ -104,13 +103,17 @@ def _listed(value: object) -> object:
     return (", ".join(map(str, value)) or None) if isinstance(value, list) else value
 
 
+def _at(seconds: float) -> str:
+    return f"{from_seconds(seconds):%Y-%m-%d %H:%M:%S}Z"
+
+
 def _times(seconds: list[float]) -> str | None:
-    return ", ".join(cell(from_seconds(at)) for at in seconds) or None
+    return ", ".join(_at(at) for at in seconds) or None
 
 
 def _probes(probes: list[dict[str, Any]]) -> str | None:
     told = (
-        f"{cell(from_seconds(each['at']))} {each.get('answer')}"
+        f"{_at(each['at'])} {each.get('answer')}"
         + (f" ({each['message']})" if each.get("message") else "")
         for each in probes
     )
@@ -138,7 +141,7 @@ _FACTS: dict[str, tuple[str, Callable[[Any], object]]] = {
     "stake": ("at stake", _listed),
     "sent": ("arguments", lambda sent: codec.encode(sent).decode()),
     "sent_at": ("sent", _times),
-    "lands_until": ("may land", lambda at: at and f"until {cell(from_seconds(at))}"),
+    "lands_until": ("may land", lambda at: at and f"until {_at(at)}"),
     "answers": ("answers", _listed),
     "probed": ("probe", lambda probed: "there is one" if probed else "none"),
     "probes": ("asked", _probes),
