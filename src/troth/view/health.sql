@@ -15,8 +15,8 @@ FROM pg_database d WHERE d.datname = current_database() LIMIT 1
 SELECT extract(epoch FROM clock_timestamp())::float8
 
 -- name: settings
--- Settings that promises and speed depend on.
-SELECT s.name, s.setting, s.unit, s.source FROM pg_settings s WHERE s.name = ANY (%(names)s) ORDER BY s.name LIMIT 100
+-- Settings that promises and speed depend on, as sessions of this role begin: not what this one has set for itself.
+SELECT s.name, s.reset_val, s.unit, s.source FROM pg_settings s WHERE s.name = ANY (%(names)s) ORDER BY s.name LIMIT 100
 
 -- name: tables
 -- The tables of the schema, partitions by themselves: sizes in bytes, rows as the statistics have them.

@@ -11,20 +11,17 @@ WITH RECURSIVE source AS (
 SELECT s.source, w.swept_at, w.failures, w.error,
        (SELECT count(*) FROM (SELECT 1 FROM troth_schema.inbox_conflict c WHERE c.source = s.source LIMIT %(cap)s) x),
        (SELECT count(*) FROM (
-            SELECT 1 FROM troth_schema.inbox_event e WHERE e.source = s.source AND e.delivered = 0 LIMIT %(cap)s) x),
-       (SELECT CASE WHEN count(*) > 0 THEN greatest(0, extract(epoch FROM clock_timestamp() - min(o.received_at))) END::float8 FROM (
-            SELECT e.received_at FROM troth_schema.inbox_event e
-            WHERE e.source = s.source AND e.state IN ('received', 'parked', 'quarantined') AND e.state <> 'quarantined'
-            ORDER BY e.source, e.object_key, e.created_at, e.seq LIMIT %(cap)s) o)
+            SELECT 1 FROM troth_schema.inbox_event e WHERE e.source = s.source AND e.delivered = 0 LIMIT %(cap)s) x)
 FROM source s LEFT JOIN troth_schema.inbox_sweep w ON w.source = s.source
 WHERE s.source IS NOT NULL ORDER BY s.source LIMIT 200
 
 -- name: open
--- How many events of one source are open, by state.
-SELECT x.state, count(*) FROM (
-    SELECT e.state FROM troth_schema.inbox_event e
-    WHERE e.source = %(source)s AND e.state IN ('received', 'parked', 'quarantined') LIMIT %(cap)s) x
-GROUP BY x.state
+-- How many events are open, by source and state, and how long the oldest has waited; the oldest so many are looked at.
+SELECT x.source, x.state, count(*), greatest(0, extract(epoch FROM clock_timestamp() - min(x.received_at)))::float8,
+       sum(count(*)) OVER ()
+FROM (SELECT e.source, e.state, e.received_at FROM troth_schema.inbox_event e
+      WHERE e.state IN ('received', 'parked', 'quarantined') ORDER BY e.seq LIMIT %(cap)s) x
+GROUP BY x.source, x.state
 
 -- name: settled
 -- How many events of one source were settled one way that came within a day.

@@ -15,9 +15,9 @@ from troth.store.queries import Queries, load
 from troth.store.tx import Tx
 from troth.view.paging import COUNT_CAP, RUN_COUNT_CAP, SCAN_LIMIT, Count, capped
 
-_LOOKED_AT = 1000  # runs in attention whose errors are grouped, and failures likewise
+_LOOKED_AT = 300  # runs in attention whose errors are grouped, and failures likewise
 _GROUPS = 20
-_MINUTES_CAP = 100_000
+_MINUTES_CAP = 50_000
 _DAY_S = 86400.0
 # A path says in which branch, and which time: "2.1:charge#3" is the step charge.
 _OCCURRENCE = re.compile(r"^[\d.]+:|#\d+$")
@@ -187,7 +187,7 @@ async def minutes(
 async def troubles(tx: Tx, schema: str) -> tuple[Trouble, ...]:
     """What goes wrong, the most frequent first; at most 20 kinds.
 
-    Of runs in attention the latest 1,000 are looked at; of the latest 10,000 runs that began within a day and have ended,
+    Of runs in attention the latest 300 are looked at; of the latest 10,000 runs that began within a day and have ended,
     those that failed.
     """
     q = queries(schema)
