@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import sys
 from collections.abc import AsyncIterator, Iterator
 from importlib import resources
 from typing import Any
@@ -11,7 +10,6 @@ from uuid import UUID
 
 import pytest
 
-from bench.population import Size, fill
 from troth.inbox.model import State as EventState
 from troth.journal.model import Reason
 from troth.outbox.model import State as DeliveryState
@@ -34,17 +32,8 @@ from troth.view import (
 from troth.view.filters import Since
 from troth.view.store import reading
 
-SIZE = Size(
-    finished=8000, live=2500, attention=900, outbox=3000, inbox=3000, requests=3000, decisions=3000, objects=3000, acts=1000,
-    entries=1000,
-)  # fmt: skip
-LIMITS = {
-    "SCAN_LIMIT": 100,
-    "COUNT_CAP": 100,
-    "RUN_COUNT_CAP": 300,
-    "_LOOKED_AT": 100,
-    "_MINUTES_CAP": 300,
-}
+pytestmark = pytest.mark.xdist_group("full")
+
 MOST_ROWS_OF_ONE_LOOK = 301
 MOST_ROWS = 65_000  # of one statement, over all that it looks up
 SCREENS = (
@@ -68,15 +57,6 @@ GROWS = (
 NOT_HERE = {("health.sql", "statements"): "this server collects no statistics of statements"}
 
 
-@pytest.fixture(scope="module")
-def full(schemas) -> Iterator[tuple[str, str]]:
-    """(url, schema) with rows of every kind."""
-    name = schemas.take()
-    fill(schemas.url, name, SIZE, vacuum=False)
-    yield schemas.url, name
-    schemas.give_back(name)
-
-
 class Watched:
     """A transaction that explains what it is asked."""
 
@@ -94,12 +74,8 @@ class Watched:
 
 
 @pytest.fixture
-async def watched(full, monkeypatch) -> AsyncIterator[tuple[Watched, str]]:
+async def watched(full, narrow) -> AsyncIterator[tuple[Watched, str]]:
     url, schema = full
-    for name, module in list(sys.modules.items()):
-        for limit, value in LIMITS.items():
-            if name.startswith("troth.view") and hasattr(module, limit):
-                monkeypatch.setattr(module, limit, value)
     async with await connect_async(url) as connection, reading(connection, schema) as tx:
         yield Watched(tx), schema
 
