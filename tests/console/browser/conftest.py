@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 import pytest_asyncio
-from playwright.async_api import Browser, Page, async_playwright
+from playwright.async_api import Browser, Page, async_playwright, expect
 
 from tests.cli import program
 from tests.cli.conftest import cell, runs
@@ -20,6 +20,7 @@ __all__ = ["Opened", "cell", "runs"]
 
 CHROMIUM = Path("/usr/bin/chromium")
 PATIENCE_MS = 30_000
+expect.set_options(timeout=PATIENCE_MS)
 
 
 @pytest.fixture(scope="session")
