@@ -99,6 +99,10 @@ def test_a_fork_keeps_what_was_before_and_does_the_rest_itself(
 
     assert fork(place, run, "hotel", "--yes", "--by", "ada", "--note", "why not") == 0
     new = forked(place)
+    act = "SELECT act, about, by, note, details, result FROM {s}.operator_act"
+    assert place.rows(act) == [
+        ("run.fork", str(run), "ada", "why not", {"from": "hotel"}, {"run": str(new)})
+    ]
     first, again = (asyncio.run(trip.end(each)) for each in (run, new))
     assert (first[0], first[2]) == (again[0], again[2]), "the flight is the same one"
     assert first[1] != again[1], "the ids that it draws itself are its own"

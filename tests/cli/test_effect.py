@@ -15,6 +15,7 @@ import pytest
 from tests.cli import program
 from tests.cli.conftest import executed, states
 from tests.cli.parked import Journal, happen, in_doubt, park, put_back
+from tests.harness.audit import audited
 from tests.harness.postgres import wait_until
 from troth.journal.model import Kind
 
@@ -207,6 +208,9 @@ def test_nobody_is_there_to_ask(troth, cell):
     assert code == 1
     assert "a worker is to ask once more" in out
     assert "nothing is settled after 300 ms" in out
+    assert audited(cell, "act, about, by, details, result") == [
+        ("effect.probe", run, "ada", {"path": None, "anyway": False}, {"path": "refund"})
+    ]
     _, out, _ = troth("effect", "show", run)
     assert "by ada, to be asked again" in out
 

@@ -10,6 +10,7 @@ import pytest
 
 from tests.cli.conftest import executed, states
 from tests.cli.parked import Journal, happen, park
+from tests.harness.audit import audited
 from troth.journal.model import Kind
 
 
@@ -254,6 +255,8 @@ def test_going_back_shows_first_what_that_means(troth, cell):
     assert code == 0
     assert "goes on from before charge" in out
     assert states(cell)[run] == "ready"
+    details = {"from": "charge", "redo_transactions": True}
+    assert audited(cell, "act, about, by, details") == [("run.rewind", run, "ada", details)]
     _, out, _ = troth("run", "show", run)
     assert "done (superseded)" in out
     assert "by ada, back to before charge" in out

@@ -8,6 +8,7 @@ import json
 import psycopg
 import pytest
 
+from tests.harness.audit import audited
 from tests.inbox.site import Site, stripe_event
 from troth.cli.failure import fail
 from troth.cli.inbox import app
@@ -88,7 +89,11 @@ def test_show_tells_all_and_hides_what_is_said(troth, events):
     assert "applied" in out
     assert "Another content" in out
     assert "number" not in out
+    cell = (events.url, events.schema)
+    assert audited(cell) == []
     _, out, _ = troth("show", "evt_2", "--payloads", "-o", "json")
+    ((act, about, details),) = audited(cell, "act, about, details")
+    assert (act, about, details) == ("payload.show", "evt_2", {"of": "event", "path": None})
     told = json.loads(out)
     assert json.loads(told["body"])["id"] == "evt_2"
     assert json.loads(told["conflicts"][0]["body"])["data"]["object"]["id"] == "changed"
@@ -121,6 +126,10 @@ def test_replay_puts_back_and_says_who(troth, events):
         == "1 events are put back that were ignored\n"
     )
     assert {events.states()[each] for each in ("evt_4", "evt_5")} == {"received"}
+    assert audited((events.url, events.schema), "act, about, by, note, result") == [
+        ("inbox.replay", "evt_5", "ada", "mended", {"was": "quarantined"}),
+        ("inbox.replay_all", "ignored", "ada", None, {"events": ["evt_4"]}),
+    ]
     code, _, error = troth("replay", "evt_2")
     assert code == 1
     assert "is applied" in error

@@ -7,6 +7,7 @@ from datetime import timedelta
 
 import pytest
 
+from tests.harness.audit import audited
 from tests.schedule.conftest import Desk
 from troth.cli import schedule as noun
 from troth.cli.failure import fail
@@ -62,6 +63,11 @@ async def test_pause_resume_and_run_are_recorded(desk, troth, ticking):
     assert "started" in (await troth("show", "tick"))[1]
     code, _, err = await troth("pause", "nobody")
     assert (code, "no schedule nobody" in err) == (1, True)
+    assert audited((desk.url, desk.schema), "act, about, by, note") == [
+        ("schedule.pause", "tick", "ada", "moving"),
+        ("schedule.resume", "tick", "bob", None),
+        ("schedule.run", "tick", "eve", "now"),
+    ]
 
 
 async def test_one_without_a_program_is_orphaned(desk, troth):
@@ -81,6 +87,10 @@ async def test_backfill_asks_and_counts(desk, troth):
     out = (await troth(*arguments, "--yes", "--by", "ada"))[1]
     assert "5 times, 2025-03-24 08:00:00Z to 2025-03-28 08:00:00Z" in out
     assert len(await desk.rows("SELECT 1 FROM {}.schedule_wish")) == 5
+    ((*act, details, result),) = audited((desk.url, desk.schema), "act, about, by, details, result")
+    assert act == ["schedule.backfill", "tick", "ada"]
+    assert details["since"] == "2025-03-24T00:00:00Z"
+    assert result == {"times": 5}
     assert (
         "no times"
         in (await troth("backfill", "tick", "--since", "2025-03-29", "--until", "2025-03-30"))[1]

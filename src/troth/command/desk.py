@@ -23,6 +23,7 @@ from troth.command import acts, desk_store, rules
 from troth.command.acts import ActKind, Role
 from troth.command.desk_store import Record
 from troth.command.model import Author, NotAllowedError, Proposed, Settlement
+from troth.store.failure import DatabaseError, Failure, failure_of
 from troth.store.tx import Tx
 
 T = TypeVar("T")
@@ -48,6 +49,8 @@ async def carry_out(
     eyes: int = 1,
 ) -> T | Proposed:
     """Do an act in the transaction *tx*, if *author* may and if as many people want it as it needs; record it there.
+
+    *tx* is read committed, so that of two people at once the second sees what the first has proposed.
 
     *act* is a name of `acts.ACTS`; *about* and *details* are what its `ActKind` says, *details* as plain JSON values (and
     `UUID`, `datetime`). *deed* does it, in *tx* alone. *told*: what to record of its result, where that is not plain from
@@ -187,8 +190,8 @@ async def on_each(
 ) -> Swept:
     """Do one act to each of *runs* (those that a filter has found and a person has seen counted), at most `MOST_AT_ONCE`.
 
-    Each is a transaction of its own, opened by *begin*, with its own record: one that cannot be done holds up no other, and
-    what was done before a crash stays done. Raises `NotAllowedError` before anything is done (recorded), and `UsageError`
+    Each is a transaction of its own, opened by *begin*, with its own record: one that cannot be done, also because of the
+    database, holds up no other, and what was done before a crash stays done. A lost connection ends it. Raises `NotAllowedError` before anything is done (recorded), and `UsageError`
     for too many.
     """
     if len(runs) > MOST_AT_ONCE:
@@ -206,6 +209,10 @@ async def on_each(
                 )
         except TrothError as error:
             failed[run] = str(error)
+        except DatabaseError as error:
+            if failure_of(error) is Failure.LOST:
+                raise
+            failed[run] = " ".join(str(error).split())
         else:
             (proposed if isinstance(made, Proposed) else done).append(run)
     return Swept(tuple(done), tuple(proposed), failed)

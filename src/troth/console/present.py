@@ -52,6 +52,7 @@ def environment() -> Environment:
     )
     made.filters |= {
         "text": text,
+        "plain": visible,
         "when": when,
         "took": took,
         "number": number,

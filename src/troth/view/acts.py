@@ -81,7 +81,7 @@ class ProposalLine:
     """An act that waits for a second person, since *age_s* seconds, and is void after *until*.
 
     *details* are those that may be read. *hidden*: names of others, which the second person must know. *untold*: they are
-    too large for a list.
+    too large for a list, or the act is one of a later version.
     """
 
     id: int
@@ -174,9 +174,7 @@ def _line(row: Sequence[Any]) -> ActLine:
 
 
 def _proposal(row: Sequence[Any]) -> ProposalLine:
-    stored = row[8]
-    said = codec.decode(stored) if stored else {}
-    kind = ACTS.get(row[1])
-    shown = said if kind is None else visible(kind, said)
-    hidden = () if kind is None else kind.hidden
-    return line(ProposalLine, *row[:8], shown, hidden, stored is None)
+    kind = ACTS.get(row[1])  # None: of a later version, so nobody here knows what is confidential
+    told = kind is not None and row[8] is not None
+    shown = visible(kind, codec.decode(row[8])) if kind is not None and told else {}
+    return line(ProposalLine, *row[:8], shown, kind.hidden if kind else (), not told)

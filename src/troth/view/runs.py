@@ -111,7 +111,7 @@ async def count(tx: Tx, schema: str, which: RunFilter, cap: int = 1000) -> Count
 
 
 async def live_ids(tx: Tx, schema: str, which: RunFilter, limit: int) -> list[UUID]:
-    """The ids of the oldest runs that are alive and match; at most *limit*."""
+    """The ids of the newest runs that are alive and match; at most *limit*."""
     params = await _params(tx, schema, which)
     if params is None or not which.live:
         return []

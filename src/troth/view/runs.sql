@@ -51,11 +51,11 @@ SELECT count(*) FROM (
     LIMIT %(cap)s + 1) s
 
 -- name: live_ids
--- The oldest runs that are alive and match.
+-- The newest runs that are alive and match.
 SELECT r.id FROM troth_schema.run r
 WHERE r.id >= troth_schema.first_id(%(since)s)
   AND (%(id)s::uuid IS NULL OR r.id = %(id)s) AND (%(parent)s::uuid IS NULL OR r.parent = %(parent)s)
   AND (%(states)s::text[] IS NULL OR r.state = ANY (%(states)s::text[]::troth_schema.run_state[]))
   AND (%(reasons)s::text[] IS NULL OR r.reason = ANY (%(reasons)s::text[]))
   AND (%(workflow)s::text IS NULL OR %(workflow)s IN (r.workflow, split_part(r.workflow, '@', 1)))
-ORDER BY r.id LIMIT %(limit)s
+ORDER BY r.id DESC LIMIT %(limit)s

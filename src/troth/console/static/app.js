@@ -8,7 +8,7 @@
   // What somebody likes, kept in cookies, so that the server renders it and nothing flickers.
   const keep = (name, value) => {
     const path = one("body").dataset.path;
-    document.cookie = `${name}=${encodeURIComponent(value)};path=${path};max-age=31536000;samesite=lax`;
+    document.cookie = `${name}=${value.replace(/[^\w/+-]/g, "")};path=${path};max-age=31536000;samesite=lax`;
     location.reload();
   };
   const looks = { auto: "light", light: "dark", dark: "auto" };
