@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 NOUNS = {
     "access": "Who may: people, sessions, API keys, and why something was decided.",
+    "attention": "Look at what waits for a person.",
     "audit": "Who did what, and what waits for a second person.",
     "check": "Everything that is wrong with a program, before you deploy it.",
     "config": "Every setting: its value, where that comes from, what it means.",
@@ -31,6 +32,7 @@ NOUNS = {
     "machine": "Look at the objects of machines, and draw machines.",
     "outbox": "Look at events on their way out, and send them again.",
     "replay": "Recorded runs against your code, before you deploy it.",
+    "request": "Look at idempotent requests and their answers.",
     "run": "Look at runs, and act on them.",
     "schedule": "Look at schedules; pause them, run them now, make up for what was missed.",
     "worker": "Run the processes that execute runs.",

@@ -79,6 +79,7 @@ class EventLine:
     received_at: datetime
     age_s: float
     parked_s: float | None
+    parked_since: datetime | None
     due_at: datetime
     failures: int
     parks: int
@@ -215,8 +216,8 @@ async def event(
     *told, headers_size, headers, body_size, body = row
     return line(
         EventStory,
-        EventLine(*told[:14]),
-        *told[14:],
+        EventLine(*told[:15]),
+        *told[15:],
         blob(headers_size, headers) or Blob(0),
         blob(body_size, body),
         tuple(line(ConflictLine, *each[:5], blob(*each[5:]) or Blob(0)) for each in conflicts),

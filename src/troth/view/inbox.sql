@@ -47,7 +47,7 @@ WITH looked_at AS MATERIALIZED (
 )
 SELECT s.n, s.seq, m.seq, m.source, m.event_id, m.type, m.object_key, m.state, m.received_at,
        greatest(0, extract(epoch FROM clock_timestamp() - m.received_at))::float8,
-       CASE WHEN m.parked_since IS NOT NULL THEN greatest(0, extract(epoch FROM clock_timestamp() - m.parked_since)) END::float8,
+       CASE WHEN m.parked_since IS NOT NULL THEN greatest(0, extract(epoch FROM clock_timestamp() - m.parked_since)) END::float8, m.parked_since,
        m.due_at, m.failures, m.parks, m.delivered, m.reason
 FROM (SELECT count(*) OVER () AS n, l.seq FROM looked_at l ORDER BY l.seq LIMIT 1) s
 LEFT JOIN matching m ON true
@@ -71,7 +71,7 @@ WITH looked_at AS MATERIALIZED (
 )
 SELECT s.n, s.seq, m.seq, m.source, m.event_id, m.type, m.object_key, m.state, m.received_at,
        greatest(0, extract(epoch FROM clock_timestamp() - m.received_at))::float8,
-       CASE WHEN m.parked_since IS NOT NULL THEN greatest(0, extract(epoch FROM clock_timestamp() - m.parked_since)) END::float8,
+       CASE WHEN m.parked_since IS NOT NULL THEN greatest(0, extract(epoch FROM clock_timestamp() - m.parked_since)) END::float8, m.parked_since,
        m.due_at, m.failures, m.parks, m.delivered, m.reason
 FROM (SELECT count(*) OVER () AS n, l.seq FROM looked_at l ORDER BY l.seq LIMIT 1) s
 LEFT JOIN matching m ON true
@@ -81,7 +81,7 @@ ORDER BY m.seq DESC LIMIT %(limit)s
 -- One event, with the beginning of what it says if that is asked for.
 SELECT e.seq, e.source, e.event_id, e.type, e.object_key, e.state, e.received_at,
        greatest(0, extract(epoch FROM clock_timestamp() - e.received_at))::float8,
-       CASE WHEN e.parked_since IS NOT NULL THEN greatest(0, extract(epoch FROM clock_timestamp() - e.parked_since)) END::float8,
+       CASE WHEN e.parked_since IS NOT NULL THEN greatest(0, extract(epoch FROM clock_timestamp() - e.parked_since)) END::float8, e.parked_since,
        e.due_at, e.failures, e.parks, e.delivered, left(e.reason, %(most)s),
        e.created_at, e.version, e.blocks, e.last_seen, e.found_by, e.verified_by, e.settled_at,
        octet_length(e.headers), CASE WHEN %(payloads)s THEN convert_to(left(e.headers, %(most)s), 'UTF8') END,

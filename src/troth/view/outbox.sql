@@ -33,7 +33,8 @@ GROUP BY x.target ORDER BY x.target LIMIT 500
 -- name: endpoints
 -- The endpoints, without their secrets, the latest first.
 SELECT e.id, e.outbox, e.destination, e.url, e.types, e.per_key, e.allow_private, e.created_at,
-       CASE WHEN e.failing_since IS NOT NULL THEN greatest(0, extract(epoch FROM clock_timestamp() - e.failing_since)) END::float8, e.disabled_at, e.disabled_because,
+       CASE WHEN e.failing_since IS NOT NULL THEN greatest(0, extract(epoch FROM clock_timestamp() - e.failing_since)) END::float8, e.failing_since, e.disabled_at,
+       e.disabled_because,
        e.old_secret_until
 FROM troth_schema.outbox_endpoint e
 WHERE e.removed_at IS NULL AND e.id < %(before)s AND (%(outbox)s::text IS NULL OR e.outbox = %(outbox)s)
@@ -42,7 +43,8 @@ ORDER BY e.id DESC LIMIT %(limit)s
 
 -- name: urls
 -- Where these endpoints are.
-SELECT e.id, e.url, CASE WHEN e.failing_since IS NOT NULL THEN greatest(0, extract(epoch FROM clock_timestamp() - e.failing_since)) END::float8, e.disabled_at
+SELECT e.id, e.url, CASE WHEN e.failing_since IS NOT NULL THEN greatest(0, extract(epoch FROM clock_timestamp() - e.failing_since)) END::float8, e.failing_since,
+       e.disabled_at
 FROM troth_schema.outbox_endpoint e WHERE e.id = ANY (%(ids)s) LIMIT %(limit)s
 
 -- name: lines
