@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from troth.app import Run as Run
     from troth.app import Troth as Troth
     from troth.app import Update as Update
+    from troth.base import events as events
     from troth.base.backoff import Retry as Retry
     from troth.base.errors import FencedError as FencedError
     from troth.base.errors import ForeignTransactionError as ForeignTransactionError
@@ -108,6 +109,7 @@ _HOMES = {
     "UsageError": "troth.base.errors",
     "Workflow": "troth.workflow.definition",
     "WorkflowCodeError": "troth.base.errors",
+    "events": "troth.base",
 }
 
 __all__ = [
@@ -154,6 +156,7 @@ __all__ = [
     "UsageError",
     "Workflow",
     "WorkflowCodeError",
+    "events",
 ]
 
 
@@ -163,7 +166,8 @@ def __getattr__(name: str) -> Any:
     if home is None:
         msg = f"module {__name__!r} has no attribute {name!r}"
         raise AttributeError(msg)
-    value = getattr(import_module(home), name)
+    module = import_module(f"{home}.{name}" if name == "events" else home)
+    value = module if name == "events" else getattr(module, name)
     globals()[name] = value
     return value
 

@@ -22,6 +22,7 @@ from uuid import UUID
 
 from troth.base import codec, ids, resources, settings
 from troth.base.errors import RunCancelledError, RunFailedError, UnknownWorkflowError, UsageError
+from troth.base.telemetry import Listener, Telemetry
 from troth.journal.model import CANCEL_TOPIC, Place, RunState
 from troth.store.parts import Part
 from troth.store.tx import Tx
@@ -47,6 +48,7 @@ from troth.workflow.topics import Topic, as_topic
 from troth.workflow.words import Words
 
 if TYPE_CHECKING:
+    from troth.base.events import Event
     from troth.journal.model import EndedRun, Standing
     from troth.worker.node import Node, NodeOptions
     from troth.workflow.family import OwnEnd
@@ -55,6 +57,7 @@ P = ParamSpec("P")
 R = TypeVar("R")
 Ts = TypeVarTuple("Ts")
 PartT = TypeVar("PartT", bound=Part)
+ListenerT = TypeVar("ListenerT", bound=Listener)
 
 
 class Run(Generic[R]):
@@ -182,7 +185,8 @@ class Troth(Definitions, Words):
         self.directory = said.directory if directory is None else Path(directory)
         self._nodes: dict[asyncio.AbstractEventLoop, Node] = {}
         self._parts: dict[tuple[type, str], Part] = {}
-        self._sending = sending(lambda: self.schema)
+        self.telemetry = Telemetry()
+        self._sending = sending(lambda: self.schema, self.telemetry)
 
     def include(self, part: PartT) -> PartT:
         """Make a definition of a room (a machine, an inbox …) or a `Group` part of this program; gives back *part*.
@@ -208,6 +212,15 @@ class Troth(Definitions, Words):
     def parts(self) -> Sequence[Part]:
         """What it includes, in the order in which it was included."""
         return tuple(self._parts.values())
+
+    def listen(self, listener: ListenerT, /, *kinds: type[Event]) -> ListenerT:
+        """Call *listener* with what happens in this process: each event of these *kinds* (`troth.events`), or each event.
+
+        It is called where and when that happens, also from other threads, and must be quick: runs wait for it. What it
+        raises is logged, and does no harm. Gives *listener* back, so it may decorate a function.
+        """
+        self.telemetry.listen(listener, *kinds)
+        return listener
 
     # Running ----------------------------------------------------------------------------------------------------------
 
@@ -256,6 +269,7 @@ class Troth(Definitions, Words):
                 executes=executes,
                 relays=[relay for part in self.parts for relay in part.relays],
                 resources=opened,
+                telemetry=self.telemetry,
             )
             self._nodes[loop] = node
             try:

@@ -130,9 +130,11 @@ async def test_log_lines_for_programs_name_run_and_step(worker, client):
         await supervisor.line("ready")
         run = await client.start(program.doubtful, 700)
         record = json.loads(await supervisor.line("reset by peer"))
-        assert (record["level"], record["run"], record["step"]) == (
+        assert (record["level"], record["run_id"], record["step"]) == (
             "warning", str(run.id), "refund",
         )  # fmt: skip
+        where = (record["workflow"], record["attempt"], type(record["worker"]))
+        assert where == ("doubtful", 1, int)
         assert record["at"].endswith("+00:00")
 
 

@@ -14,6 +14,7 @@ SURFACE = ROOT / "tests" / "house" / "public_surface.txt"
 PUBLIC = (
     "troth",
     "troth.access",
+    "troth.console",
     "troth.inbox",
     "troth.machine",
     "troth.outbox",

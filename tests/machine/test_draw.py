@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from tests.machine import mermaid
 from tests.machine.conftest import subscription
-from troth.machine import Machine, Transition
+from troth.machine import Machine, Transition, draw
 
 SVG = "{http://www.w3.org/2000/svg}"
 
@@ -165,3 +165,17 @@ def test_no_line_crosses_a_state_and_all_is_on_the_page(table):
                 inside_x = max(x1, x2) > left + 0.5 and min(x1, x2) < right - 0.5
                 inside_y = max(y1, y2) > top + 0.5 and min(y1, y2) < bottom - 0.5
                 assert not (inside_x and inside_y)
+
+
+def test_counts_stand_below_their_states_and_nothing_else_moves():
+    machine = subscription()
+    plain = machine.svg()
+    counted = machine.svg({"active": "10,000+", "nowhere": 3})
+    added = set(counted.splitlines()) - set(plain.splitlines())
+    assert len(added) == 1
+    assert "10,000+</text>" in added.pop()
+
+
+def test_a_page_may_have_the_style_elsewhere():
+    assert "<style>" not in draw.svg(subscription().declaration, styled=False)
+    assert ".count" in draw.STYLE

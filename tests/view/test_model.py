@@ -6,12 +6,13 @@ import json
 
 from troth.base import codec
 from troth.journal.model import RunState
-from troth.view.model import Filter, as_json
+from troth.view.model import as_json
+from troth.view.runs import RunFilter
 
 
 def test_filters_read_only_what_can_match():
     def reads(*states: RunState) -> tuple[bool, bool]:
-        which = Filter(states=frozenset(states))
+        which = RunFilter(states=frozenset(states))
         return which.live, which.ended
 
     assert reads() == (True, True)

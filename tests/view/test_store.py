@@ -15,7 +15,8 @@ from troth.base.errors import RunNotFoundError
 from troth.store.connect import connect_async
 from troth.view import store
 from troth.view.follow import Follower
-from troth.view.model import Filter, Moment, RunHeader
+from troth.view.model import Moment, RunHeader
+from troth.view.runs import RunFilter, runs
 
 
 @pytest.fixture
@@ -41,7 +42,7 @@ async def test_reading_ends_by_itself_and_leaves_no_limit_behind(connection, mig
 async def test_an_empty_cell(connection, migrated):
     _, schema = migrated
     async with store.reading(connection, schema) as tx:
-        assert await store.runs(tx, schema, Filter()) == []
+        assert await runs(tx, schema, RunFilter()) == []
         assert await store.live_workflows(tx, schema) == []
         assert await store.latest_id(tx, schema) == store.FIRST_ID
         with pytest.raises(RunNotFoundError):

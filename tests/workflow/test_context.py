@@ -111,7 +111,7 @@ async def test_log_records_name_their_run_and_step(place: Place, troth: Troth) -
 
     class Keep(logging.Handler):
         def emit(self, record: logging.LogRecord) -> None:
-            records.append((record.getMessage(), record.run, record.step))  # type: ignore[attr-defined]
+            records.append((record.getMessage(), record.run_id, record.step))  # type: ignore[attr-defined]
 
     handler = Keep()
     handler.addFilter(RunContextFilter())

@@ -118,6 +118,14 @@ class People(Bound):
         """The person with this address, disabled or not. Do not tell strangers what it returns."""
         return await carry_out(tx, store.find_person(self.q, email))
 
+    async def address(self, tx: Tx, person: UUID | str) -> str | None:
+        """The address of a person, for people to read; None if there is no such person."""
+        return await carry_out(tx, store.address_of(self.q, as_uuid(person)))
+
+    def address_blocking(self, tx: BlockingTx, person: UUID | str) -> str | None:
+        """As `address`, from a thread."""
+        return carry_out_blocking(tx, store.address_of(self.q, as_uuid(person)))
+
     def find_blocking(self, tx: BlockingTx, email: str) -> Principal | None:
         """As `find`, from a thread."""
         return carry_out_blocking(tx, store.find_person(self.q, email))

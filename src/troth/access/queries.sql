@@ -19,6 +19,10 @@ DELETE FROM troth_schema.person p WHERE p.id = %s RETURNING p.id
 SELECT p.id, p.email, p.tenant, p.groups, p.attributes::text, p.disabled_at IS NOT NULL
 FROM troth_schema.person p WHERE p.email = %s
 
+-- name: address_of
+-- The address of a person.
+SELECT p.email FROM troth_schema.person p WHERE p.id = %s
+
 -- name: begin_login
 -- Count an attempt, and find the hash to verify.
 SELECT person, password, wait_s

@@ -98,6 +98,12 @@ def find_person(q: Queries, email: str) -> Plan[Principal | None]:
     return _person(rows[0][0], *rows[0][2:5]) if rows else None
 
 
+def address_of(q: Queries, person: UUID) -> Plan[str | None]:
+    """The address of a person."""
+    rows = yield Statement(q.address_of, (person,))
+    return str(rows[0][0]) if rows else None
+
+
 # Logging in -----------------------------------------------------------------------------------------------------------
 
 

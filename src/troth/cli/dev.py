@@ -1,4 +1,4 @@
-"""`troth dev`: a database and a worker that follows the source code, for work on a laptop."""
+"""`troth dev`: a database, a worker that follows the source code, and the console, for work on a laptop."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from cyclopts import App, Parameter
 
 from troth.base import settings
 from troth.base.errors import UsageError
+from troth.cli.console import Beside
 from troth.cli.failure import USAGE
 from troth.cli.logs import configure
 from troth.cli.worker import DatabaseUrl, Format, Level
@@ -43,7 +44,7 @@ def dev(
     log_format: Format = None,
     log_level: Level = None,
 ) -> int:
-    """Keep a migrated database and one worker running; the worker begins anew when a Python file changes.
+    """Keep a migrated database, one worker and the console running; the worker begins anew when a Python file changes.
 
     Without a database of your own it is an embedded PostgreSQL in ./.troth/. Ctrl-C ends everything.
 
@@ -74,13 +75,15 @@ async def _keep_database(url: str | None) -> int:
             )
             raise UsageError(msg)
         await asyncio.to_thread(migrate, database.url, settings.read().schema)
-        stop = asyncio.Event()
+        stop, console = asyncio.Event(), Beside()
         with on_stop_signals(stop.set):
             _say(
                 f"database  {database.url}",
                 "running   the embedded PostgreSQL alone; Ctrl-C ends it",
             )
+            await console.show(database.url, settings.read().schema)
             await stop.wait()
+            await console.close()
     return 0
 
 
@@ -96,39 +99,48 @@ class _Reloading:
             ExitStack()
         )  # holds the embedded server, so that it outlives the worker's restarts
         self._held = False
+        self._console = Beside()
 
     async def run(self) -> int:
         """Until stopped: 0; 2 if the program's name is wrong from the start."""
+        from troth.worker.supervisor import on_stop_signals
+
+        with self._stack, on_stop_signals(self._stop):
+            try:
+                return await self._follow()
+            finally:
+                await self._console.close()
+
+    async def _follow(self) -> int:
         import msgspec
 
         from troth.cli.serve import Hello, command
-        from troth.worker.supervisor import Child, on_stop_signals
+        from troth.worker.supervisor import Child
 
-        with self._stack, on_stop_signals(self._stop):
-            first = True
-            while not self._stopping.is_set():
-                seen = await asyncio.to_thread(snapshot, Path.cwd())
-                child = self._child = await Child.spawn(
-                    command(self._program), msgspec.json.encode(self._order)
-                )
-                said = await child.ready()
-                if said is not None:
-                    await self._ready(msgspec.json.decode(said, type=Hello))
-                changed = asyncio.create_task(self._changed(seen))
-                ended = asyncio.create_task(child.wait())
-                await asyncio.wait({changed, ended}, return_when=asyncio.FIRST_COMPLETED)
-                if ended.done() and said is None and first and ended.result() == USAGE:
-                    changed.cancel()
-                    return USAGE
-                if ended.done() and not changed.done():
-                    _say("the worker has ended; it begins anew when a file changes")
-                what = await changed
-                if not ended.done():
-                    child.drain()
-                await ended
-                if what:
-                    _say(f"changed: {what}")
-                first = False
+        first = True
+        while not self._stopping.is_set():
+            seen = await asyncio.to_thread(snapshot, Path.cwd())
+            child = self._child = await Child.spawn(
+                command(self._program), msgspec.json.encode(self._order)
+            )
+            said = await child.ready()
+            if said is not None:
+                await self._ready(msgspec.json.decode(said, type=Hello))
+            changed = asyncio.create_task(self._changed(seen))
+            ended = asyncio.create_task(child.wait())
+            await asyncio.wait({changed, ended}, return_when=asyncio.FIRST_COMPLETED)
+            if ended.done() and said is None and first and ended.result() == USAGE:
+                changed.cancel()
+                return USAGE
+            if ended.done() and not changed.done():
+                _say("the worker has ended; it begins anew when a file changes")
+            what = await changed
+            if not ended.done():
+                child.drain()
+            await ended
+            if what:
+                _say(f"changed: {what}")
+            first = False
         return 0
 
     def _stop(self) -> None:
@@ -152,6 +164,7 @@ class _Reloading:
             f"database  {hello.database} ({chosen}), schema {hello.schema}",
             f"worker    {self._program}: {workflows}",
         )
+        await self._console.show(hello.url, hello.schema)
 
     async def _changed(self, seen: Snapshot) -> str | None:
         """The file that changed; None when stopped."""

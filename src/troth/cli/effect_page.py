@@ -8,13 +8,13 @@ from uuid import UUID
 from rich.text import Text
 
 from troth.cli import durations
-from troth.cli.attention import detail_of, facts_of, what_to_do
 from troth.cli.output import Record, cell, console, facts, table, title
 from troth.cli.run_page import line_record, moment_record, moment_row
 from troth.command.model import Finding, Happened, Proposal, Settlement
 from troth.command.rules import finding_words
 from troth.view.effects import EffectLine, EffectStory
 from troth.view.model import as_json
+from troth.view.parked import detail_of, facts_of, what_to_do
 
 
 def line_for_programs(line: EffectLine) -> Record:

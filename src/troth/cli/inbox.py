@@ -10,6 +10,7 @@ from cyclopts import App, Parameter
 from troth.base.errors import UsageError
 from troth.cli import durations
 from troth.cli.acting import act, author, read, showing
+from troth.cli.filtering import MOST, After, Limit, SinceOption, check_limit, ends, told
 from troth.cli.options import (
     DEFAULT_CONNECTION,
     By,
@@ -24,50 +25,59 @@ from troth.cli.output import as_text, block, console, facts, show, title
 if TYPE_CHECKING:
     from troth.command.model import Author
     from troth.inbox import State
-    from troth.inbox.store import Summary, Told
+    from troth.inbox.store import Told
     from troth.store.tx import Tx
+    from troth.view.inbox import EventLine, SourceLine
 
 app = App(name="inbox", help="Look at events that came in, and put them back.")
 
 StateName = Literal["received", "parked", "applied", "superseded", "ignored", "quarantined"]
 Source = Annotated[str | None, Parameter(help="Only of this source.")]
-_MOST = 1000
 
 
 @app.command(name="list")
 def list_(
     *,
     state: Annotated[
-        StateName | None, Parameter(help="List the events in this state, the latest first.")
+        list[StateName] | None,
+        Parameter(negative="", help="Events in this state; may be given several times."),
     ] = None,
     source: Source = None,
-    limit: Annotated[int, Parameter(help="At most so many, up to 1000.")] = 50,
+    type_: Annotated[str | None, Parameter(name="--type", help="Events of this type.")] = None,
+    object_: Annotated[
+        str | None, Parameter(name="--object", help="Events about this object.")
+    ] = None,
+    since: SinceOption = None,
+    limit: Limit = 50,
+    after: After = None,
     connection: Connection = DEFAULT_CONNECTION,
     output: Output = "table",
     statement_timeout: StatementTimeout = 5.0,
 ) -> None:
-    """Say how each source stands: what is open, what was settled within a day, what came only by sweep. Or list events.
+    """Say how each source stands: what is open, what was settled within a day, what came only by sweep. Or list events,
+    the latest first, if a filter says which.
 
     Example: troth inbox list --state quarantined
     """
-    from troth.inbox import State, store
+    from troth.view import inbox as view
 
-    _check_limit(limit)
-    if state is None:
-        found = read(connection, statement_timeout, lambda tx: store.summary(tx, connection.schema))
+    check_limit(limit)
+    which = told(
+        view.InboxFilter, state=state, source=source, type=type_, object=object_, since=since
+    )
+    if which in {view.InboxFilter(), view.InboxFilter(source=source)} and after is None:
+        found = read(connection, statement_timeout, lambda tx: view.sources(tx, connection.schema))
         shown = _line_for_people if output == "table" else _record
         lines = [shown(each) for each in found if source in {None, each.source}]
         show(lines, output, "No events have come.")
         return
-    which = State(state)
-    events = read(
+    page = read(
         connection,
         statement_timeout,
-        lambda tx: store.in_state(tx, connection.schema, which, source, limit),
+        lambda tx: view.events(tx, connection.schema, which, after=after, limit=limit),
     )
-    if output == "table":
-        events = [each | {"reason": _last_line(each["reason"])} for each in events]
-    show(events, output, f"No event is {state}.")
+    show([_event(line, output) for line in page.rows], output, "No events match.")
+    ends(page, output)
 
 
 @app.command(name="show")
@@ -106,7 +116,7 @@ def replay(
     quarantined: Annotated[bool, Parameter(negative="", help="All that are quarantined.")] = False,
     ignored: Annotated[bool, Parameter(negative="", help="All that nobody handled.")] = False,
     source: Source = None,
-    limit: Annotated[int, Parameter(help="At most so many, up to 1000.")] = _MOST,
+    limit: Limit = MOST,
     note: Note = None,
     by: By = None,
     connection: Connection = DEFAULT_CONNECTION,
@@ -121,7 +131,7 @@ def replay(
     from troth.inbox.replay import find
     from troth.inbox.replay import replay as put_back
 
-    _check_limit(limit)
+    check_limit(limit)
     if (event is not None) + quarantined + ignored != 1:
         raise UsageError("say what is to be put back: an EVENT, --quarantined or --ignored")
     who = author(by, note)
@@ -162,30 +172,52 @@ def _replay_all(
     )  # fmt: skip
 
 
-def _check_limit(limit: int) -> None:
-    if not 1 <= limit <= _MOST:
-        raise UsageError(f"--limit is 1 to {_MOST}, not {limit}")
+def _line_for_people(line: SourceLine) -> dict[str, Any]:
+    from troth.view.paging import Count
+
+    told_of = {
+        name: str(each) if isinstance(each, Count) else each for name, each in _counted(line)
+    }
+    del told_of["oldest_seconds"]
+    return told_of | {"oldest": None if line.oldest_s is None else durations.words(line.oldest_s)}
 
 
-def _line_for_people(summary: Summary) -> dict[str, Any]:
-    line = _record(summary)
-    oldest = line.pop("oldest_seconds")
-    return line | {"oldest": None if oldest is None else durations.words(oldest)}
+def _record(line: SourceLine) -> dict[str, Any]:
+    from troth.view.paging import Count
+
+    return {name: each.n if isinstance(each, Count) else each for name, each in _counted(line)}
 
 
-def _record(summary: Summary) -> dict[str, Any]:
+def _counted(line: SourceLine) -> list[tuple[str, Any]]:
+    from troth.view.paging import Count
+
+    return [
+        ("source", line.source),
+        *(
+            (state, line.open.get(state, Count(0)))
+            for state in ("received", "parked", "quarantined")
+        ),
+        *((f"{state}_24h", line.settled[state]) for state in ("applied", "superseded", "ignored")),
+        ("only_by_sweep", line.only_by_sweep),
+        ("conflicts", line.conflicts),
+        ("swept_at", line.swept_at),
+        ("sweep_error", line.sweep_error),
+        ("oldest_seconds", line.oldest_s),
+    ]
+
+
+def _event(line: EventLine, output: str) -> dict[str, Any]:
     return {
-        "source": summary.source,
-        **{state: summary.open.get(state, 0) for state in ("received", "parked", "quarantined")},
-        **{
-            f"{state}_24h": summary.settled.get(state, 0)
-            for state in ("applied", "superseded", "ignored")
-        },
-        "only_by_sweep": summary.only_by_sweep,
-        "conflicts": summary.conflicts,
-        "swept_at": summary.swept_at,
-        "sweep_error": summary.sweep_error,
-        "oldest_seconds": summary.oldest_s,
+        "source": line.source,
+        "event": line.event,
+        "type": line.type,
+        "object": line.object,
+        "state": line.state,
+        "received_at": line.received_at,
+        "parked_since": line.parked_since,
+        "failures": line.failures,
+        "delivered": line.delivered,
+        "reason": _last_line(line.reason) if output == "table" else line.reason,
     }
 
 

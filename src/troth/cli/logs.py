@@ -8,7 +8,7 @@ import sys
 from datetime import UTC, datetime
 
 from troth.base.settings import LogFormat, LogLevel
-from troth.workflow.context import RunContextFilter
+from troth.workflow.context import WHERE, RunContextFilter
 
 
 def configure(style: LogFormat, level: LogLevel) -> None:
@@ -29,24 +29,23 @@ class HumanFormatter(logging.Formatter):
         super().__init__(line, "%H:%M:%S")
 
     def format(self, record: logging.LogRecord) -> str:
-        run, step = getattr(record, "run", "-"), getattr(record, "step", "-")
+        run, step = getattr(record, "run_id", "-"), getattr(record, "step", "-")
         record.where = "" if run == "-" else f"  [{run}]" if step == "-" else f"  [{run} {step}]"
         return super().format(record)
 
 
 class JsonFormatter(logging.Formatter):
-    """One JSON object a line; `run` and `step` are null outside of a run."""
+    """One JSON object a line; what says where in a run it was written is null outside of one."""
 
     def format(self, record: logging.LogRecord) -> str:
-        run, step = getattr(record, "run", "-"), getattr(record, "step", "-")
+        where = {name: getattr(record, name, "-") for name in WHERE}
         fields = {
             "at": datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds"),
             "level": record.levelname.lower(),
             "logger": record.name,
             "process": record.process,
             "message": record.getMessage(),
-            "run": None if run == "-" else run,
-            "step": None if step == "-" else step,
+            **{name: None if value == "-" else value for name, value in where.items()},
         }
         if record.exc_info:
             fields["exception"] = self.formatException(record.exc_info)

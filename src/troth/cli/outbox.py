@@ -12,6 +12,7 @@ from cyclopts import App, Parameter
 from troth.base.errors import UsageError
 from troth.cli import durations
 from troth.cli.acting import act, author, read
+from troth.cli.filtering import After, Limit, check_limit, ends, told
 from troth.cli.options import (
     DEFAULT_CONNECTION,
     By,
@@ -24,31 +25,32 @@ from troth.cli.output import show
 
 if TYPE_CHECKING:
     from troth.command.model import Author
-    from troth.outbox.model import DeliveryLine, Endpoint, Lag
+    from troth.outbox.model import Endpoint
     from troth.store.tx import Tx
+    from troth.view.outbox import DeliveryLine, LagLine
 
 app = App(name="outbox", help="Look at events on their way out, and send them again.")
 endpoint_app = App(name="endpoint", help="Look at the endpoints of webhooks; enable, disable.")
 app.command(endpoint_app)
 
 State = Literal["pending", "delivered", "dead", "in_doubt", "dropped"]
-_MOST = 1000
 
-Limit = Annotated[int, Parameter(help="At most so many, up to 1000.")]
 EndpointId = Annotated[UUID, Parameter(help="The id of the endpoint.")]
 
 
 @app.command(name="list")
 def list_(
     message: Annotated[UUID | None, Parameter(help="One message. Without it: all.")] = None,
-    /,
     *,
     endpoint: Annotated[UUID | None, Parameter(help="Only to this endpoint.")] = None,
+    outbox: Annotated[str | None, Parameter(help="Only of this outbox.")] = None,
+    destination: Annotated[str | None, Parameter(help="Only to this destination.")] = None,
     state: Annotated[
         list[State] | None,
         Parameter(negative="", help="Deliveries in this state; may be given several times."),
     ] = None,
     limit: Limit = 50,
+    after: After = None,
     connection: Connection = DEFAULT_CONNECTION,
     output: Output = "table",
     statement_timeout: StatementTimeout = 5.0,
@@ -57,28 +59,26 @@ def list_(
 
     Example: troth outbox list 019d2f7c-5e80-7000-8000-5a5b6c7d8e9f
     """
-    from troth.outbox import store
+    from troth.view import outbox as view
 
-    _require_limit(limit)
-
-    async def page(tx: Tx) -> list[DeliveryLine]:
-        return await store.deliveries(
-            tx,
-            connection.schema,
-            message=message,
-            endpoint=endpoint,
-            states=state,
-            limit=limit,
-        )
-
-    lines = read(connection, statement_timeout, page)
-    show([_delivery(line, output) for line in lines], output, "No deliveries.")
+    check_limit(limit)
+    which = told(
+        view.OutboxFilter, state=state, outbox=outbox, destination=destination, endpoint=endpoint, message=message
+    )  # fmt: skip
+    page = read(
+        connection,
+        statement_timeout,
+        lambda tx: view.deliveries(tx, connection.schema, which, after=after, limit=limit),
+    )
+    show([_delivery(line, output) for line in page.rows], output, "No deliveries.")
+    ends(page, output)
 
 
 @app.command
 def dead(
     *,
     limit: Limit = 50,
+    after: After = None,
     connection: Connection = DEFAULT_CONNECTION,
     output: Output = "table",
     statement_timeout: StatementTimeout = 5.0,
@@ -87,15 +87,17 @@ def dead(
 
     Example: troth outbox dead -o jsonl
     """
-    from troth.outbox import store
+    from troth.view import outbox as view
 
-    _require_limit(limit)
-
-    async def page(tx: Tx) -> list[DeliveryLine]:
-        return await store.failed(tx, connection.schema, limit=limit)
-
-    lines = read(connection, statement_timeout, page)
-    show([_delivery(line, output) for line in lines], output, "No dead letters.")
+    check_limit(limit)
+    which = view.OutboxFilter(states=view.FAILED)
+    page = read(
+        connection,
+        statement_timeout,
+        lambda tx: view.deliveries(tx, connection.schema, which, after=after, limit=limit),
+    )
+    show([_delivery(line, output) for line in page.rows], output, "No dead letters.")
+    ends(page, output)
 
 
 @app.command
@@ -109,12 +111,9 @@ def lag(
 
     Example: troth outbox lag -o json
     """
-    from troth.outbox import store
+    from troth.view import outbox as view
 
-    async def page(tx: Tx) -> list[Lag]:
-        return await store.lag(tx, connection.schema)
-
-    lines = read(connection, statement_timeout, page)
+    lines = read(connection, statement_timeout, lambda tx: view.lag(tx, connection.schema))
     show([_lag(line, output) for line in lines], output, "Nothing waits.")
 
 
@@ -249,7 +248,7 @@ def _delivery(line: DeliveryLine, output: str) -> dict[str, Any]:
             "to": line.url or f"{line.outbox}/{line.destination}",
             "state": line.state,
             "attempts": line.attempts,
-            "next": line.next_at if line.state == "pending" else None,
+            "next": line.next_at,
             "last": line.last,
         }
     return {
@@ -263,21 +262,22 @@ def _delivery(line: DeliveryLine, output: str) -> dict[str, Any]:
         "url": line.url,
         "state": line.state,
         "attempts": line.attempts,
-        "next_at": line.next_at if line.state == "pending" else None,
+        "next_at": line.next_at,
         "last": line.last,
         "last_at": line.last_at,
     }
 
 
-def _lag(line: Lag, output: str) -> dict[str, Any]:
+def _lag(line: LagLine, output: str) -> dict[str, Any]:
     to = {"destination": f"{line.outbox}/{line.destination}", "endpoint": line.endpoint}
-    known = {"url": line.url, "pending": line.pending}
-    counts = {"dead": line.dead, "in_doubt": line.in_doubt}
-    health = {"failing_since": line.failing_since, "disabled_since": line.disabled_since}
+    counts = {"pending": line.pending, "dead": line.dead, "in_doubt": line.in_doubt}
+    counted = {name: str(each) if output == "table" else each.n for name, each in counts.items()}
+    pending = {"url": line.url, "pending": counted.pop("pending")}
+    health = {"failing_since": line.failing_since, "disabled_since": line.disabled_at}
     if output == "table":
         oldest = None if line.oldest_s is None else durations.words(line.oldest_s)
-        return {**to, **known, "oldest": oldest, **counts, **health}
-    return {**to, **known, "oldest_s": line.oldest_s, **counts, **health}
+        return {**to, **pending, "oldest": oldest, **counted, **health}
+    return {**to, **pending, "oldest_s": line.oldest_s, **counted, **health}
 
 
 def _endpoint(line: Endpoint, output: str) -> dict[str, Any]:
@@ -294,12 +294,6 @@ def _endpoint(line: Endpoint, output: str) -> dict[str, Any]:
     if output == "table":
         return found
     return {**found, "allow_private": line.allow_private, "created_at": line.created_at}
-
-
-def _require_limit(limit: int) -> None:
-    if not 1 <= limit <= _MOST:
-        msg = f"--limit is 1 to {_MOST}, not {limit}"
-        raise UsageError(msg)
 
 
 def _moment(text: str) -> datetime:

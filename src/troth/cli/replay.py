@@ -135,15 +135,17 @@ def of_database(
     """A page at a time, each of one snapshot: a run that moves on meanwhile is as it was when its page was read."""
     from troth.journal.model import RunState
     from troth.view import store as view
-    from troth.view.model import LAST_ID, Filter
+    from troth.view.model import LAST_ID
+    from troth.view.runs import RunFilter
+    from troth.view.runs import runs as runs_of
 
-    which = Filter(states=frozenset(map(RunState, states)), workflow=workflow)
+    which = RunFilter(states=frozenset(map(RunState, states)), workflow=workflow)
     before, left, given = LAST_ID, limit, list(runs)
 
     async def page(tx: Tx) -> list[Recorded]:
         ids = given[:PAGE]
         if not runs:
-            lines = await view.runs(
+            lines = await runs_of(
                 tx, connection.schema, which, before=before, limit=min(PAGE, left)
             )
             ids = [line.id for line in lines]

@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import sys
 from contextlib import aclosing
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 from uuid import UUID
@@ -13,7 +12,7 @@ from uuid import UUID
 from cyclopts import App, Parameter
 
 from troth.base.errors import RunNotFoundError, UsageError
-from troth.cli import durations, run_acts
+from troth.cli import run_acts
 from troth.cli.acting import connected, read, showing
 from troth.cli.options import (
     DEFAULT_CONNECTION,
@@ -36,6 +35,7 @@ from troth.cli.run_page import (
 if TYPE_CHECKING:
     from troth.store.tx import Tx
     from troth.view.model import RunHeader, RunLine
+    from troth.view.paging import Page
 
 app = App(name="run", help="Look at runs, and act on them.")
 for verb in (run_acts.cancel, run_acts.resume, run_acts.send, run_acts.fork, run_acts.claim):
@@ -44,6 +44,9 @@ app.command(run_acts.note_, name="note")
 
 State = Literal[
     "ready", "running", "waiting", "undoing", "attention", "succeeded", "failed", "cancelled"
+]
+Why = Literal[
+    "in_doubt", "code_changed", "retries_exhausted", "bug", "poison", "undo_failed", "journal_limit"
 ]
 
 
@@ -56,6 +59,13 @@ def list_(
     ] = None,
     workflow: Annotated[str | None, Parameter(help="Runs of this workflow.")] = None,
     key: Annotated[str | None, Parameter(help="The run that was started with this key.")] = None,
+    reason: Annotated[
+        list[Why] | None,
+        Parameter(
+            negative="", help="Runs in attention for this reason; may be given several times."
+        ),
+    ] = None,
+    parent: Annotated[UUID | None, Parameter(help="Runs that this run has started.")] = None,
     since: Annotated[
         str | None,
         Parameter(help="Runs made since a time (2026-11-24T08:00) or for so long (2h, 7d)."),
@@ -72,36 +82,45 @@ def list_(
 
     Example: troth run list --state attention --since 7d
     """
-    from troth.journal.model import RunState
-    from troth.view import store as view
-    from troth.view.model import BEGINNING, LAST_ID, MOST_RUNS, Filter
+    from troth.journal.model import Reason, RunState
+    from troth.view import runs as view
+    from troth.view import store
+    from troth.view.filters import Since
+    from troth.view.model import MOST_RUNS
 
     if not 1 <= limit <= MOST_RUNS:
         msg = f"--limit is 1 to {MOST_RUNS}, not {limit}; the next page is --after the last id"
         raise UsageError(msg)
-    which = Filter(
+    which = view.RunFilter(
         states=frozenset(map(RunState, state or ())),
+        reasons=frozenset(map(Reason, reason or ())),
         workflow=workflow,
         key=key,
-        since=BEGINNING if since is None else _moment(since),
+        parent=parent,
+        since=Since(since or ""),
     )
 
-    async def page(tx: Tx) -> tuple[list[RunLine], list[str]]:
-        found = await view.runs(tx, connection.schema, which, before=after or LAST_ID, limit=limit)
-        known = await view.live_workflows(tx, connection.schema) if workflow and not found else []
-        return found, known
+    async def page(tx: Tx) -> tuple[Page[RunLine], list[str]]:
+        found = await view.page(tx, connection.schema, which, after=after, limit=limit)
+        ask = workflow and not found.rows
+        return found, await store.live_workflows(tx, connection.schema) if ask else []
 
-    lines, known = read(connection, statement_timeout, page)
+    found, known = read(connection, statement_timeout, page)
     shown = line_for_people if output == "table" else line_record
     show(
-        [shown(line) for line in lines],
+        [shown(line) for line in found.rows],
         output,
-        "No runs match." if which != Filter() else "No runs.",
+        "No runs." if which.is_empty() else "No runs match.",
     )
     if known and workflow not in known:
         print(f"Workflows with runs that are alive: {', '.join(known)}", file=sys.stderr)
-    if len(lines) == limit and output == "table":
-        print(f"There may be more: --after {lines[-1].id}", file=sys.stderr)
+    if found.cut:
+        print(
+            f"Looked at as many runs as one page may; further: --after {found.next}",
+            file=sys.stderr,
+        )
+    elif found.next and output == "table":
+        print(f"There are more: --after {found.next}", file=sys.stderr)
 
 
 @app.command
@@ -249,10 +268,3 @@ def tail(
         print(as_text(record) if output == "jsonl" else tail_line(record), flush=True)
 
     return connected(connection, lambda _opened, url: follow(url))
-
-
-def _moment(text: str) -> datetime:
-    try:
-        return durations.moment(text, datetime.now(UTC))
-    except ValueError as error:
-        raise UsageError(f"--since: {error}") from None

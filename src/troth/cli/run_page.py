@@ -10,7 +10,6 @@ from rich.text import Text
 
 from troth.base import codec
 from troth.cli import durations
-from troth.cli.attention import detail_of, facts_of, what_to_do
 from troth.cli.output import Record, block, cell, console, facts, table, title
 from troth.command.model import Rewind
 from troth.journal.model import Kind, Reason
@@ -23,6 +22,7 @@ from troth.view.model import (
     Undoing,
     as_json,
 )
+from troth.view.parked import detail_of, facts_of, what_to_do
 from troth.workflow.differences import shown as difference
 
 if TYPE_CHECKING:

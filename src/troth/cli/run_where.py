@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 from urllib.parse import parse_qsl, urlencode
 from uuid import UUID
 
@@ -13,28 +12,14 @@ from troth.base.errors import UsageError
 from troth.cli.acting import agreed, beginning, connected, read
 from troth.cli.options import Connection
 from troth.command.desk import MOST_AT_ONCE
-from troth.journal.model import ENDED, Reason, RunState
-from troth.view.filters import Criteria, Since
+from troth.journal.model import ENDED
+from troth.view.runs import RunFilter
 
 if TYPE_CHECKING:
     from troth.command.desk import Swept
     from troth.command.model import Author
     from troth.store.connect import AsyncConnection
     from troth.store.tx import Tx
-
-_MOST_PAGES: Final = 100  # of a thousand runs that are looked at
-_ALIVE: Final = frozenset(RunState) - ENDED
-
-
-@dataclass(frozen=True, slots=True)
-class Where(Criteria):
-    """Which runs, of those that are alive; the words are those of `troth run list` and of the console's addresses."""
-
-    states: frozenset[RunState] = field(default=frozenset(), metadata={"word": "state"})
-    reasons: frozenset[Reason] = field(default=frozenset(), metadata={"word": "reason"})
-    workflow: str | None = None
-    key: str | None = None
-    since: Since = Since()  # noqa: RUF009  (frozen)
 
 
 def on_where(
@@ -73,18 +58,18 @@ def on_where(
     return _told(connected(connection, sweep), verb)
 
 
-def filter_of(where: str) -> Where:
+def filter_of(where: str) -> RunFilter:
     """The filter that *where* says, as a URL's query. Raises `UsageError`, also for a word that is no field."""
     try:
         pairs = parse_qsl(where, keep_blank_values=True, strict_parsing=True)
     except ValueError:
         pairs = []
-    known = ("state", "reason", "workflow", "key", "since")
+    known = ("state", "reason", "workflow", "key", "parent", "since")
     unknown = [word for word, _ in pairs if word not in known]
     if not pairs or unknown:
         msg = f"--where {where!r} is no filter: write it as state=attention&workflow=checkout, of {', '.join(known)}"
         raise UsageError(msg)
-    which = Where.from_query(pairs)
+    which = RunFilter.from_query(pairs)
     if which.is_empty():
         raise UsageError("this would be every run that is alive: filter first")
     if which.states & ENDED:
@@ -92,25 +77,11 @@ def filter_of(where: str) -> Where:
     return which
 
 
-async def find(tx: Tx, schema: str, which: Where) -> tuple[list[UUID], bool]:
+async def find(tx: Tx, schema: str, which: RunFilter) -> tuple[list[UUID], bool]:
     """The newest runs that are alive and match, at most as many as one act may be about; and whether there are more."""
-    from troth.view import store
-    from troth.view.model import LAST_ID, MOST_RUNS, Filter
+    from troth.view.runs import live_ids
 
-    plain = Filter(
-        states=which.states or _ALIVE,
-        workflow=which.workflow,
-        key=which.key,
-        since=which.since.at(),
-    )
-    found: list[UUID] = []
-    before = LAST_ID
-    for _ in range(_MOST_PAGES):
-        page = await store.runs(tx, schema, plain, before=before, limit=MOST_RUNS)
-        found += [line.id for line in page if not which.reasons or line.reason in which.reasons]
-        if len(page) < MOST_RUNS or len(found) > MOST_AT_ONCE:
-            break
-        before = page[-1].id
+    found = await live_ids(tx, schema, which, MOST_AT_ONCE + 1)
     return found[:MOST_AT_ONCE], len(found) > MOST_AT_ONCE
 
 

@@ -39,6 +39,7 @@ class Hello(msgspec.Struct, frozen=True):
     schema: str
     workflows: list[str]
     directory: str  # of the embedded server, if that is the database
+    url: str  # for programs: it may carry a password, and stays between the two processes
 
 
 def command(name: str) -> list[str]:
@@ -64,6 +65,7 @@ def serve(name: str, control: socket.socket) -> None:
             schema=program.schema,
             workflows=sorted(program.workflows),
             directory=str(Path(program.directory).resolve()),
+            url=database.url,
         )
         asyncio.run(work(program, order.options, control, msgspec.json.encode(hello)))
 

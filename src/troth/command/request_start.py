@@ -10,6 +10,7 @@ from uuid import UUID
 from troth.base import ids
 from troth.base.errors import UnknownWorkflowError, UsageError
 from troth.journal.model import Send
+from troth.base.telemetry import SILENT, Telemetry
 from troth.journal.starts import require_same_start, start_digest
 from troth.store.plan import Plan, Statement
 from troth.store.queries import Queries
@@ -31,6 +32,7 @@ def start(
     priority: int | None = None,
     partition: str | None = None,
     deadline: datetime | timedelta | None = None,
+    telemetry: Telemetry = SILENT,
 ) -> Plan[UUID]:
     """Start a run in the transaction of a request; its id. The arguments are those of `troth.start`.
 
@@ -50,10 +52,12 @@ def start(
     payload = workflow.arguments.encode(args, {})
     if not workflow.arguments.are_plain(args, {}):
         workflow.arguments.decode(payload)  # a wrong type is told to the caller, not to the run
+    asked = ids.new_id(cell)
+    trace = telemetry.starting(asked, workflow.name)
     rows = yield Statement(
         q.start_run,
         {
-            "id": ids.new_id(cell),
+            "id": asked,
             "workflow": workflow.name,
             "key": key,
             "input": payload,
@@ -66,7 +70,10 @@ def start(
             "within": within_s,
         },
     )
-    run_id, _, same = rows[0]
+    run_id, fresh, same = rows[0]
+    if trace is not None and fresh:
+        yield Statement(q.trace_run, {"id": asked, "trace": trace})
+    telemetry.started(asked, UUID(str(run_id)), workflow.name, key, "request", trace)
     if not same and key is not None:
         found = yield Statement(q.run_input, {"id": run_id})
         first = (found[0][0], found[0][1]) if found else None

@@ -36,6 +36,10 @@ SELECT run_id, fresh, same FROM troth_schema.start_run(
     coalesce(%(until)s::float8,
              coalesce(%(at)s::float8, extract(epoch FROM clock_timestamp())::float8) + %(within)s::float8))
 
+-- name: trace_run
+-- Say in which context it was started.
+SELECT troth_schema.trace_runs(ARRAY[%(id)s::uuid], ARRAY[%(trace)s::text])
+
 -- name: run_input
 -- What the run that owns a start key was started with.
 SELECT workflow, input FROM troth_schema.run WHERE id = %(id)s

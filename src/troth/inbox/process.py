@@ -11,9 +11,11 @@ import logging
 import traceback
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import Any, Final
 
 from troth.base.backoff import Retry
+from troth.base.events import InboxApplied
 from troth.inbox import rules, store
 from troth.inbox.model import Claimed, Handler, State, Superseded, Verdict
 from troth.store.connect import AsyncConnection
@@ -57,6 +59,7 @@ class Processor:
     def __init__(self, processing: Processing, schema: str) -> None:
         self._how = processing
         self._schema = schema
+        self._settled: dict[str, Verdict] = {}  # by event: what is not committed yet
 
     @property
     def name(self) -> str:
@@ -136,6 +139,7 @@ class Processor:
                 handler = await self._begin(tx, claimed)
             if handler is not None:
                 await self._follow_hint(place, claimed, handler)
+            self._emit(place, claimed)
         except Exception as error:
             if not isinstance(claimed, Claimed):
                 raise
@@ -197,10 +201,22 @@ class Processor:
         if not await store.settle(tx, self._schema, claimed, verdict):
             msg = f"event {claimed.event.id} is not as it was claimed"  # nobody can: the object is held
             raise RuntimeError(msg)
+        self._settled[claimed.event.id] = verdict
+
+    def _emit(self, place: Workplace, claimed: Claimed) -> None:
+        """What was settled is durable."""
+        event, verdict = claimed.event, self._settled.pop(claimed.event.id, None)
+        if verdict is None or not place.telemetry.on:
+            return
+        lag_s = max(0.0, (datetime.now(UTC) - event.received_at).total_seconds())
+        state = verdict.state.value
+        applied = InboxApplied(event.source, event.id, event.type, state, event.attempt, lag_s)
+        place.telemetry.emit(applied)
 
     async def _record(self, place: Workplace, claimed: Claimed, error: Exception) -> None:
         """What a fetch raised, or the database when it was to commit the handler's work."""
         event = claimed.event
+        self._settled.pop(event.id, None)  # it was rolled back
         async with place.connections.connection() as tx, transaction_async(tx, "read committed"):
             if _is_conflict(error):
                 log.info("%s: %s %s is tried again: %s", self.name, event.type, event.id, error)
@@ -210,6 +226,8 @@ class Processor:
             recorded = await store.settle(tx, self._schema, claimed, verdict)
         if recorded:  # if not, others had it meanwhile
             self._tell(claimed, verdict, error)
+            self._settled[claimed.event.id] = verdict
+            self._emit(place, claimed)
 
     def _tell(self, claimed: Claimed, verdict: Verdict, error: Exception) -> None:
         level = logging.ERROR if verdict.state is State.QUARANTINED else logging.INFO

@@ -80,32 +80,6 @@ UPDATE troth_schema.inbox_event e SET body = NULL FROM (
     ORDER BY x.received_at LIMIT %(limit)s FOR NO KEY UPDATE SKIP LOCKED) old
 WHERE e.source = old.source AND e.event_id = old.event_id
 
--- name: summary
--- Each source: what is open, what was settled within a day, what came only by sweep.
-WITH RECURSIVE source AS (
-    (SELECT e.source FROM troth_schema.inbox_event e ORDER BY e.source LIMIT 1)
-    UNION ALL
-    SELECT (SELECT e.source FROM troth_schema.inbox_event e WHERE e.source > s.source ORDER BY e.source LIMIT 1)
-    FROM source s WHERE s.source IS NOT NULL
-), open AS (
-    SELECT e.source, e.state, count(*) AS n, min(e.received_at) AS oldest FROM troth_schema.inbox_event e
-    WHERE e.state IN ('received', 'parked', 'quarantined') GROUP BY e.source, e.state
-), settled AS (
-    SELECT e.source, e.state, count(*) AS n FROM source s JOIN troth_schema.inbox_event e
-    ON e.source = s.source AND e.state IN ('applied', 'superseded', 'ignored')
-       AND e.received_at > clock_timestamp() - interval '1 day'
-    GROUP BY e.source, e.state
-)
-SELECT s.source, coalesce((SELECT jsonb_object_agg(o.state, o.n) FROM open o WHERE o.source = s.source), '{}'),
-       coalesce((SELECT jsonb_object_agg(x.state, x.n) FROM settled x WHERE x.source = s.source), '{}'),
-       (SELECT extract(epoch FROM clock_timestamp() - min(o.oldest))::float8 FROM open o
-        WHERE o.source = s.source AND o.state <> 'quarantined'),
-       (SELECT count(*) FROM troth_schema.inbox_event e WHERE e.source = s.source AND e.delivered = 0),
-       (SELECT count(*) FROM troth_schema.inbox_conflict c WHERE c.source = s.source),
-       w.swept_at, w.error
-FROM source s LEFT JOIN troth_schema.inbox_sweep w ON w.source = s.source
-WHERE s.source IS NOT NULL ORDER BY s.source
-
 -- name: in_state
 -- Events in a state, those that came last first.
 SELECT e.source, e.event_id, e.type, e.object_key, e.state, e.received_at, e.parked_since, e.failures, e.delivered, e.reason

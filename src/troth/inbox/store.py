@@ -200,26 +200,6 @@ async def forget_bodies(tx: Tx, schema: str, source: str, keep_s: float, limit: 
 # For people -----------------------------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True, slots=True)
-class Summary:
-    """One source. *settled*: within a day. *oldest_s*: how long the oldest event has waited that is not quarantined."""
-
-    source: str
-    open: Mapping[str, int]
-    settled: Mapping[str, int]
-    oldest_s: float | None
-    only_by_sweep: int
-    conflicts: int
-    swept_at: datetime | None
-    sweep_error: str | None
-
-
-async def summary(tx: Tx, schema: str) -> list[Summary]:
-    """All sources that events came from."""
-    rows = await (await tx.execute(queries(schema).summary)).fetchall()
-    return [Summary(*row) for row in rows]
-
-
 async def in_state(
     tx: Tx, schema: str, state: State, source: str | None, limit: int
 ) -> list[dict[str, Any]]:

@@ -18,6 +18,7 @@ from troth.app import Troth
 from troth.command import perform, request_refusals, request_rules, request_store
 from troth.command.perform import Requests, idempotent
 from troth.command.request_model import Answer, Fate, Operation, Options, RequestRefusedError, Sent
+from troth.integrations.answering import REPLAYED, Answering
 from troth.integrations.asgi_command import (
     COMMAND,
     App,
@@ -65,12 +66,22 @@ class IdempotencyMiddleware:
         if found is None or options is None or options.exempt:
             await self.app(scope, receive, send)
             return
+        telling = Answering(self.troth.telemetry, self.requests.name, scope["method"], found[0])
+
+        async def send_told(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                telling.status = message["status"]
+            await send(message)
+
         try:
             sent = await self._read(scope, receive, found[0], options)
             if sent is not None:
-                await _Exchange(self, sent, options).run(scope, receive, send)
+                await _Exchange(self, sent, options, telling).run(scope, receive, send_told)
         except RequestRefusedError as refused:
-            await _send(send, request_rules.refusal(refused))
+            telling.refused(refused.code)
+            await _send(send_told, request_rules.refusal(refused))
+        finally:
+            telling.done()
 
     async def _read(
         self, scope: Scope, receive: Receive, route: str, options: Options
@@ -112,7 +123,10 @@ class _NotKeptError(Exception):
 class _Exchange:
     """One request that is covered, from its first statement to its answer."""
 
-    def __init__(self, edge: IdempotencyMiddleware, sent: Sent, options: Options) -> None:
+    def __init__(
+        self, edge: IdempotencyMiddleware, sent: Sent, options: Options, telling: Answering
+    ) -> None:
+        self._telling = telling
         self._requests = edge.requests
         self._troth = edge.troth
         self._app = edge.app
@@ -141,6 +155,7 @@ class _Exchange:
             if refused is None or self._done:
                 raise
             log.warning("%s %s: %s", self._ask.sent.method, self._ask.sent.route, error)
+            self._telling.refused(refused.code)
             answer = request_rules.refusal(refused)
         finally:
             await self._leave()
@@ -158,6 +173,8 @@ class _Exchange:
             self._command = Command(self._troth, self._requests, self._ask, self._connection)
             return None
         await self._leave()
+        self._telling.result = REPLAYED
+        self._telling.run_id = known.operation.run_id if known.operation else None
         if known.answer is not None:
             return request_rules.replayed(known.answer)
         assert known.operation is not None
@@ -213,6 +230,7 @@ class _Exchange:
         await self._leave()
         self._done = True
         if operation is not None:
+            self._telling.run_id = operation.run_id
             await _send(self._send, await self._told_of(operation))
             return
         await self._send(self._start)
@@ -236,6 +254,7 @@ class _Exchange:
             if refused is None:
                 raise
             log.warning("%s %s: %s", self._ask.sent.method, self._ask.sent.route, error)
+            self._telling.refused(refused.code)
             self._instead = request_rules.refusal(refused)
             raise _NotKeptError from error
         if not committed:

@@ -71,6 +71,7 @@ class Command:
         plan = request_start.start(
             self._requests.queries, self._troth.cell, self._troth.workflows, workflow, args,
             key=key, at=at, priority=priority, partition=partition, deadline=deadline,
+            telemetry=self._troth.telemetry,
         )  # fmt: skip
         run_id = await carry_out(self.tx, plan)
         assert isinstance(workflow, Workflow)  # or the plan has raised

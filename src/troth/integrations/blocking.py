@@ -28,6 +28,7 @@ from troth.command.request_model import (
     RequestRefusedError,
     Sent,
 )
+from troth.integrations.answering import REPLAYED, Answering
 from troth.store.connect import BlockingConnection, BlockingPool, Database, pool_blocking
 from troth.store.failure import DatabaseError
 from troth.store.plan import Plan, Statement, carry_out_blocking
@@ -95,6 +96,7 @@ class Command:
         plan = request_start.start(
             self._edge.requests.queries, troth.cell, troth.workflows, workflow, args,
             key=key, at=at, priority=priority, partition=partition, deadline=deadline,
+            telemetry=troth.telemetry,
         )  # fmt: skip
         return carry_out_blocking(self.tx, plan)
 
@@ -179,9 +181,20 @@ class Exchange:
         self._ask = edge.requests.ask(sent, options)
         self._session = session
         self.command: Command | None = None
+        self._telling = Answering(edge.troth.telemetry, edge.requests.name, sent.method, sent.route)
 
     def begin(self, held: Callable[[], Any]) -> Answer | None:
         """Begin; the answer, if there is one already. *held* makes a response that stands for one not known yet."""
+        answer = self._begin(held)
+        if answer is not None:
+            self._told(answer.status)
+        return answer
+
+    def _told(self, status: int) -> None:
+        self._telling.status = status
+        self._telling.done()
+
+    def _begin(self, held: Callable[[], Any]) -> Answer | None:
         requests, ask = self._edge.requests, self._ask
         try:
             row = self._session.begin(
@@ -192,6 +205,8 @@ class Exchange:
                 self.command = Command(self._edge, ask, self._session, held)
                 return None
             self.leave()
+            self._telling.result = REPLAYED
+            self._telling.run_id = known.operation.run_id if known.operation else None
             if known.answer is not None:
                 return request_rules.replayed(known.answer)
             assert known.operation is not None
@@ -199,9 +214,11 @@ class Exchange:
             return request_rules.replayed(self._edge.ask_database(plan))
         except RequestRefusedError as refused:
             self.leave()
+            self._telling.refused(refused.code)
             return request_rules.refusal(refused)
         except DatabaseError as error:
             self.leave()
+            self._telling.refused("")
             return told(error)
         except BaseException:
             self.leave()
@@ -209,6 +226,11 @@ class Exchange:
 
     def complete(self, status: int, headers: Headers, body: Iterable[bytes]) -> Answer | None:
         """The handler has answered: commit. What to send instead; None: that answer. *body* is read to its limit."""
+        answer = self._complete(status, headers, body)
+        self._told(status if answer is None else answer.status)
+        return answer
+
+    def _complete(self, status: int, headers: Headers, body: Iterable[bytes]) -> Answer | None:
         command = self.command
         assert command is not None
         try:
@@ -235,10 +257,14 @@ class Exchange:
             self._session.commit(fate, words)
         except DatabaseError as error:
             log.warning("%s %s: %s", self._ask.sent.method, self._ask.sent.route, error)
+            self._telling.refused("")
             return told(error, committing=True)
         finally:
             self.leave()
-        return self._follow(operation) if operation is not None else None
+        if operation is None:
+            return None
+        self._telling.run_id = operation.run_id
+        return self._follow(operation)
 
     def leave(self) -> None:
         """Roll back what is not committed, and give the connection back. May be called again."""

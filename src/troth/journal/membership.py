@@ -18,7 +18,9 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 from uuid import UUID
 
+from troth.base import events
 from troth.base.clock import Clock
+from troth.base.telemetry import SILENT, Telemetry
 from troth.journal import store
 from troth.journal.rules import PeerWatch
 from troth.store.connect import BlockingConnection, connect_blocking
@@ -28,6 +30,7 @@ from troth.store.failure import DatabaseError, Failure, failure_of
 log = logging.getLogger("troth.journal")
 
 BLOCK_WARNING_S = 1.0
+_LATE_INTERVALS = 2.0  # a beat that comes after so many intervals is late
 
 
 class Beat(NamedTuple):
@@ -58,6 +61,7 @@ class Heart(threading.Thread):
         clock: Clock,
         on_beat: Callable[[Beat], None],
         on_fenced: Callable[[BaseException], None],
+        telemetry: Telemetry = SILENT,
     ) -> None:
         super().__init__(name=f"troth heart of worker {worker}", daemon=True)
         self._url = url
@@ -69,6 +73,8 @@ class Heart(threading.Thread):
         self._clock = clock
         self._on_beat = on_beat
         self._on_fenced = on_fenced
+        self._telemetry = telemetry
+        self._beaten_at = time.monotonic()  # the last beat that was answered
         self._loop = asyncio.get_running_loop()
         self._loop_thread = threading.get_ident()
         self._peers = PeerWatch(interval_s)
@@ -96,6 +102,7 @@ class Heart(threading.Thread):
                     self._post(self._took_end, error)
                     break
                 log.warning("worker %d: no heartbeat: %s", self._worker, error)
+                self._tell_late(time.monotonic(), error)
                 if connection is not None:
                     with contextlib.suppress(DatabaseError, OSError):
                         connection.close()
@@ -111,6 +118,9 @@ class Heart(threading.Thread):
         answer: dict[str, Any] = store.beat(connection, self._q, self._worker, self._acknowledged())
         answered_at = time.monotonic()
         self.beats += 1
+        if answered_at - self._beaten_at > _LATE_INTERVALS * self._interval_s:
+            self._tell_late(answered_at, None)
+        self._beaten_at = answered_at
         self._clock.observe(answer["now"], asked_at=asked_at, answered_at=answered_at)
         peers = [(int(i), int(b), float(lease)) for i, b, lease in answer.get("peers", ())]
         return Beat(
@@ -120,6 +130,12 @@ class Heart(threading.Thread):
             mail=[UUID(run) for run in answer.get("mail", ())],
             queues=list(answer.get("queues", ())),
         )
+
+    def _tell_late(self, now: float, error: Exception | None) -> None:
+        if self._telemetry.on:
+            why = None if error is None else f"{type(error).__name__}: {error}"
+            late = events.WorkerBeatLate(self._worker, now - self._beaten_at, why)
+            self._telemetry.emit(late)
 
     def _post(self, callback: Callable[[Any], None], argument: object) -> None:
         if self._asked_at is None:
@@ -153,6 +169,8 @@ class Heart(threading.Thread):
                 blocked_s,
                 where,
             )
+            if self._telemetry.on:
+                self._telemetry.emit(events.WorkerBlocked(self._worker, blocked_s, where))
         if blocked_s > self._block_limit_s:
             log.error(
                 "the event loop has been blocked for %.1f s: worker %d stops its heartbeat and peers will take over",

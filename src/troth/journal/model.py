@@ -156,6 +156,7 @@ class Start(NamedTuple):
     parent: UUID | None = None  # the run that starts it
     path: str | None = None  # the parent's call that waits for its end
     deadline: float | None = None
+    trace: str | None = None  # the traceparent of what has started it
 
     @property
     def owner(self) -> UUID:
@@ -212,6 +213,7 @@ class Send(NamedTuple):
     topic: str
     payload: bytes
     once: str | None = None  # its own key: sent again, it is the same message
+    trace: str | None = None  # the traceparent of what has sent it
 
 
 class Heard(NamedTuple):
@@ -235,6 +237,7 @@ class Message(NamedTuple):
     id: UUID
     topic: str
     payload: bytes
+    trace: str | None = None
 
 
 class Standing(NamedTuple):
@@ -263,6 +266,7 @@ class ClaimedRun(NamedTuple):
     deadline: float | None = None
     partition: str | None = None
     priority: int | None = None
+    trace: str | None = None
 
 
 class EndedRun(NamedTuple):
@@ -322,6 +326,20 @@ class Batch:
         """The ids of all runs whose rows it writes."""
         started = [start.id for start in self.starts]
         return [*self.runs(), *started, *(each.id for each in self.continuations)]
+
+    def measure(self) -> tuple[int, int]:
+        """How many rows it carries, and how many bytes of payloads are in them."""
+        groups = (self.sends, self.starts, self.entries, self.ends, self.releases)
+        payloads = (
+            *(send.payload for send in self.sends),
+            *(start.input for start in self.starts),
+            *(entry.payload for entry in self.entries),
+            *(end.outcome for end in self.ends),
+            *(release.detail for release in self.releases),
+        )
+        return sum(len(group) for group in groups), sum(
+            len(each) for each in payloads if each is not None
+        )
 
     def split(self) -> tuple[Batch, Batch]:
         """Two batches with half of the runs each, to find the one that the database refuses."""

@@ -41,10 +41,10 @@ SELECT count(pg_terminate_backend(blocker)) FROM unnest(pg_blocking_pids(%s)) AS
 -- name: flush
 -- The group commit: everything pending of this process in one transaction.
 SELECT troth_schema.flush(%b, %b,
-    %b::uuid[], %b::uuid[], %b::text[], %b::text[], %b::bytea[], %b::text[],
+    %b::uuid[], %b::uuid[], %b::text[], %b::text[], %b::bytea[], %b::text[], %b::text[],
     %b::uuid[], %b::text[], %b::text[], %b::bytea[], %b::bytea[], %b::float8[], %b::bool[],
     %b::text[], %b::text[], %b::int4[],
-    %b::uuid[], %b::text[], %b::float8[],
+    %b::uuid[], %b::text[], %b::float8[], %b::text[],
     %b::uuid[], %b::uuid[], %b::text[],
     %b::uuid[], %b::text[], %b::int2[], %b::int2[], %b::int4[], %b::bool[], %b::bytea[], %b::bytea[], %b::float8[],
     %b::uuid[],
@@ -60,13 +60,13 @@ SELECT troth_schema.flush(%b, %b,
 -- name: claimed_runs
 -- What this worker has just claimed.
 SELECT r.id, r.workflow, r.key, r.input, r.claim, extract(epoch FROM r.starts_at)::float8,
-    r.parent, extract(epoch FROM r.deadline)::float8, r.partition, r.priority,
+    r.parent, extract(epoch FROM r.deadline)::float8, r.partition, r.priority, r.trace,
     EXISTS (SELECT 1 FROM troth_schema.message m WHERE m.run_id = r.id OR m.key = r.key)
 FROM troth_schema.run r WHERE r.id = ANY (%s) AND r.owner = %s
 
 -- name: mail
 -- The unread messages of some runs, oldest first.
-SELECT r.id, m.id, m.topic, m.payload FROM troth_schema.run r JOIN troth_schema.message m ON m.run_id = r.id OR m.key = r.key
+SELECT r.id, m.id, m.topic, m.payload, m.trace FROM troth_schema.run r JOIN troth_schema.message m ON m.run_id = r.id OR m.key = r.key
 WHERE r.id = ANY (%s) ORDER BY m.id
 
 -- name: entries
@@ -102,6 +102,14 @@ SELECT run_id, fresh, same FROM troth_schema.start_run(
 -- name: send_message
 -- Leave a message inside the caller's transaction.
 SELECT troth_schema.send_message(%s::uuid, %s::uuid, %s::text, %s::text, %s::bytea, %s::text)
+
+-- name: trace_runs
+-- Say in which context runs were started, in the transaction that has started them.
+SELECT troth_schema.trace_runs(%s::uuid[], %s::text[])
+
+-- name: trace_message
+-- Say in which context a message was sent, in the transaction that has sent it.
+UPDATE troth_schema.message SET trace = %s WHERE id = %s
 
 -- name: run_input
 -- The input that a run was started with.

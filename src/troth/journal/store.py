@@ -100,7 +100,7 @@ async def claimed_runs(tx: Tx, q: Queries, worker: int, ids: Sequence[UUID]) -> 
         for row in await (await tx.execute(q.mail, ([row[0] for row in runs],))).fetchall():
             mail.setdefault(row[0], []).append(Message(*row[1:]))
     return [
-        ClaimedRun._make((*row[:6], journals.get(row[0], []), mail.get(row[0], []), *row[6:10]))
+        ClaimedRun._make((*row[:6], journals.get(row[0], []), mail.get(row[0], []), *row[6:11]))
         for row in runs
     ]
 
@@ -169,7 +169,15 @@ async def start_run(
 
 async def send_message(tx: Tx, q: Queries, send: Send) -> str:
     """Leave a message inside the caller's transaction: 'sent', 'ended', 'missing' or 'conflict'."""
-    return str(await _value(tx, q.send_message, send))
+    said = str(await _value(tx, q.send_message, send[:-1]))
+    if send.trace is not None and said == "sent":
+        await tx.execute(q.trace_message, (send.trace, send.id))
+    return said
+
+
+async def trace_run(tx: Tx, q: Queries, run_id: UUID, trace: str) -> None:
+    """Say in which context a run was started, in the transaction that has started it."""
+    await tx.execute(q.trace_runs, ([run_id], [trace]))
 
 
 async def adopt(
@@ -193,7 +201,7 @@ async def _value(tx: Tx, query: Any, params: Sequence[Any]) -> Any:
 def _columns(batch: Batch) -> list[Any]:
     """The arrays of `flush`, in the order of its parameters. A group without rows is NULL, and costs nothing."""
     return [
-        *_encoded(batch.sends, (uuids, uuids, texts, texts, byteas, texts)),
+        *_sends(batch.sends),
         *_starts(batch.starts),
         *_encoded(batch.awaits, (uuids, uuids, texts)),
         *_encoded(
@@ -216,10 +224,19 @@ def _columns(batch: Batch) -> list[Any]:
     ]
 
 
+def _sends(sends: Sequence[Send]) -> Iterable[Any]:
+    if not sends:
+        return (None,) * 7
+    *columns, traces = zip(*sends, strict=True)
+    encoders: tuple[Any, ...] = (uuids, uuids, texts, texts, byteas, texts)
+    encoded = [encode(column) for encode, column in zip(encoders, columns, strict=True)]
+    return [*encoded, texts(traces) if any(traces) else None]
+
+
 def _starts(starts: Sequence[Start]) -> Iterable[Any]:
     if not starts:
-        return (None,) * 13
-    *columns, places, parents, paths, deadlines = zip(*starts, strict=True)
+        return (None,) * 14
+    *columns, places, parents, paths, deadlines, traces = zip(*starts, strict=True)
     encoders: tuple[Any, ...] = (uuids, texts, texts, byteas, byteas, float8s, bools)
     encoded = [encode(column) for encode, column in zip(encoders, columns, strict=True)]
     queued = [place or (None, None, None) for place in places] if any(places) else ()
@@ -229,6 +246,7 @@ def _starts(starts: Sequence[Start]) -> Iterable[Any]:
         uuids(parents) if any(parents) else None,
         texts(paths) if any(paths) else None,
         float8s(deadlines) if any(deadlines) else None,
+        texts(traces) if any(traces) else None,
     ]
 
 
@@ -252,9 +270,9 @@ def _reply(answer: dict[str, Any]) -> Reply:
     if not answer:
         return EMPTY_REPLY
     mail: dict[UUID, list[Message]] = {}
-    for run, message, topic, payload in answer.get("mail", ()):
+    for run, message, topic, payload, trace in answer.get("mail", ()):
         mail.setdefault(UUID(run), []).append(
-            Message(UUID(message), topic, base64.b64decode(payload))
+            Message(UUID(message), topic, base64.b64decode(payload), trace)
         )
     return Reply(
         sent={UUID(message): status for message, status in answer.get("sent", ())},

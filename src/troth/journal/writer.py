@@ -14,11 +14,13 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import time
 from typing import Protocol
 from uuid import UUID
 
-from troth.base import ids
+from troth.base import events, ids
 from troth.base.errors import HistoryLostError
+from troth.base.telemetry import SILENT, Telemetry
 from troth.journal import store
 from troth.journal.model import Batch, Reply
 from troth.store import arrays
@@ -54,7 +56,10 @@ class Listener(Protocol):
 class Writer:
     """Owns one connection and one worker id. All methods belong to the event loop that called `open`."""
 
-    def __init__(self, url: str, schema: str, listener: Listener) -> None:
+    def __init__(
+        self, url: str, schema: str, listener: Listener, telemetry: Telemetry = SILENT
+    ) -> None:
+        self._telemetry = telemetry
         self._url = url
         self._q = store.queries(schema)
         self._listener = listener
@@ -154,6 +159,7 @@ class Writer:
         """Send a batch until the database has said what became of it. Raises `DatabaseError` if it refuses."""
         n = self._n + 1
         tries = 0
+        began = time.perf_counter()
         while True:
             try:
                 connection = await self._connected()
@@ -171,7 +177,13 @@ class Writer:
                 self._n = n
                 self.flushes += 1
                 self.in_doubt = None
+                if self._telemetry.on:
+                    self._tell(batch, time.perf_counter() - began, tries + 1)
                 return reply
+
+    def _tell(self, batch: Batch, seconds: float, tries: int) -> None:
+        rows, size = batch.measure()
+        self._telemetry.emit(events.FlushDone(self.worker, self._n, rows, size, seconds, tries))
 
     async def _clear_the_way(self, error: Exception, batch: Batch, tries: int) -> None:
         """Do what lets the same flush succeed when it is sent again. Raises if nothing can."""

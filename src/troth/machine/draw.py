@@ -9,9 +9,10 @@ from __future__ import annotations
 import html
 import re
 import unicodedata
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import groupby, pairwise
+from types import MappingProxyType
 
 from troth.machine import rules
 from troth.machine.model import Declaration
@@ -98,7 +99,8 @@ _CHARACTER = 7.4  # the width of one, at 12 pixels
 _LINE = 18  # between lines that run in parallel, and so between their labels
 _CHANNEL = 12  # between vertical ones
 _ROOM = 14
-_STYLE = """\
+# Of the picture. A page whose policy allows no styles within it has them in a sheet of its own.
+STYLE = """\
 .machine { --ink: #1f2328; --line: #57606a; --page: #ffffff; --box: #eef3f9; --end: #e3e6ea;
   font: 12px ui-sans-serif, system-ui, sans-serif; }
 @media (prefers-color-scheme: dark) {
@@ -110,6 +112,7 @@ _STYLE = """\
 .machine .way { fill: none; stroke: var(--line); }
 .machine .tip, .machine .start { fill: var(--line); }
 .machine text { fill: var(--ink); }
+.machine .count { fill: var(--line); font-variant-numeric: tabular-nums; }
 .machine .event { paint-order: stroke; stroke: var(--page); stroke-width: 4px; stroke-linejoin: round; }
 """
 
@@ -131,8 +134,13 @@ class _Way:
     label: str
 
 
-def svg(found: Declaration) -> str:
-    """One `<svg>` element, the same for the same declaration."""
+def svg(
+    found: Declaration, counts: Mapping[str, object] = MappingProxyType({}), *, styled: bool = True
+) -> str:
+    """One `<svg>` element, the same for the same declaration.
+
+    *counts*: how many objects are in a state, by its name, written below it. *styled*: with `STYLE` in it.
+    """
     ways = _ways(found)
     columns = _columns(found)
     layer = {state: number for number, column in enumerate(columns) for state in column}
@@ -173,7 +181,8 @@ def svg(found: Declaration) -> str:
             texts.append(_event(end.x - 10 - _measure(way.label) / 2, into - 5, way.label))
         parts.append(_path(_rounded(points)))
     parts += [_state(found, state, box) for state, box in boxes.items()]
-    return _page(found, width, height, parts + texts)
+    parts += [_count(box, str(counts[state])) for state, box in boxes.items() if state in counts]
+    return _page(found, width, height, parts + texts, styled=styled)
 
 
 def _ways(found: Declaration) -> list[_Way]:
@@ -321,7 +330,14 @@ def _state(found: Declaration, state: str, box: _Box) -> str:
     )
 
 
-def _page(found: Declaration, width: float, height: float, parts: Iterable[str]) -> str:
+def _count(box: _Box, told: str) -> str:
+    x, y = box.x + box.width / 2, box.y + box.height + 14
+    return f'<text class="count" x="{x:.1f}" y="{y:.1f}" text-anchor="middle">{html.escape(told)}</text>'
+
+
+def _page(
+    found: Declaration, width: float, height: float, parts: Iterable[str], *, styled: bool
+) -> str:
     name = html.escape(found.name)
     head = (
         f'<svg xmlns="http://www.w3.org/2000/svg" class="machine" role="img" aria-label="The machine {name}" '
@@ -332,4 +348,5 @@ def _page(found: Declaration, width: float, height: float, parts: Iterable[str])
         '<path class="tip" d="M0 0 L8 4 L0 8 z"/></marker></defs>'
     )
     page = f'<rect class="page" width="{width:.0f}" height="{height:.0f}"/>'
-    return "\n".join([head, f"<style>\n{_STYLE}</style>", tip, page, *parts, "</svg>"]) + "\n"
+    style = [f"<style>\n{STYLE}</style>"] if styled else []
+    return "\n".join([head, *style, tip, page, *parts, "</svg>"]) + "\n"

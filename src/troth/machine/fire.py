@@ -7,7 +7,7 @@ is read, and held, first.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import timedelta
 from typing import Any
 from uuid import UUID
@@ -189,9 +189,12 @@ class Machine:
         """The machine as a Mermaid state diagram."""
         return draw.mermaid(self.declaration)
 
-    def svg(self) -> str:
-        """The machine as a picture: one SVG element, for light and dark pages."""
-        return draw.svg(self.declaration)
+    def svg(self, counts: Mapping[str, object] | None = None) -> str:
+        """The machine as a picture: one SVG element, for light and dark pages.
+
+        *counts*: how many objects are in a state, by its name, to be written below it.
+        """
+        return draw.svg(self.declaration, counts or {})
 
     # Plans ------------------------------------------------------------------------------------------------------------
 

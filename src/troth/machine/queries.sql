@@ -35,9 +35,3 @@ ORDER BY o.id LIMIT %(limit)s
 -- name: forget
 -- Forget old entries of the history, but not the latest of an object.
 SELECT troth_schema.machine_forget(%(machine)s::text, clock_timestamp() - make_interval(secs => %(keep_s)s), %(limit)s)
-
--- name: counts
--- How many objects of one machine, or of each, are in each state.
-SELECT o.machine, o.state, count(*) FROM troth_schema.machine_object o
-WHERE %(machine)s::text IS NULL OR o.machine = %(machine)s::text
-GROUP BY o.machine, o.state ORDER BY 1, 2

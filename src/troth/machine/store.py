@@ -11,7 +11,7 @@ from troth.base import codec
 from troth.machine.model import Entry, Standing
 from troth.store.plan import Plan, Statement
 from troth.store.queries import Queries, load
-from troth.store.tx import Row, Tx
+from troth.store.tx import Row
 
 _LAST_SEQ = 2**63 - 1
 
@@ -69,12 +69,6 @@ def forget(q: Queries, machine: str, keep_s: float, limit: int) -> Plan[int]:
     """Forget entries that are older than *keep_s* seconds, at most *limit*; how many."""
     rows = yield Statement(q.forget, {"machine": machine, "keep_s": keep_s, "limit": limit})
     return int(rows[0][0])
-
-
-async def counts(tx: Tx, schema: str, machine: str | None = None) -> list[tuple[str, str, int]]:
-    """(machine, state, how many objects) of one machine, or of all that have any."""
-    rows = await (await tx.execute(queries(schema).counts, {"machine": machine})).fetchall()
-    return [(machine, state, count) for machine, state, count in rows]
 
 
 def _standing(row: Row) -> Standing:

@@ -213,38 +213,3 @@ class Endpoint:
     failing_since: datetime | None
     disabled_at: datetime | None
     disabled_because: str | None
-
-
-@dataclass(frozen=True, slots=True)
-class Lag:
-    """How far one target is behind. *oldest_s*: the age of the oldest message that waits."""
-
-    outbox: str
-    destination: str
-    endpoint: UUID | None
-    url: str | None
-    pending: int
-    oldest_s: float | None
-    dead: int
-    in_doubt: int
-    failing_since: datetime | None
-    disabled_since: datetime | None
-
-
-@dataclass(frozen=True, slots=True)
-class DeliveryLine:
-    """One delivery in a list. *last* is what came of its last attempt."""
-
-    message: UUID
-    outbox: str
-    type: str
-    key: str | None
-    published_at: datetime
-    destination: str
-    endpoint: UUID | None
-    url: str | None
-    state: State
-    attempts: int
-    next_at: datetime
-    last: str | None
-    last_at: datetime | None

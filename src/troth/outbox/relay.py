@@ -8,7 +8,9 @@ import random
 import time
 from collections import Counter
 from collections.abc import Sequence
+from datetime import UTC, datetime
 
+from troth.base.events import OutboxAttempted
 from troth.outbox import rules, store
 from troth.outbox.model import Claimed, Destination, Next, Outcome, Standing, Unsettled
 from troth.store.errors import StoreError
@@ -164,7 +166,17 @@ class DestinationRelay:
             return False
         if not held:
             log.warning("%s: %s was taken over before its end", self.name, claimed.message.id)
+        elif place.telemetry.on:
+            place.telemetry.emit(self._told(claimed, outcome, took_s))
         return True
+
+    def _told(self, claimed: Claimed, outcome: Outcome, took_s: float) -> OutboxAttempted:
+        message = claimed.message
+        return OutboxAttempted(
+            self._outbox, self._to.name, message.id, message.type, message.attempt,
+            type(outcome).__name__.lower(), outcome.status, took_s,
+            max(0.0, (datetime.now(UTC) - message.published_at).total_seconds()),
+        )  # fmt: skip
 
     async def _attempt(self, claimed: Claimed) -> Outcome:
         try:

@@ -4,18 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
-from typing import Any
 from uuid import UUID
 
 from troth.base import codec
 from troth.outbox.model import (
     ANSWER_BYTES,
     Claimed,
-    DeliveryLine,
     Destination,
     Endpoint,
     EndpointNotFoundError,
-    Lag,
     Next,
     Outcome,
     Outgoing,
@@ -213,37 +210,3 @@ async def forget(tx: Tx, q: Queries, outbox: str, keep_s: float, limit: int) -> 
 
 
 # For operators --------------------------------------------------------------------------------------------------------
-
-
-async def lag(tx: Tx, schema: str) -> list[Lag]:
-    """How far each target is behind; those that owe nothing are left out."""
-    rows = await (await tx.execute(queries(schema).lag)).fetchall()
-    return [Lag(*row) for row in rows]
-
-
-async def deliveries(
-    tx: Tx,
-    schema: str,
-    *,
-    message: UUID | None = None,
-    endpoint: UUID | None = None,
-    states: Sequence[str] | None = None,
-    limit: int = 50,
-) -> list[DeliveryLine]:
-    """Deliveries, the latest first."""
-    params: dict[str, Any] = {"message": message, "endpoint": endpoint, "limit": limit}
-    params["states"] = list(states) if states else None
-    rows = await (await tx.execute(queries(schema).deliveries, params)).fetchall()
-    return [_line(row) for row in rows]
-
-
-async def failed(tx: Tx, schema: str, *, limit: int = 50) -> list[DeliveryLine]:
-    """Dead letters and what is in doubt, the latest first."""
-    rows = await (await tx.execute(queries(schema).failed, {"limit": limit})).fetchall()
-    return [_line(row) for row in rows]
-
-
-def _line(row: Sequence[Any]) -> DeliveryLine:
-    fields = list(row)
-    fields[8] = State(fields[8])
-    return DeliveryLine(*fields)

@@ -90,6 +90,10 @@ SELECT of_schedule, entry, started FROM troth_schema.schedule_write(
     %s::text[], %s::int4[], %s::timestamptz[], %s::timestamptz[], %s::text[], %s::text[], %s::text[], %s::uuid[],
     %s::text[], %s::text[], %s::bytea[], %s::bytea[], %s::text[], %s::text[], %s::int2[])
 
+-- name: trace
+-- Say in which context runs were started.
+SELECT troth_schema.trace_runs(%s::uuid[], %s::text[])
+
 -- name: move
 -- Move schedules on, and forget what is too long ago.
 WITH moved AS (

@@ -7,11 +7,16 @@ cannot both fire a time, and one that dies before its commit has fired nothing.
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from datetime import datetime
-from typing import Final, Protocol
+from typing import Final, Protocol, TypeAlias
+from uuid import UUID
 
 from troth.base import ids
+from troth.base.events import ScheduleFired
+from troth.base.telemetry import SILENT
 from troth.schedule import rules, store
 from troth.schedule.model import BROKEN, STARTED, Decision, Declaration, Due, Step, Wish
 from troth.schedule.store import Mine, Moved, NewRun, Written
@@ -21,6 +26,8 @@ from troth.store.parts import Workplace
 from troth.store.queries import Queries
 
 log = logging.getLogger("troth.schedule")
+
+Runs: TypeAlias = dict[tuple[str, int], UUID]  # by schedule and number of the entry
 
 BATCH: Final = 200  # schedules in one transaction
 _IDLE_S = 15.0
@@ -54,9 +61,11 @@ class ScheduleRelay:
         self._q = queries
         self._cell = cell
         self._told: set[str] = set()  # names of which a log line was written
+        self._telemetry = SILENT
 
     async def work(self, place: Workplace) -> None:
         """Fire until cancelled."""
+        self._telemetry = place.telemetry
         while True:
             async with place.connections.connection() as connection:
                 wait_s = await self.look(connection)
@@ -111,17 +120,35 @@ class ScheduleRelay:
 
     async def _fire(self, connection: AsyncConnection, mine: Mine) -> int:
         """One transaction; with how many schedules and wishes."""
+        due: Sequence[Due] = ()
+        runs: Runs = {}
         async with transaction_async(connection, "read committed"):
             wishes = await store.claim_wishes(connection, self._q, mine, BATCH)
             if wishes:
-                await self._grant(connection, wishes)
-                return len(wishes)
-            due = await store.claim_due(connection, self._q, mine, BATCH)
-            if due:
-                await self._fire_due(connection, due)
-        return len(due)
+                entries, runs = await self._grant(connection, wishes)
+            else:
+                due = await store.claim_due(connection, self._q, mine, BATCH)
+                entries, runs = await self._fire_due(connection, due) if due else ([], {})
+        self._tell(entries, runs)
+        return len(wishes) or len(due)
 
-    async def _fire_due(self, connection: AsyncConnection, due: Sequence[Due]) -> None:
+    def _tell(self, entries: Sequence[Written], runs: Runs) -> None:
+        """All of this is durable."""
+        for each in entries:
+            run, started = each.run, runs.get((each.schedule, each.n))
+            if run is not None and started is not None:
+                self._telemetry.started(
+                    run.id, started, run.workflow, run.key, "schedule", run.trace
+                )
+            if self._telemetry.on:
+                due_s = each.step.at.timestamp()
+                late_s = max(0.0, time.time() - due_s)
+                fired = ScheduleFired(each.schedule, due_s, each.step.result, late_s, started)
+                self._telemetry.emit(fired)
+
+    async def _fire_due(
+        self, connection: AsyncConnection, due: Sequence[Due]
+    ) -> tuple[list[Written], Runs]:
         now = await store.now(connection, self._q)
         before = [each.last_run for each in due if each.last_run and each.terms.overlap != "allow"]
         alive = await store.alive(connection, self._q, before) if before else set()
@@ -159,6 +186,7 @@ class ScheduleRelay:
                 )
             )
         await store.move(connection, self._q, moved)
+        return flat, runs
 
     def _entries(self, due: Due, decision: Decision) -> list[Written]:
         return [
@@ -170,13 +198,17 @@ class ScheduleRelay:
         if step.result != STARTED:
             return Written(due.name, n, step, by=by)
         try:
-            return Written(due.name, n, step, self._program.run_of(due, step.at), by)
+            run = self._program.run_of(due, step.at)
+            trace = self._telemetry.starting(run.id, run.workflow)
+            return Written(due.name, n, step, replace(run, trace=trace), by)
         except Exception as error:  # noqa: BLE001  (the user's function, or a change of the workflow's parameters)
             log.error("schedule %s: the run for %s cannot be started: %r", due.name, step.at, error)
             said = f"{type(error).__name__}: {error}"[:500].replace("\0", " ")
             return Written(due.name, n, Step(BROKEN, step.at, note=said), by=by)
 
-    async def _grant(self, connection: AsyncConnection, wishes: Sequence[Wish]) -> None:
+    async def _grant(
+        self, connection: AsyncConnection, wishes: Sequence[Wish]
+    ) -> tuple[list[Written], Runs]:
         """Start what people asked for, whatever the overlap: they know."""
         count: dict[str, int] = {}
         entries: list[Written] = []
@@ -185,5 +217,6 @@ class ScheduleRelay:
             count[name] = count.get(name, wish.schedule.entries) + 1
             step = Step(STARTED, wish.at, note=wish.note)
             entries.append(self._entry(wish.schedule, count[name], step, wish.by))
-        await store.write(connection, self._q, entries)
+        runs = await store.write(connection, self._q, entries)
         await store.fulfilled(connection, self._q, [wish.id for wish in wishes], count)
+        return entries, runs

@@ -59,6 +59,7 @@ class NewRun:
     input: bytes
     digest: bytes
     place: Place | None
+    trace: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -164,6 +165,9 @@ async def cancel(tx: Tx, q: Queries, message: UUID, run: UUID) -> bool:
 async def write(tx: Tx, q: Queries, entries: Sequence[Written]) -> dict[tuple[str, int], UUID]:
     """Write entries and start their runs; the run of each entry that has one."""
     rows = await (await tx.execute(q.write, _columns(entries))).fetchall()
+    traces = {each.run.id: each.run.trace for each in entries if each.run and each.run.trace}
+    if traces:
+        await tx.execute(q.trace, (list(traces), list(traces.values())))
     return {(name, n): run for name, n, run in rows if run is not None}
 
 

@@ -7,6 +7,8 @@ from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
+from troth.base.telemetry import SILENT, Telemetry
+
 if TYPE_CHECKING:
     from troth.store.connect import AsyncConnection
 
@@ -31,6 +33,7 @@ class Workplace:
 
     connections: Connections
     alarm: Alarm
+    telemetry: Telemetry = SILENT
 
 
 class Relay(Protocol):

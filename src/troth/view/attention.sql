@@ -20,7 +20,7 @@ WITH looked_at AS MATERIALIZED (
 SELECT s.n, s.since, s.run_id, m.run_id, r.workflow, r.key, r.reason, m.since,
        greatest(0, extract(epoch FROM clock_timestamp() - m.since))::float8,
        CASE WHEN octet_length(r.detail) <= 262144 THEN r.detail END, m.claimed_by, m.claimed_at,
-       greatest(0, extract(epoch FROM clock_timestamp() - m.claimed_at))::float8, m.note, m.noted_by, m.noted_at
+       CASE WHEN m.claimed_at IS NOT NULL THEN greatest(0, extract(epoch FROM clock_timestamp() - m.claimed_at)) END::float8, m.note, m.noted_by, m.noted_at
 FROM (SELECT count(*) OVER () AS n, l.since, l.run_id FROM looked_at l ORDER BY l.since DESC, l.run_id DESC LIMIT 1) s
 LEFT JOIN matching m ON true
 LEFT JOIN troth_schema.run r ON r.id = m.run_id
@@ -28,7 +28,7 @@ ORDER BY m.since, m.run_id LIMIT %(limit)s
 
 -- name: reasons
 -- How many there are for which reason, and how long the oldest has waited.
-SELECT x.reason, count(*), greatest(0, extract(epoch FROM clock_timestamp() - min(x.since)))::float8
-FROM (SELECT r.reason, a.since FROM troth_schema.attention a JOIN troth_schema.run r ON r.id = a.run_id
-      WHERE r.state = 'attention' LIMIT %(cap)s) x
-GROUP BY x.reason ORDER BY 2 DESC
+SELECT r.reason, count(*), greatest(0, extract(epoch FROM clock_timestamp() - min(a.since)))::float8
+FROM (SELECT x.run_id, x.since FROM troth_schema.attention x ORDER BY x.since LIMIT %(cap)s) a
+JOIN troth_schema.run r ON r.id = a.run_id WHERE r.state = 'attention'
+GROUP BY r.reason ORDER BY 2 DESC

@@ -21,12 +21,12 @@ from troth.view.model import (
     BEGINNING,
     LAST_ID,
     MOST_RUNS,
-    Filter,
     JournalEntry,
     Moment,
     RunHeader,
     RunLine,
 )
+from troth.view.runs import RunFilter, runs
 from troth.view.timeline import timeline
 
 log = logging.getLogger("troth.view")
@@ -39,7 +39,7 @@ _OVERLAP_S = 60.0  # an entry may become visible this long after the time that i
 _LATE_MS = 10_000  # a run may become visible this long after the time that is in its id
 _FIRST_LIVE = 50
 _MOST_PAGES = 10
-_LIVE = Filter(states=frozenset(RunState) - ENDED)
+_LIVE = RunFilter(states=frozenset(RunState) - ENDED)
 
 
 class Follower:
@@ -122,7 +122,7 @@ class Follower:
         found: list[RunLine] = []
         for _ in range(_MOST_PAGES):
             before = found[-1].id if found else LAST_ID
-            page = await self._runs(Filter(), before, above, MOST_RUNS)
+            page = await self._runs(RunFilter(), before, above, MOST_RUNS)
             found += page
             if len(page) < MOST_RUNS:
                 return found
@@ -135,9 +135,9 @@ class Follower:
     async def _lines(self, ids: list[UUID]) -> list[RunLine]:
         return await self._read(lambda tx: store.lines(tx, self._schema, ids)) if ids else []
 
-    async def _runs(self, which: Filter, before: UUID, above: UUID, limit: int) -> list[RunLine]:
+    async def _runs(self, which: RunFilter, before: UUID, above: UUID, limit: int) -> list[RunLine]:
         return await self._read(
-            lambda tx: store.runs(tx, self._schema, which, before=before, above=above, limit=limit)
+            lambda tx: runs(tx, self._schema, which, before=before, above=above, limit=limit)
         )
 
     async def _read(self, act: Callable[[Tx], Awaitable[T]]) -> T:

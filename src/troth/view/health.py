@@ -61,7 +61,7 @@ class Server:
 
 @dataclass(frozen=True, slots=True)
 class Setting:
-    """One setting of the server, as this session has it. *source*: who says so."""
+    """One setting of the server, as sessions of this role begin. *source*: who says so."""
 
     value: str
     unit: str | None

@@ -10,15 +10,19 @@ SELECT current_setting('server_version'), current_setting('server_version_num'):
        age(d.datfrozenxid)::bigint
 FROM pg_database d WHERE d.datname = current_database() LIMIT 1
 
+-- name: clock
+-- What time it is there, in seconds since 1970.
+SELECT extract(epoch FROM clock_timestamp())::float8
+
 -- name: settings
--- Settings that promises and speed depend on.
-SELECT s.name, s.setting, s.unit, s.source FROM pg_settings s WHERE s.name = ANY (%(names)s) ORDER BY s.name LIMIT 100
+-- Settings that promises and speed depend on, as sessions of this role begin: not what this one has set for itself.
+SELECT s.name, s.reset_val, s.unit, s.source FROM pg_settings s WHERE s.name = ANY (%(names)s) ORDER BY s.name LIMIT 100
 
 -- name: tables
 -- The tables of the schema, partitions by themselves: sizes in bytes, rows as the statistics have them.
 SELECT c.relname, p.relname, pg_total_relation_size(c.oid), pg_indexes_size(c.oid), greatest(0, c.reltuples)::bigint,
        s.n_live_tup, s.n_dead_tup, s.last_vacuum, s.last_autovacuum,
-       greatest(0, extract(epoch FROM clock_timestamp() - greatest(s.last_vacuum, s.last_autovacuum)))::float8,
+       CASE WHEN greatest(s.last_vacuum, s.last_autovacuum) IS NOT NULL THEN greatest(0, extract(epoch FROM clock_timestamp() - greatest(s.last_vacuum, s.last_autovacuum))) END::float8,
        s.last_autoanalyze, coalesce('autovacuum_enabled=false' = ANY (c.reloptions), false)
 FROM pg_class c
 JOIN pg_namespace n ON n.oid = c.relnamespace
@@ -47,9 +51,9 @@ FROM (SELECT o.at FROM troth_schema.operator_act o WHERE o.act = 'db.retain' AND
 -- name: slow
 -- What other sessions of this database have been at for long: statements, and transactions that do nothing.
 SELECT a.pid, a.usename::text, a.application_name, a.state,
-       greatest(0, extract(epoch FROM clock_timestamp() - a.xact_start))::float8,
-       greatest(0, extract(epoch FROM clock_timestamp() - a.state_change))::float8,
-       greatest(0, extract(epoch FROM clock_timestamp() - a.query_start))::float8,
+       CASE WHEN a.xact_start IS NOT NULL THEN greatest(0, extract(epoch FROM clock_timestamp() - a.xact_start)) END::float8,
+       CASE WHEN a.state_change IS NOT NULL THEN greatest(0, extract(epoch FROM clock_timestamp() - a.state_change)) END::float8,
+       CASE WHEN a.query_start IS NOT NULL THEN greatest(0, extract(epoch FROM clock_timestamp() - a.query_start)) END::float8,
        a.wait_event_type, a.wait_event, left(a.query, 500)
 FROM pg_stat_activity a
 WHERE a.datname = current_database() AND a.pid <> pg_backend_pid() AND a.backend_type = 'client backend'
@@ -62,11 +66,11 @@ ORDER BY a.xact_start NULLS LAST LIMIT %(limit)s
 SELECT h.kind, h.what, h.xids, h.age_s FROM (
     SELECT 'transaction' AS kind, 'pid ' || a.pid || coalesce(' of ' || nullif(a.application_name, ''), '') AS what,
            age(a.backend_xmin)::bigint AS xids,
-           greatest(0, extract(epoch FROM clock_timestamp() - a.xact_start))::float8 AS age_s
+           CASE WHEN a.xact_start IS NOT NULL THEN greatest(0, extract(epoch FROM clock_timestamp() - a.xact_start)) END::float8 AS age_s
     FROM pg_stat_activity a WHERE a.backend_xmin IS NOT NULL AND a.pid <> pg_backend_pid() AND a.backend_type = 'client backend'
     UNION ALL
     SELECT 'prepared transaction', x.gid, age(x.transaction)::bigint,
-           greatest(0, extract(epoch FROM clock_timestamp() - x.prepared))::float8
+           CASE WHEN x.prepared IS NOT NULL THEN greatest(0, extract(epoch FROM clock_timestamp() - x.prepared)) END::float8
     FROM pg_prepared_xacts x WHERE x.database = current_database()
     UNION ALL
     SELECT 'replication slot', s.slot_name::text || CASE WHEN s.active THEN '' ELSE ' (nobody reads it)' END,

@@ -49,8 +49,7 @@ class InboxFilter(Criteria):
 class SourceLine:
     """One source. *open*: by state; *settled*: by state, of what came within a day.
 
-    *oldest_s*: how long the oldest event has waited that is not quarantined, in seconds; at least so long if there are more
-    than are counted. *conflicts*: contents that came under an id that had another. *only_by_sweep*: events that no webhook
+    *oldest_s*: how long the oldest event has waited that is not quarantined, in seconds. *conflicts*: contents that came under an id that had another. *only_by_sweep*: events that no webhook
     brought. *sweep_failures*: in a row.
     """
 
@@ -80,6 +79,7 @@ class EventLine:
     received_at: datetime
     age_s: float
     parked_s: float | None
+    parked_since: datetime | None
     due_at: datetime
     failures: int
     parks: int
@@ -141,23 +141,25 @@ async def sources(tx: Tx, schema: str) -> tuple[SourceLine, ...]:
     """How each source stands; at most 200 of them."""
     q = queries(schema)
     cap = COUNT_CAP + 1
+    stands = await (await tx.execute(q.open, {"cap": cap})).fetchall()
+    cut = bool(stands) and stands[0][4] > COUNT_CAP
     found = []
-    for source, swept_at, failures, error, conflicts, swept, oldest_s in await (
+    for source, swept_at, failures, error, conflicts, swept in await (
         await tx.execute(q.sources, {"cap": cap})
     ).fetchall():
-        rows = await (await tx.execute(q.open, {"source": source, "cap": cap})).fetchall()
-        cut = sum(n for _, n in rows) > COUNT_CAP
+        mine = [row[1:4] for row in stands if row[0] == source]
         settled = {}
         for state in _SETTLED:
             params = {"source": source, "state": state, "cap": cap}
             row = await (await tx.execute(q.settled, params)).fetchone()
             settled[state.value] = capped(row[0] if row else 0)
+        waiting = [oldest_s for state, _, oldest_s in mine if state != State.QUARANTINED]
         found.append(
             SourceLine(
                 source,
-                {state: Count(n, cut) for state, n in rows},
+                {state: Count(n, cut) for state, n, _ in mine},
                 settled,
-                oldest_s,
+                max(waiting, default=None),
                 capped(conflicts),
                 capped(swept),
                 swept_at,
@@ -214,8 +216,8 @@ async def event(
     *told, headers_size, headers, body_size, body = row
     return line(
         EventStory,
-        EventLine(*told[:14]),
-        *told[14:],
+        EventLine(*told[:15]),
+        *told[15:],
         blob(headers_size, headers) or Blob(0),
         blob(body_size, body),
         tuple(line(ConflictLine, *each[:5], blob(*each[5:]) or Blob(0)) for each in conflicts),

@@ -11,21 +11,17 @@ WITH RECURSIVE source AS (
 SELECT s.source, w.swept_at, w.failures, w.error,
        (SELECT count(*) FROM (SELECT 1 FROM troth_schema.inbox_conflict c WHERE c.source = s.source LIMIT %(cap)s) x),
        (SELECT count(*) FROM (
-            SELECT 1 FROM troth_schema.inbox_event e WHERE e.source = s.source AND e.delivered = 0 LIMIT %(cap)s) x),
-       greatest(0, extract(epoch FROM clock_timestamp() - (
-            SELECT min(o.received_at) FROM (
-                SELECT e.received_at FROM troth_schema.inbox_event e
-                WHERE e.source = s.source AND e.state IN ('received', 'parked', 'quarantined') AND e.state <> 'quarantined'
-                ORDER BY e.source, e.object_key, e.created_at, e.seq LIMIT %(cap)s) o)))::float8
+            SELECT 1 FROM troth_schema.inbox_event e WHERE e.source = s.source AND e.delivered = 0 LIMIT %(cap)s) x)
 FROM source s LEFT JOIN troth_schema.inbox_sweep w ON w.source = s.source
 WHERE s.source IS NOT NULL ORDER BY s.source LIMIT 200
 
 -- name: open
--- How many events of one source are open, by state.
-SELECT x.state, count(*) FROM (
-    SELECT e.state FROM troth_schema.inbox_event e
-    WHERE e.source = %(source)s AND e.state IN ('received', 'parked', 'quarantined') LIMIT %(cap)s) x
-GROUP BY x.state
+-- How many events are open, by source and state, and how long the oldest has waited; the oldest so many are looked at.
+SELECT x.source, x.state, count(*), greatest(0, extract(epoch FROM clock_timestamp() - min(x.received_at)))::float8,
+       sum(count(*)) OVER ()
+FROM (SELECT e.source, e.state, e.received_at FROM troth_schema.inbox_event e
+      WHERE e.state IN ('received', 'parked', 'quarantined') ORDER BY e.seq LIMIT %(cap)s) x
+GROUP BY x.source, x.state
 
 -- name: settled
 -- How many events of one source were settled one way that came within a day.
@@ -51,7 +47,7 @@ WITH looked_at AS MATERIALIZED (
 )
 SELECT s.n, s.seq, m.seq, m.source, m.event_id, m.type, m.object_key, m.state, m.received_at,
        greatest(0, extract(epoch FROM clock_timestamp() - m.received_at))::float8,
-       greatest(0, extract(epoch FROM clock_timestamp() - m.parked_since))::float8,
+       CASE WHEN m.parked_since IS NOT NULL THEN greatest(0, extract(epoch FROM clock_timestamp() - m.parked_since)) END::float8, m.parked_since,
        m.due_at, m.failures, m.parks, m.delivered, m.reason
 FROM (SELECT count(*) OVER () AS n, l.seq FROM looked_at l ORDER BY l.seq LIMIT 1) s
 LEFT JOIN matching m ON true
@@ -75,7 +71,7 @@ WITH looked_at AS MATERIALIZED (
 )
 SELECT s.n, s.seq, m.seq, m.source, m.event_id, m.type, m.object_key, m.state, m.received_at,
        greatest(0, extract(epoch FROM clock_timestamp() - m.received_at))::float8,
-       greatest(0, extract(epoch FROM clock_timestamp() - m.parked_since))::float8,
+       CASE WHEN m.parked_since IS NOT NULL THEN greatest(0, extract(epoch FROM clock_timestamp() - m.parked_since)) END::float8, m.parked_since,
        m.due_at, m.failures, m.parks, m.delivered, m.reason
 FROM (SELECT count(*) OVER () AS n, l.seq FROM looked_at l ORDER BY l.seq LIMIT 1) s
 LEFT JOIN matching m ON true
@@ -85,7 +81,7 @@ ORDER BY m.seq DESC LIMIT %(limit)s
 -- One event, with the beginning of what it says if that is asked for.
 SELECT e.seq, e.source, e.event_id, e.type, e.object_key, e.state, e.received_at,
        greatest(0, extract(epoch FROM clock_timestamp() - e.received_at))::float8,
-       greatest(0, extract(epoch FROM clock_timestamp() - e.parked_since))::float8,
+       CASE WHEN e.parked_since IS NOT NULL THEN greatest(0, extract(epoch FROM clock_timestamp() - e.parked_since)) END::float8, e.parked_since,
        e.due_at, e.failures, e.parks, e.delivered, left(e.reason, %(most)s),
        e.created_at, e.version, e.blocks, e.last_seen, e.found_by, e.verified_by, e.settled_at,
        octet_length(e.headers), CASE WHEN %(payloads)s THEN convert_to(left(e.headers, %(most)s), 'UTF8') END,

@@ -24,26 +24,6 @@ MOST_MESSAGES = 200
 
 
 @dataclass(frozen=True, slots=True)
-class Filter:
-    """Which runs to list. An empty *states* means all of them; *since* looks at when a run was made."""
-
-    states: frozenset[RunState] = frozenset()
-    workflow: str | None = None
-    key: str | None = None
-    since: datetime = BEGINNING
-
-    @property
-    def live(self) -> bool:
-        """Can a run that has not ended match?"""
-        return not self.states or bool(self.states - ENDED)
-
-    @property
-    def ended(self) -> bool:
-        """Can a run that has ended match? If not, history need not be read."""
-        return not self.states or bool(self.states & ENDED)
-
-
-@dataclass(frozen=True, slots=True)
 class RunLine:
     """One run in a list. *seconds*: from when it was to begin until it ended, or until now."""
 

@@ -78,6 +78,7 @@ class LagLine:
     dead: Count
     in_doubt: Count
     failing_s: float | None
+    failing_since: datetime | None
     disabled_at: datetime | None
 
 
@@ -121,6 +122,7 @@ class EndpointLine:
     allow_private: bool
     created_at: datetime
     failing_s: float | None
+    failing_since: datetime | None
     disabled_at: datetime | None
     disabled_because: str | None
     old_secret_until: datetime | None
@@ -177,7 +179,7 @@ async def lag(tx: Tx, schema: str) -> tuple[LagLine, ...]:
         outbox, destination, endpoint = (waiting.get(target) or failed[target])[1:4]
         n, leased, behind, due, oldest_s = waiting[target][4:] if target in waiting else _NOTHING
         dead, in_doubt = failed[target][4:6] if target in failed else (0, 0)
-        url, failing_s, disabled_at = known.get(endpoint, (None, None, None))
+        url, failing_s, failing_since, disabled_at = known.get(endpoint, (None,) * 4)
         lines.append(
             LagLine(
                 target,
@@ -193,6 +195,7 @@ async def lag(tx: Tx, schema: str) -> tuple[LagLine, ...]:
                 Count(dead, cut),
                 Count(in_doubt, cut),
                 failing_s,
+                failing_since,
                 disabled_at,
             )
         )

@@ -10,7 +10,7 @@ WITH RECURSIVE target AS (
     FROM target t WHERE t.target IS NOT NULL
 )
 SELECT t.target, p.outbox, p.destination, p.endpoint, p.n, p.leased, p.behind, p.late,
-       greatest(0, extract(epoch FROM clock_timestamp() - m.published_at))::float8
+       CASE WHEN m.published_at IS NOT NULL THEN greatest(0, extract(epoch FROM clock_timestamp() - m.published_at)) END::float8
 FROM (SELECT t.target FROM target t WHERE t.target IS NOT NULL LIMIT 500) t
 CROSS JOIN LATERAL (
     SELECT min(x.outbox) AS outbox, min(x.destination) AS destination, (array_agg(x.endpoint))[1] AS endpoint, count(*) AS n,
@@ -33,7 +33,8 @@ GROUP BY x.target ORDER BY x.target LIMIT 500
 -- name: endpoints
 -- The endpoints, without their secrets, the latest first.
 SELECT e.id, e.outbox, e.destination, e.url, e.types, e.per_key, e.allow_private, e.created_at,
-       greatest(0, extract(epoch FROM clock_timestamp() - e.failing_since))::float8, e.disabled_at, e.disabled_because,
+       CASE WHEN e.failing_since IS NOT NULL THEN greatest(0, extract(epoch FROM clock_timestamp() - e.failing_since)) END::float8, e.failing_since, e.disabled_at,
+       e.disabled_because,
        e.old_secret_until
 FROM troth_schema.outbox_endpoint e
 WHERE e.removed_at IS NULL AND e.id < %(before)s AND (%(outbox)s::text IS NULL OR e.outbox = %(outbox)s)
@@ -42,7 +43,8 @@ ORDER BY e.id DESC LIMIT %(limit)s
 
 -- name: urls
 -- Where these endpoints are.
-SELECT e.id, e.url, greatest(0, extract(epoch FROM clock_timestamp() - e.failing_since))::float8, e.disabled_at
+SELECT e.id, e.url, CASE WHEN e.failing_since IS NOT NULL THEN greatest(0, extract(epoch FROM clock_timestamp() - e.failing_since)) END::float8, e.failing_since,
+       e.disabled_at
 FROM troth_schema.outbox_endpoint e WHERE e.id = ANY (%(ids)s) LIMIT %(limit)s
 
 -- name: lines

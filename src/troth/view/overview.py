@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
+from datetime import datetime
+from enum import StrEnum
 from typing import Any
 from uuid import UUID
 
@@ -13,8 +15,9 @@ from troth.store.queries import Queries, load
 from troth.store.tx import Tx
 from troth.view.paging import COUNT_CAP, RUN_COUNT_CAP, SCAN_LIMIT, Count, capped
 
-_LOOKED_AT = 1000  # runs in attention whose errors are grouped, and failures likewise
+_LOOKED_AT = 300  # runs in attention whose errors are grouped, and failures likewise
 _GROUPS = 20
+_MINUTES_CAP = 50_000
 _DAY_S = 86400.0
 # A path says in which branch, and which time: "2.1:charge#3" is the step charge.
 _OCCURRENCE = re.compile(r"^[\d.]+:|#\d+$")
@@ -86,6 +89,54 @@ class _Group:
     n: int = field(default=0)
 
 
+@dataclass(frozen=True, slots=True)
+class Point:
+    """What workers have done from *at* on, in one step of a chart.
+
+    *started*: runs taken up for the first time. *attention*: runs that came to stand in it. *steps*: calls that were
+    answered. *unknown*: attempts of effects whose outcome was not known.
+    """
+
+    at: datetime
+    started: int
+    succeeded: int
+    failed: int
+    cancelled: int
+    attention: int
+    steps: int
+    unknown: int
+
+
+@dataclass(frozen=True, slots=True)
+class Chart:
+    """What workers have done lately, the oldest first, in steps of *step_s* seconds.
+
+    *since*: None if all is in it; else what is older than that is missing, because there is too much of it.
+    """
+
+    step_s: int
+    points: tuple[Point, ...]
+    since: datetime | None
+
+
+class Span(StrEnum):
+    """How far back a chart goes."""
+
+    HOUR = "1h"
+    SIX_HOURS = "6h"
+    DAY = "24h"
+    TWO_DAYS = "48h"
+
+
+# Seconds of the whole, and of one step: sixty to a hundred steps.
+_SPANS = {
+    Span.HOUR: (3600, 60),
+    Span.SIX_HOURS: (6 * 3600, 300),
+    Span.DAY: (24 * 3600, 900),
+    Span.TWO_DAYS: (48 * 3600, 1800),
+}
+
+
 def queries(schema: str) -> Queries:
     """The statements of this screen."""
     return load("troth.view", schema, "overview.sql")
@@ -119,10 +170,24 @@ async def oldest(tx: Tx, schema: str) -> Oldest:
     return Oldest(*(None if age is None else max(0.0, age) for age in row))
 
 
+async def minutes(
+    tx: Tx, schema: str, span: Span = Span.HOUR, *, workflow: str | None = None
+) -> Chart:
+    """What workers have done lately, of one workflow or all; nothing is known of more than two days.
+
+    A worker says what it has done once a minute, so the last step is not complete.
+    """
+    span_s, step_s = _SPANS[span]
+    params = {"span_s": span_s, "step_s": step_s, "workflow": workflow, "cap": _MINUTES_CAP}
+    rows = await (await tx.execute(queries(schema).minutes, params)).fetchall()
+    cut = bool(rows) and rows[0][8] >= _MINUTES_CAP
+    return Chart(step_s, tuple(Point(*row[:8]) for row in rows), rows[0][9] if cut else None)
+
+
 async def troubles(tx: Tx, schema: str) -> tuple[Trouble, ...]:
     """What goes wrong, the most frequent first; at most 20 kinds.
 
-    Of runs in attention the latest 1,000 are looked at; of the latest 10,000 runs that began within a day and have ended,
+    Of runs in attention the latest 300 are looked at; of the latest 10,000 runs that began within a day and have ended,
     those that failed.
     """
     q = queries(schema)

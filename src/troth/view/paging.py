@@ -37,9 +37,10 @@ class Count:
         return f"{self.n:,}" + ("+" if self.capped else "")
 
 
-def capped(counted: int, cap: int = COUNT_CAP) -> Count:
-    """What a count that stops at *cap* + 1 says."""
-    return Count(min(counted, cap), counted > cap)
+def capped(counted: int, cap: int | None = None) -> Count:
+    """What a count that stops at *cap* + 1 says; without one, at `COUNT_CAP` + 1."""
+    most = COUNT_CAP if cap is None else cap
+    return Count(min(counted, most), counted > most)
 
 
 @dataclass(frozen=True, slots=True)

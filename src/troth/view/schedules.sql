@@ -6,7 +6,7 @@ SELECT s.name, s.workflow, s.cron, s.tz, s.overlap, extract(epoch FROM s.catch_u
        extract(epoch FROM s.jitter)::float8, s.digest IS NOT NULL,
        s.digest IS NOT NULL AND s.seen_at < clock_timestamp() - interval '60 seconds', s.next_at,
        extract(epoch FROM s.next_at - clock_timestamp())::float8, s.paused_at, s.paused_by, s.paused_note, s.last_at,
-       greatest(0, extract(epoch FROM clock_timestamp() - s.last_at))::float8, s.last_result, s.last_run, s.seen_at,
+       CASE WHEN s.last_at IS NOT NULL THEN greatest(0, extract(epoch FROM clock_timestamp() - s.last_at)) END::float8, s.last_result, s.last_run, s.seen_at,
        (SELECT count(*) FROM (SELECT 1 FROM troth_schema.schedule_wish w WHERE w.schedule = s.name LIMIT 1000) x)
 FROM troth_schema.schedule s
 WHERE s.name > %(after)s AND (%(name)s::text IS NULL OR s.name = %(name)s)

@@ -8,7 +8,6 @@ from datetime import datetime
 from uuid import UUID
 
 from troth.base.errors import RunNotFoundError, UsageError
-from troth.journal import store as journal
 from troth.journal.model import Entry
 from troth.store.connect import AsyncConnection
 from troth.store.isolation import transaction_async
@@ -33,7 +32,6 @@ from troth.view.model import (
     MOST_MESSAGES,
     MOST_RUNS,
     Alive,
-    Filter,
     JournalEntry,
     RunHeader,
     RunLine,
@@ -61,36 +59,6 @@ async def reading(
     async with transaction_async(connection, "repeatable read"):
         await connection.execute(queries(schema).bound, (f"{round(limit_s * 1000)}ms",))
         yield connection
-
-
-async def runs(
-    tx: Tx,
-    schema: str,
-    which: Filter,
-    *,
-    before: UUID = LAST_ID,
-    above: UUID = FIRST_ID,
-    limit: int = 50,
-) -> list[RunLine]:
-    """Runs with *above* < id < *before*, newest first, live and ended; at most *limit*, at most `MOST_RUNS`."""
-    run_id = None
-    if which.key is not None:
-        run_id = await journal.run_of_key(tx, journal.queries(schema), which.key)
-        if run_id is None:
-            return []
-    params = {
-        "live": which.live,
-        "ended": which.ended,
-        "before": before,
-        "above": above,
-        "since": which.since,
-        "states": sorted(which.states) or None,
-        "workflow": which.workflow,
-        "id": run_id,
-        "limit": min(limit, MOST_RUNS),
-    }
-    rows = await (await tx.execute(queries(schema).runs, params)).fetchall()
-    return [RunLine(*row) for row in rows]
 
 
 async def lines(tx: Tx, schema: str, ids: Sequence[UUID]) -> list[RunLine]:

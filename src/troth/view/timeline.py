@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
+from types import MappingProxyType
 from typing import Any
 
 from troth.base import codec
@@ -23,15 +24,24 @@ from troth.view.model import JournalEntry, Moment, Undoing, from_seconds
 _ANSWERS = frozenset({Kind.RESULT, Kind.ATTEMPT, Kind.EVIDENCE})
 
 
-def timeline(entries: Sequence[JournalEntry]) -> tuple[Moment, ...]:
-    """The story that a journal tells, in the order in which things were recorded."""
-    begun: dict[str, datetime] = {}
-    gone = superseded(entries)
+def timeline(
+    entries: Sequence[JournalEntry],
+    *,
+    rewinds: Sequence[JournalEntry] = (),
+    begun: Mapping[str, datetime] = MappingProxyType({}),
+) -> tuple[Moment, ...]:
+    """The story that a journal tells, in the order in which things were recorded.
+
+    Of a part of a journal: *rewinds* are the entries of `REWIND_PATH` of all of it, and *begun* says when what goes on in
+    this part had begun before it, by path.
+    """
+    began: dict[str, datetime] = dict(begun)
+    gone = superseded([*entries, *rewinds])
     moments: list[Moment] = []
     for entry in sorted(entries, key=lambda e: (e.at, e.kind in _ANSWERS, e.seq or 0)):
-        start = begun.get(entry.path)
+        start = began.get(entry.path)
         if entry.kind in (Kind.INTENT, Kind.WAIT, Kind.CHILD):
-            begun[entry.path] = entry.at
+            began[entry.path] = entry.at
         said = said_by(entry)
         moments.append(
             Moment(

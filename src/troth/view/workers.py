@@ -141,3 +141,9 @@ async def versions(tx: Tx, schema: str) -> tuple[VersionLine, ...]:
         VersionLine(flow, Count(n, looked_at > RUN_COUNT_CAP), waiting, oldest, there)
         for flow, n, waiting, oldest, there, looked_at in rows
     )
+
+
+async def ahead(tx: Tx, schema: str) -> float:
+    """By how much the latest beat of a process is ahead of the server's clock, in seconds; 0 if it is not."""
+    row = await (await tx.execute(queries(schema).ahead, {"limit": 10 * MOST_ROWS})).fetchone()
+    return max(0.0, row[0]) if row and row[0] is not None else 0.0

@@ -14,7 +14,9 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 from uuid import UUID
 
+from troth.base import events
 from troth.base.clock import Clock
+from troth.base.telemetry import SILENT, Telemetry
 from troth.journal import store
 from troth.journal.model import ClaimedRun, Left, Line, Reply
 from troth.journal.writer import Writer
@@ -47,6 +49,7 @@ class Claims:
         workflows: Mapping[str, Workflow[Any, Any]],
         concurrency: int,
         spawn: Callable[[Any], None],
+        telemetry: Telemetry = SILENT,
     ) -> None:
         """*concurrency*: runs in memory at once. *spawn* runs a coroutine for the node."""
         self._writer = writer
@@ -57,6 +60,7 @@ class Claims:
         self._workflows = workflows
         self._concurrency = concurrency
         self._spawn = spawn
+        self._telemetry = telemetry
         self._turn = 0  # whose turn it is to be the first to get what there is room for
         self._after: dict[str, str] = {}  # the partition of each queue that was served last
         self._limited: set[str] = set()  # queues that had to leave somebody in line
@@ -150,6 +154,9 @@ class Claims:
         if reply.claimed:
             self.loading += len(reply.claimed)
             self._spawn(self._load(reply.claimed, self._writer.worker, self._life))
+        if self._telemetry.on:
+            worker, claimed = self._writer.worker, len(reply.claimed)
+            self._telemetry.emit(events.RunsAsked(worker, claimed, reply.more, self.free))
         for queue, (after, left) in reply.lines.items():
             self._after[queue] = after
             if left is Left.LIMIT:

@@ -19,9 +19,10 @@ from dataclasses import dataclass, field
 from typing import Any, Self
 from uuid import UUID
 
-from troth.base import settings
+from troth.base import events, settings
 from troth.base.clock import Clock
 from troth.base.resources import OpenResources
+from troth.base.telemetry import SILENT, Telemetry
 from troth.effect.traffic import Traffic
 from troth.journal import store
 from troth.journal.bell import DONE, MAIL, READY, Bell
@@ -42,6 +43,7 @@ from troth.worker.results import Results
 from troth.workflow.definition import Workflow
 from troth.workflow.engine import Engine
 from troth.workflow.perform import StepPerformer
+from troth.workflow.telling import brief
 from troth.workflow.transact import Transactor
 
 log = logging.getLogger("troth.worker")
@@ -86,9 +88,9 @@ class Node:
         executes: bool,
         relays: Sequence[Relay] = (),
         resources: OpenResources | None = None,
+        telemetry: Telemetry = SILENT,
     ) -> None:
-        self.schema = schema
-        self.options = options
+        self.schema, self.options, self.telemetry = schema, options, telemetry
         self.executes = executes
         self.clock = Clock()
         self.q = store.queries(schema)
@@ -101,18 +103,17 @@ class Node:
         self._tasks: set[asyncio.Task[Any]] = set()
         self._local: set[UUID] = set()  # started and executed here: others need not be told
         self._workflows = workflows
-        self._housekeeping_due = 0.0
-        self._strays_due = 0.0
-        self._closing = False
-        self._loop = asyncio.get_running_loop()
+        self._housekeeping_due = self._strays_due = 0.0
+        self._closing, self._loop = False, asyncio.get_running_loop()
 
-        self.writer = Writer(url, schema, self)
+        self.writer = Writer(url, schema, self, telemetry)
         self.engine = Engine(
             self.writer,
             self.clock,
             self,
             journal_warning=options.journal_warning,
             journal_limit=options.journal_limit,
+            telemetry=telemetry,
         )
         self._transactor = Transactor(
             schema, self._step_pool, self._blocking_step_pool, self._threads, self.clock
@@ -130,6 +131,7 @@ class Node:
             workflows,
             options.concurrency,
             self._spawn,
+            telemetry,
         )
         self.requests = Requests(
             self.writer,
@@ -139,11 +141,14 @@ class Node:
             cell,
             self.claims,
             started=self._started,
+            telemetry=telemetry,
         )
         self.results = Results(schema, self.pool, self.engine.runs.__contains__)
         self.bell = Bell(url, schema, self.pool, heard=self._heard, missed=self._missed)
-        self._reaper = Reaper(self.pool, self.q, released=self._runs_released)
-        self._relays = Relays(url, relays if executes else ())
+        self._reaper = Reaper(
+            self.pool, self.q, self.writer, released=self._runs_released, telemetry=telemetry
+        )
+        self._relays = Relays(url, relays if executes else (), telemetry)
 
     # Coming and going -------------------------------------------------------------------------------------------------
 
@@ -196,9 +201,11 @@ class Node:
             clock=self.clock,
             on_beat=self._on_beat,
             on_fenced=self.fenced,
+            telemetry=self.telemetry,
         )
         self._heart.start()
         log.info("%s %d joined %s", "worker" if self.executes else "client", worker, self.schema)
+        self.telemetry.emit(events.WorkerBegan(worker, name, self.executes))
 
     def fenced(self, error: BaseException) -> None:
         """This worker id is dead: forget everything and begin anew (called by the writer and the heart)."""
@@ -208,6 +215,8 @@ class Node:
         self._heart.stop()
         self._heart = None
         self.claims.forget()
+        runs = len(self.engine.runs)
+        self.telemetry.emit(events.WorkerFenced(self.writer.worker, runs, brief(error)))
         self.engine.forget_all()
         self._local.clear()
         self._spawn(self._rejoin())
@@ -252,6 +261,7 @@ class Node:
         self._threads.shutdown(wait=False, cancel_futures=True)
 
     async def _drain(self) -> None:
+        began = time.monotonic()
         self.engine.drain()
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(self.options.drain_s):
@@ -259,6 +269,8 @@ class Node:
                     await self._progress()
         if self.engine.runs:
             log.warning("%d runs are left to peers in mid-step", len(self.engine.runs))
+        took_s, left = time.monotonic() - began, len(self.engine.runs)
+        self.telemetry.emit(events.WorkerDrained(self.writer.worker, took_s, left))
 
     async def _progress(self) -> None:
         """Wait until a flush has returned, or a moment."""

@@ -11,7 +11,10 @@ import contextlib
 import logging
 from collections.abc import Callable
 
+from troth.base import events
+from troth.base.telemetry import SILENT, Telemetry
 from troth.journal import store
+from troth.journal.writer import Writer
 from troth.store.connect import AsyncPool
 from troth.store.errors import StoreError
 from troth.store.failure import DatabaseError
@@ -25,7 +28,17 @@ _LOOK_S = 0.1
 class Reaper:
     """Runs in a worker; several workers may do the same at once."""
 
-    def __init__(self, pool: AsyncPool, q: Queries, *, released: Callable[[], None]) -> None:
+    def __init__(
+        self,
+        pool: AsyncPool,
+        q: Queries,
+        writer: Writer,
+        *,
+        released: Callable[[], None],
+        telemetry: Telemetry = SILENT,
+    ) -> None:
+        self._writer = writer
+        self._telemetry = telemetry
         self._pool = pool
         self._q = q
         self._released = released
@@ -41,6 +54,7 @@ class Reaper:
                 held = await store.takeover(connection, self._q, peer, beat)
             if held is not None:
                 log.warning("worker %d is dead; its runs are taken over", peer)
+                self._telemetry.emit(events.WorkerTookOver(self._writer.worker, peer, held))
                 await self._finish(peer, held)
         except (DatabaseError, StoreError, OSError) as error:
             log.info("takeover of worker %d is put off: %s", peer, error)

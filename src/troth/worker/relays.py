@@ -8,6 +8,7 @@ import logging
 from collections.abc import Sequence
 
 from troth.base.stopping import told_to_stop
+from troth.base.telemetry import SILENT, Telemetry
 from troth.store.connect import pool_async
 from troth.store.errors import StoreError
 from troth.store.failure import DatabaseError
@@ -39,7 +40,8 @@ class _Alarm:
 class Relays:
     """The relays of one process."""
 
-    def __init__(self, url: str, relays: Sequence[Relay]) -> None:
+    def __init__(self, url: str, relays: Sequence[Relay], telemetry: Telemetry = SILENT) -> None:
+        self._telemetry = telemetry
         # Of their own: relays do not take those of runs, nor each other's.
         self._pool = pool_async(url, 0, max(1, sum(relay.connections for relay in relays)))
         self._relays = relays
@@ -57,7 +59,7 @@ class Relays:
             return
         await self._pool.open()
         for relay, (_, alarm) in zip(self._relays, self._alarms, strict=True):
-            place = Workplace(self._pool, alarm)
+            place = Workplace(self._pool, alarm, self._telemetry)
             task = asyncio.create_task(self._keep(relay, place), name=f"troth {relay.name}")
             self._tasks.append(task)
 

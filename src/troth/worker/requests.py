@@ -14,13 +14,14 @@ from collections.abc import Callable
 from typing import Any
 from uuid import UUID
 
-from troth.base import ids
+from troth.base import events, ids
 from troth.base.clock import Clock
 from troth.base.errors import (
     ForeignTransactionError,
     RunEndedError,
     RunNotFoundError,
 )
+from troth.base.telemetry import SILENT, Telemetry
 from troth.journal import store
 from troth.journal.model import Batch, Place, Reply, Send, Start
 from troth.journal.starts import FOREIGN, deadline_of, require_same_start, start_digest
@@ -54,6 +55,7 @@ class Requests:
         claims: Claims,
         *,
         started: Callable[[Start, Workflow[Any, Any]], None],
+        telemetry: Telemetry = SILENT,
     ) -> None:
         """*started(start, workflow)* is called when a run is durable."""
         self._writer = writer
@@ -63,6 +65,7 @@ class Requests:
         self._cell = cell
         self._claims = claims
         self._on_started = started
+        self._telemetry = telemetry
         self._starts: dict[UUID, _Starting] = {}
         self._sends: dict[UUID, tuple[Send, asyncio.Future[None]]] = {}
         self._identity: str | None = None
@@ -82,8 +85,9 @@ class Requests:
     ) -> UUID:
         """Start a run; its id, or that of the run that has the key. Raises `KeyConflictError`."""
         now = round(self._clock.now(), 6)
+        run_id = ids.new_id(self._cell)
         start = Start(
-            id=ids.new_id(self._cell),
+            id=run_id,
             workflow=workflow.name,
             key=key,
             input=payload,
@@ -92,6 +96,7 @@ class Requests:
             claim=(at is None or at <= now) and self._claims.reserve(workflow),
             place=place,
             deadline=deadline_of(now if at is None else at, deadline, within_s),
+            trace=self._telemetry.starting(run_id, workflow.name),
         )
         future: asyncio.Future[tuple[UUID, bool]] = self._loop.create_future()
         self._starts[start.id] = (start, workflow, future)
@@ -119,10 +124,18 @@ class Requests:
         run_id = ids.new_id(self._cell)
         digest = start_digest(workflow.name, payload)
         starts_at = round(self._clock.now() if at is None else at, 6)
-        started = await store.start_run(
-            tx, self._q, run_id, workflow.name, key, payload, digest, starts_at, place,
-            deadline_of(starts_at, deadline, within_s),
-        )  # fmt: skip
+        trace = self._telemetry.starting(run_id, workflow.name)
+        try:
+            started = await store.start_run(
+                tx, self._q, run_id, workflow.name, key, payload, digest, starts_at, place,
+                deadline_of(starts_at, deadline, within_s),
+            )  # fmt: skip
+            if trace is not None and started.fresh:
+                await store.trace_run(tx, self._q, run_id, trace)
+        except BaseException:
+            self._telemetry.not_started(run_id)
+            raise
+        self._telemetry.started(run_id, started.run_id, workflow.name, key, "transaction", trace)
         if not started.same and key is not None:
             found = await store.run_input(tx, self._q, started.run_id)
             require_same_start(key, started.run_id, found, workflow.name, payload)
@@ -137,7 +150,8 @@ class Requests:
         once: str | None = None,
     ) -> None:
         """Leave a message. Raises `RunEndedError`, `RunNotFoundError` or `MessageConflictError`."""
-        send = Send(ids.new_id(self._cell), run_id, key, topic, payload, once)
+        trace = self._telemetry.sending(run_id, key, topic)
+        send = Send(ids.new_id(self._cell), run_id, key, topic, payload, once, trace)
         future: asyncio.Future[None] = self._loop.create_future()
         self._sends[send.id] = (send, future)
         self._writer.touch().sends.append(send)
@@ -154,8 +168,10 @@ class Requests:
     ) -> None:
         """Leave a message inside the caller's transaction. Raises as `send` does."""
         await self._require_own(tx)
-        send = Send(ids.new_id(self._cell), run_id, key, topic, payload, once)
+        trace = self._telemetry.sending(run_id, key, topic)
+        send = Send(ids.new_id(self._cell), run_id, key, topic, payload, once, trace)
         raise_if_not_sent(send, await store.send_message(tx, self._q, send))
+        self._tell_sent(send, "sent")
 
     async def _require_own(self, tx: Tx) -> None:
         """Raise `ForeignTransactionError` unless *tx* commits together with our schema."""
@@ -180,6 +196,7 @@ class Requests:
                 self._loop.call_later(_BUSY_AGAIN_S, self._send_again, self._writer.worker, send)
                 continue
             _, future = self._sends.pop(send.id, (None, None))
+            self._tell_sent(send, reply.sent[send.id])
             if future is not None and not future.done():
                 _answer_send(future, send, reply.sent[send.id])
 
@@ -191,10 +208,18 @@ class Requests:
             return
         workflow, future = self._pop(start)
         existing = reply.known.get(start.id)
+        self._tell_started(start, existing[0] if existing else start.id)
         if existing is None:
             self._on_started(start, workflow)
         if not future.done():
             future.set_result(existing or (start.id, True))
+
+    def _tell_started(self, start: Start, run_id: UUID) -> None:
+        self._telemetry.started(start.id, run_id, start.workflow, start.key, "start", start.trace)
+
+    def _tell_sent(self, send: Send, status: str) -> None:
+        if self._telemetry.on and status == "sent":
+            self._telemetry.emit(events.MessageSent(send.run_id, send.key, send.topic))
 
     def _pop(self, start: Start) -> tuple[Workflow[Any, Any], asyncio.Future[tuple[UUID, bool]]]:
         _, workflow, future = self._starts.pop(start.id)
@@ -214,6 +239,7 @@ class Requests:
         future: asyncio.Future[Any] | None = None
         if request_id in self._starts:
             _, future = self._pop(self._starts[request_id][0])
+            self._telemetry.not_started(request_id)
         elif request_id in self._sends:
             _, future = self._sends.pop(request_id)
         if future is not None and not future.done():
@@ -236,6 +262,7 @@ class Requests:
                 continue
             if start.id in known:
                 self._pop(start)
+                self._tell_started(start, start.id)
                 if not future.done():
                     future.set_result((start.id, True))
             else:
@@ -261,8 +288,10 @@ class Requests:
         for start in batch.starts:
             if start.id in self._starts and start.key not in reply.busy_keys:
                 _, future = self._pop(start)
+                found = reply.known.get(start.id, (start.id, True))
+                self._tell_started(start, found[0])
                 if not future.done():
-                    future.set_result(reply.known.get(start.id, (start.id, True)))
+                    future.set_result(found)
         for send in batch.sends:
             status = reply.sent.get(send.id, "busy")
             if send.id in self._sends and status != "busy":
@@ -274,7 +303,8 @@ class Requests:
         """Nobody will answer any more."""
         for _, sent in self._sends.values():
             sent.cancel()
-        for _, _, started in self._starts.values():
+        for start, _, started in self._starts.values():
+            self._telemetry.not_started(start.id)
             started.cancel()
 
 

@@ -108,6 +108,7 @@ class Children:
         now = self._engine.now()
         starts_at = now if order.at is None else order.at
         name = order.workflow.name
+        trace = self._engine.tell.telemetry.starting(child, name, run.id)
         start = Start(
             id=child,
             workflow=name,
@@ -120,6 +121,7 @@ class Children:
             parent=run.id,
             path=path,
             deadline=deadline_of(starts_at, order.deadline, order.within),
+            trace=trace or run.trace,
         )
         self._starting[child] = _Starting(run, call, start, order.workflow)
         self._engine.writer.touch().starts.append(start)
@@ -181,6 +183,10 @@ class Children:
             return
         del self._starting[start.id]
         existing = reply.known.get(start.id)
+        self._engine.tell.telemetry.started(
+            start.id, existing[0] if existing else start.id, start.workflow, start.key, "child",
+            start.trace, run.id,
+        )  # fmt: skip
         self._engine.host.started(start, workflow, fresh=existing is None)
         if start.key is not None and isinstance(call, StartCall):
             if existing is None or existing[1]:

@@ -11,7 +11,7 @@ import logging
 import random as _random
 from collections.abc import Awaitable, Coroutine
 from datetime import UTC, datetime, timedelta
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 from uuid import UUID
 
 from troth.base import codec
@@ -24,8 +24,18 @@ from troth.workflow.topics import Topic, as_topic
 
 T = TypeVar("T")
 
-# (run id, path) of the step whose body runs in this context; for logging and for error messages.
-step_context: contextvars.ContextVar[tuple[UUID, str] | None] = contextvars.ContextVar(
+
+class StepContext(NamedTuple):
+    """The step whose body runs in this context; for logging and for error messages."""
+
+    run_id: UUID
+    path: str
+    workflow: str
+    attempt: int
+    worker: int
+
+
+step_context: contextvars.ContextVar[StepContext | None] = contextvars.ContextVar(
     "troth_step", default=None
 )
 
@@ -123,16 +133,33 @@ def saga() -> Saga:
     return Saga(_branch("saga"))
 
 
+WHERE = ("run_id", "workflow", "step", "attempt", "worker")
+_NOWHERE = dict.fromkeys(WHERE, "-")
+
+
+def whereabouts() -> dict[str, Any]:
+    """Where in a run this is: `run_id` and `workflow`, in the body of a step also `step`, `attempt` and `worker`; or nothing."""
+    step = step_context.get()
+    if step is not None:
+        return {
+            "run_id": str(step.run_id),
+            "workflow": step.workflow,
+            "step": step.path,
+            "attempt": step.attempt,
+            "worker": step.worker,
+        }
+    branch = current_branch.get()
+    if branch is None:
+        return {}
+    return {"run_id": str(branch.run.id), "workflow": branch.run.workflow.name}
+
+
 class RunContextFilter(logging.Filter):
-    """Gives every log record `run` and `step`: the run and the step it was written in, or '-'."""
+    """Gives every log record `run_id`, `workflow`, `step`, `attempt` and `worker`: where it was written, or '-'."""
 
     def filter(self, record: logging.LogRecord) -> bool:
-        """Add the two attributes; never drops a record."""
-        step = step_context.get()
-        branch = current_branch.get()
-        run = step[0] if step else branch.run.id if branch else None
-        record.run = str(run) if run else "-"
-        record.step = step[1] if step else "-"
+        """Add the attributes; never drops a record."""
+        vars(record).update(_NOWHERE | whereabouts())
         return True
 
 

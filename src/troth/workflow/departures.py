@@ -110,6 +110,7 @@ class Departures:
             place=Place(queue.name, run.partition or "", run.priority or 0) if queue else None,
             parent=run.parent,
             deadline=run.deadline,
+            trace=run.trace,
         )
         self._successors[run.id] = start, workflow
         if owes(run):  # it has succeeded; but if the chain has a parent, that may fail
@@ -130,6 +131,10 @@ class Departures:
         if run_id not in self._successors:
             return None
         start, workflow = self._successors.pop(run_id)
+        if fresh:
+            self._engine.tell.telemetry.started(
+                start.id, start.id, start.workflow, start.key, "continuation", start.trace, run_id
+            )
         self._engine.host.started(start, workflow, fresh=fresh)
         self._origins.pop(start.id, None)
         return start.id
@@ -196,6 +201,7 @@ class Departures:
                 ended.append(
                     EndedRun(run.id, run.workflow.name, RunState(end.state), end.outcome, successor)
                 )
+                self._engine.tell.ended(run, ended[-1], self._engine.clock.now())
         if ended:
             self._engine.host.ended(ended)
 
@@ -219,6 +225,7 @@ class Departures:
                 del self._engine.runs[release.run_id]
                 run.dispose()
                 self._engine.children.left(run)
+                self._engine.tell.released(run, release)
                 self._engine.host.released(release.wake_at)
 
     def _again(self, worker: int, item: End | Release) -> None:

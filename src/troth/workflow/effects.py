@@ -22,7 +22,6 @@ from troth.effect.traffic import Permit, Traffic, Wait
 from troth.journal.model import Kind, Reason
 from troth.workflow.calls import CallState, OutcomeCall, PendingCall, UndoCall
 from troth.workflow.consequences import EffectDefinition
-from troth.workflow.context import step_context
 from troth.workflow.departure import Departure
 from troth.workflow.engine import Engine
 from troth.workflow.failures import describe_briefly, encode_answer, is_answer
@@ -53,6 +52,7 @@ class Effects:
 
     def __init__(self, engine: Engine, bodies: StepPerformer, traffic: Traffic) -> None:
         self._engine = engine
+        self._tell = engine.tell
         self._bodies = bodies
         self._traffic = traffic
         # Attempts whose time is over, and whose thread may still be at work.
@@ -162,6 +162,7 @@ class Effects:
         else:
             until, number = answer.until, run.past.next_number(call.path, Kind.WAIT)
             wait = {"until": until, "because": answer.because, "slot": answer.slot}
+            self._tell.held(run, call, until - self._engine.clock.now(), answer.because)
             self._engine.note(run, call, Kind.WAIT, number, codec.encode(wait))
             again = functools.partial(self.go_on, run, call, definition)
             self._engine.wait(run, call, until, again)
@@ -178,6 +179,7 @@ class Effects:
         if permit is not None:
             send_by = min(send_by, permit.expires)
         self._engine.note(run, call, Kind.INTENT, attempt, call.encoded)
+        self._tell.intended(run, call, attempt, key_of(run, call))
 
         def durable() -> None:
             sending = self._send(run, call, definition, attempt, Departure(send_by), permit)
@@ -198,6 +200,7 @@ class Effects:
         info = self._call(run, call, attempt, definition.effect.timeout_s)
         late = functools.partial(self._answered_late, run, call, definition, attempt)
         answered: bool | None = None
+        self._tell.sent(run, call, info)
         try:
             value = await self._invoke(run, call, definition, info, departure, late)
         except Exception as error:  # noqa: BLE001  (decided by the table of outcomes)
@@ -206,9 +209,11 @@ class Effects:
             else:
                 answered = has_answered(error)
                 judged = self._judge(definition, error)
+            self._tell.answered(run, call, attempt, judged, error)
             self._judged(run, call, definition, attempt, error, judged)
         else:
             answered = True
+            self._tell.answered(run, call, attempt, Judgement(Outcome.DONE, ""))
             self._bodies.succeeded(run, call, definition, value)
         finally:
             if permit is not None:
@@ -225,7 +230,7 @@ class Effects:
     ) -> Any:
         """Run the body within its time. A coroutine that is late is cancelled; a thread cannot be, and is listened to."""
         body, args, kwargs = self._bodies.prepare(call, definition, (info,))
-        step_context.set((run.id, call.path))
+        self._bodies.enter(run, call, info.attempt)
         async with asyncio.timeout(definition.effect.timeout_s):
             if definition.is_async:
                 departure.begin()
@@ -319,6 +324,7 @@ class Effects:
 
     def _lost(self, run: ActiveRun, call: PendingCall, definition: _Effect, attempt: int) -> None:
         lost = Judgement(Outcome.UNKNOWN, "its worker was lost before it recorded an outcome")
+        self._tell.outcome(run, call, attempt, lost.outcome, "takeover", lost.message)
         self._no_answer(run, call, definition, attempt, lost)
 
     def _no_answer(
@@ -339,6 +345,7 @@ class Effects:
             elapsed_s=now_s - first_sent(run, call),
             at_least_s=min(judged.retry_after_s or 0.0, LONGEST_RETRY_AFTER_S),
         )
+        self._tell.retry(run, call, attempt, wait_s, message)
         if wait_s is not None:
             detail["due"] = now_s + wait_s
         self._engine.note(run, call, Kind.ATTEMPT, attempt, codec.encode(detail))
@@ -366,6 +373,8 @@ class Effects:
         elif isinstance(error, Exception):
             judged = self._judge(definition, error)
             detail |= {"outcome": judged.outcome.value, "message": judged.message}
+        said = Outcome(detail.get("outcome", Outcome.UNKNOWN))
+        self._tell.outcome(run, call, attempt, said, "late", detail.get("message"))
         self._engine.note_late(run, call, Kind.EVIDENCE, -attempt, codec.encode(detail))
         if not run.disposed and self._engine.interrupt(run, call):
             self.go_on(run, call, definition)
@@ -391,7 +400,8 @@ class Effects:
         number = run.past.next_number(call.path, Kind.EVIDENCE)
         info = self._call(run, call, number, probe.timeout_s)
         args, kwargs = definition.arguments.by_position(call.encoded)
-        step_context.set((run.id, call.path))
+        self._bodies.enter(run, call, number)
+        self._tell.begin(run, call, number, "probe")
         answer: object
         try:
             await self._bodies.resources.open_for(probe.function)
@@ -408,11 +418,14 @@ class Effects:
             )
         except Exception as error:  # noqa: BLE001  (it could not find out)
             answer, found = error, None
+        failed = answer if isinstance(answer, Exception) else None
+        self._tell.end(call, "failed" if failed else "done", failed)
         record = probe_record(
             run, call, definition, answer, found, begun_s, self._engine.clock.now(),
             at_work=self._at_work(call),
         )  # fmt: skip
         log.info("probe %d of %s of run %s: %s", number, call.path, run.id, record["answer"])
+        self._tell.probed(run, call, number, self._engine.clock.now() - begun_s, record)
         self._engine.note(run, call, Kind.EVIDENCE, number, codec.encode(record))
         self.go_on(run, call, definition)
 
@@ -422,7 +435,10 @@ class Effects:
         """Only a person can go on: tell them what was sent, when, to whom, what came back, and what is at stake."""
         if isinstance(call, UndoCall) and reason is Reason.RETRIES_EXHAUSTED:
             reason = Reason.UNDO_FAILED
-        self._engine.park(run, reason, story(run, call, definition))
+        told = story(run, call, definition)
+        if reason is Reason.IN_DOUBT:
+            self._tell.in_doubt(run, call, told)
+        self._engine.park(run, reason, told)
         self._bodies.settled_without_answer(run, call)
 
 

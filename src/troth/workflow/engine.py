@@ -21,6 +21,7 @@ from uuid import UUID
 from troth.base.clock import Clock
 from troth.base.errors import PayloadError
 from troth.base.settings import DEFAULTS
+from troth.base.telemetry import SILENT, Telemetry
 from troth.journal.model import (
     DEADLINE_PATH,
     Batch,
@@ -44,6 +45,7 @@ from troth.workflow.progress import Progress
 from troth.workflow.run import ActiveRun
 from troth.workflow.saga import standing
 from troth.workflow.stops import Parked, Stop
+from troth.workflow.telling import Telling
 
 log = logging.getLogger("troth.workflow")
 
@@ -100,6 +102,7 @@ class Engine:
         *,
         journal_warning: int = JOURNAL_WARNING,
         journal_limit: int = JOURNAL_LIMIT,
+        telemetry: Telemetry = SILENT,
     ) -> None:
         """*journal_warning*, *journal_limit*: after so many entries a run is warned of, and parked."""
         self._journal_warning, self._journal_limit = journal_warning, journal_limit
@@ -108,6 +111,7 @@ class Engine:
         self.host = host
         self._loop = asyncio.get_running_loop()
         self.performer: Performer | None = None
+        self.tell = Telling(telemetry, writer)
         self.mail = Mail(self)
         self.children = Children(self)
         self.departures = Departures(self)
@@ -123,6 +127,7 @@ class Engine:
         """Take up a run that this process owns."""
         run = ActiveRun(claimed, workflow, self.schedule)
         self.runs[run.id] = run
+        self.tell.claimed(run, claimed, self.clock.now())
         try:
             run.begin()
         except PayloadError as error:
@@ -135,14 +140,13 @@ class Engine:
 
     def activate_started(self, start: Start, workflow: Workflow[Any, Any]) -> None:
         """Take up a run that this process has just started for itself."""
-        self.activate(
-            ClaimedRun(
-                start.id, start.workflow, start.key, start.input, 1, start.starts_at,
-                self.departures.origin_of(start.id), [],
-                start.parent, start.deadline, *(start.place[1:] if start.place else ()),
-            ),
-            workflow,
+        _, partition, priority = start.place or (None, None, None)
+        claimed = ClaimedRun(
+            start.id, start.workflow, start.key, start.input, 1, start.starts_at,
+            self.departures.origin_of(start.id), [],
+            start.parent, start.deadline, partition, priority, start.trace,
         )  # fmt: skip
+        self.activate(claimed, workflow)
 
     def _expire(self, run: ActiveRun) -> None:
         """The time that a run may take has passed."""
@@ -222,6 +226,7 @@ class Engine:
         else:
             if run.undo is not None and not run.shown_undoing:
                 run.shown_undoing = True
+                self.tell.undoing(run)
                 self.writer.touch().undoing.append(run.id)
             self._perform(run, calls)
 

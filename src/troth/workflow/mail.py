@@ -51,6 +51,7 @@ class Mail:
     def _receive(self, run: ActiveRun, call: ReceiveCall, message: Message) -> None:
         if self._answer_receive(run, call, message.topic, message.payload, ok=True):
             self._heard(run, message)
+            self._engine.tell.heard(run, call, message)
 
     def pass_on(self, run: ActiveRun) -> None:
         """Messages that came back go to who receives next. Their answers are recorded as such, with neither ok nor not:

@@ -28,13 +28,14 @@ from troth.workflow.calls import (
     UndoCall,
 )
 from troth.workflow.consequences import EffectDefinition
-from troth.workflow.context import step_context
+from troth.workflow.context import StepContext, step_context
 from troth.workflow.definition import StepDefinition, StepKind
 from troth.workflow.effects import Effects
 from troth.workflow.engine import Engine
-from troth.workflow.failures import describe, encode_answer, is_answer
+from troth.workflow.failures import describe, describe_briefly, encode_answer, is_answer
 from troth.workflow.family import is_going
 from troth.workflow.run import ActiveRun
+from troth.workflow.telling import ABANDONED
 from troth.workflow.transact import Transactor
 
 log = logging.getLogger("troth.workflow")
@@ -197,21 +198,26 @@ class StepPerformer:
     async def _step(
         self, run: ActiveRun, call: PendingCall, definition: StepDefinition[Any, Any], attempt: int
     ) -> None:
+        self._engine.tell.begin(run, call, attempt)
         try:
-            value = await self.invoke(run, call, definition)
+            value = await self.invoke(run, call, definition, attempt)
         except Exception as error:  # noqa: BLE001  (decided by what the author declared)
             self._failed(run, call, definition, attempt, error)
         else:
+            self._engine.tell.end(call, "done")
             self.succeeded(run, call, definition, value)
 
     async def _transaction(
         self, run: ActiveRun, call: PendingCall, definition: StepDefinition[Any, Any], attempt: int
     ) -> None:
+        self._engine.tell.begin(run, call, attempt)
         try:
             await self.resources.open_for(definition.function)
-            await self._transactor.transact(run, call, definition)
+            await self._transactor.transact(run, call, definition, attempt)
         except Exception as error:  # noqa: BLE001  (decided by what the author declared)
             self._failed(run, call, definition, attempt, error)
+        else:
+            self._engine.tell.end(call, "done" if call.state is CallState.SETTLED else ABANDONED)
 
     def succeeded(
         self, run: ActiveRun, call: PendingCall, definition: StepDefinition[Any, Any], value: Any
@@ -234,7 +240,9 @@ class StepPerformer:
         error: Exception,
     ) -> None:
         """A body raised: a business answer, a reason to try again, or a bug."""
-        if is_answer(error, definition.fails_on) and not isinstance(call, UndoCall):
+        answer = is_answer(error, definition.fails_on)
+        self._engine.tell.end(call, "refused" if answer else "failed", error)
+        if answer and not isinstance(call, UndoCall):
             self.answered_no(run, call, definition, error)
             return
         since = min((e.at for e in run.past.entries(call.path, Kind.ATTEMPT)), default=None)
@@ -242,6 +250,7 @@ class StepPerformer:
         wait_s = definition.retry.wait_s(
             attempt - run.past.forgiven(call.path), elapsed_s=elapsed_s
         )
+        self._engine.tell.retry(run, call, attempt, wait_s, describe_briefly(error))
         detail = {"at": call.path, "attempt": attempt, **describe(error)}
         if wait_s is not None:
             due = self._engine.clock.now() + wait_s
@@ -280,15 +289,24 @@ class StepPerformer:
         self._engine.schedule(run)
 
     async def invoke(
-        self, run: ActiveRun, call: PendingCall, definition: StepDefinition[Any, Any], *first: Any
+        self,
+        run: ActiveRun,
+        call: PendingCall,
+        definition: StepDefinition[Any, Any],
+        attempt: int,
     ) -> Any:
         """Run a body with its arguments restored from what is recorded of them."""
         await self.resources.open_for(definition.function)
-        body, args, kwargs = self.prepare(call, definition, first)
-        step_context.set((run.id, call.path))
+        body, args, kwargs = self.prepare(call, definition, ())
+        self.enter(run, call, attempt)
         if definition.is_async:
             return await body(*args, **kwargs)
         return await self.in_thread(functools.partial(body, *args, **kwargs))
+
+    def enter(self, run: ActiveRun, call: PendingCall, attempt: int) -> None:
+        """From here on this context is that of a body."""
+        worker = self._engine.writer.worker
+        step_context.set(StepContext(run.id, call.path, run.workflow.name, attempt, worker))
 
     @staticmethod
     def prepare(

@@ -53,10 +53,10 @@ class ActiveRun:
         self, claimed: ClaimedRun, workflow: Workflow[Any, Any], wake: Callable[[ActiveRun], None]
     ) -> None:
         self.id = claimed.id
-        self.key = claimed.key
-        self.claim = claimed.claim
-        self.input = claimed.input
-        self.parent = claimed.parent
+        self.key, self.claim, self.input = claimed.key, claimed.claim, claimed.input
+        self.parent, self.trace = claimed.parent, claimed.trace
+        self.taken_at = 0.0  # by this process's clock, if anybody listens
+        self.starts_at = claimed.starts_at
         self.partition, self.priority = claimed.partition, claimed.priority
         self.deadline = claimed.deadline
         self.expires_at = deadline_of(claimed.starts_at, claimed.deadline, workflow.timeout_s)

@@ -8,6 +8,8 @@ from uuid import UUID
 
 from troth.base import ids
 from troth.base.errors import RunEndedError, RunNotFoundError
+from troth.base.events import MessageSent
+from troth.base.telemetry import SILENT, Telemetry
 from troth.store.tx import Tx
 from troth.workflow.definition import StepDefinition, StepKind
 from troth.workflow.runloop import Branch
@@ -19,7 +21,7 @@ if TYPE_CHECKING:
 SendDefinition = StepDefinition[[UUID | None, str | None, str, str, str | None], None]
 
 
-def sending(schema: Callable[[], str]) -> SendDefinition:
+def sending(schema: Callable[[], str], telemetry: Telemetry = SILENT) -> SendDefinition:
     """The step. What makes a message impossible is its answer, so a workflow may catch it; uncaught, the run has failed."""
 
     async def send(
@@ -28,8 +30,11 @@ def sending(schema: Callable[[], str]) -> SendDefinition:
         from troth.journal import store  # psycopg is not needed to define anything
         from troth.journal.model import Send
 
-        message = Send(ids.new_id(), run, key, topic, payload.encode(), once)
+        trace = telemetry.sending(run, key, topic)
+        message = Send(ids.new_id(), run, key, topic, payload.encode(), once, trace)
         raise_if_not_sent(message, await store.send_message(tx, store.queries(schema()), message))
+        if telemetry.on:
+            telemetry.emit(MessageSent(run, key, topic))
 
     failures = (RunEndedError, RunNotFoundError, MessageConflictError)
     return StepDefinition(send, StepKind.TRANSACTION, name="send", fails_on=failures)

@@ -32,7 +32,7 @@ from troth.store.sources import (
 )
 from troth.store.tx import BlockingTx
 from troth.workflow.calls import PendingCall
-from troth.workflow.context import step_context
+from troth.workflow.context import StepContext, step_context
 from troth.workflow.definition import StepDefinition
 from troth.workflow.run import ActiveRun
 
@@ -98,10 +98,16 @@ class Transactor:
         self._at_home: WeakSet[object] = WeakSet()  # sources that are known to be in it
 
     async def transact(
-        self, run: ActiveRun, call: PendingCall, definition: StepDefinition[Any, Any]
+        self,
+        run: ActiveRun,
+        call: PendingCall,
+        definition: StepDefinition[Any, Any],
+        attempt: int = 1,
     ) -> None:
         """Run the body until it has committed once. Raises whatever the body raises; nothing is committed then."""
         tries = 0
+        # Here, and not where the body begins: threads are given a copy of this context.
+        step_context.set(StepContext(run.id, call.path, run.workflow.name, attempt, self.worker))
         while True:
             place = _Place(run, self._clock)
             try:
@@ -152,7 +158,6 @@ class Transactor:
         self, run: ActiveRun, call: PendingCall, definition: StepDefinition[Any, Any], place: _Place
     ) -> Any:
         args, kwargs = definition.arguments.decode(call.encoded)
-        step_context.set((run.id, call.path))
         source: Source[Any] = definition.via or self._own
         committing = False
         try:
@@ -174,7 +179,6 @@ class Transactor:
         self, run: ActiveRun, call: PendingCall, definition: StepDefinition[Any, Any], place: _Place
     ) -> Any:
         args, kwargs = definition.arguments.decode(call.encoded)
-        step_context.set((run.id, call.path))
         source: BlockingSource[Any] = definition.via or self._own_blocking
         committing = False
         try:

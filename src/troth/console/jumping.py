@@ -1,0 +1,47 @@
+"""Paste anything, land on it; where it may mean several things, choose."""
+
+from __future__ import annotations
+
+from starlette.requests import Request
+from starlette.responses import RedirectResponse, Response
+
+from troth.console.site import Pairs, Site, Visit
+from troth.view.jump import Target
+from troth.view.jump import jump as look
+
+# Where each kind of thing is shown: a path, and the names of its id and of what it is within in the query. `{id}` is the id.
+PLACES: dict[str, tuple[str, str, str]] = {
+    "run": ("/runs/{id}", "", ""),
+    "workflow": ("/runs", "workflow", ""),
+}
+
+
+async def jump(site: Site, request: Request) -> Response:
+    """`/jump?q=…`: the one thing that this means, or all that it may mean. Raises `NotSignedInError`."""
+    visit = site.visit(request, await site.door.who(request, site.reach))
+    wanted = visit.asked("q").strip()
+    if not wanted:
+        return RedirectResponse(visit.href("/"), 303)
+    async with site.reach.reading() as tx:
+        found = await look(tx, site.schema, wanted)
+    places = [(each, address(visit, each)) for each in found if each.screen in PLACES]
+    if len(places) == 1:
+        return RedirectResponse(places[0][1], 303)
+    return site.show(
+        visit,
+        "jump.html",
+        200 if places else 404,
+        wanted=wanted,
+        places=places,
+        topics=(),
+        trouble=None,
+    )
+
+
+def address(visit: Visit, target: Target) -> str:
+    """Where a thing is shown. Names that users chose stand in the query, where no character means anything."""
+    path, own, outer = PLACES[target.screen]
+    pairs: Pairs = [(own, target.id)] if own else []
+    if outer and target.within is not None:
+        pairs = [(outer, target.within), *pairs]
+    return visit.href(path.format(id=target.id), pairs)

@@ -1,0 +1,57 @@
+"""The words of the console: who sits at it, and what may go wrong with a question. No I/O."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Literal
+from uuid import UUID
+
+from troth.base.errors import TrothError
+from troth.command.acts import Role
+
+
+@dataclass(frozen=True, slots=True)
+class Operator:
+    """Somebody at the console. *name* is what records of their acts say; *role* is what they may."""
+
+    name: str
+    role: Role
+
+
+@dataclass(frozen=True, slots=True)
+class Payload:
+    """A payload that somebody wants to see, for `Console(redact=)`.
+
+    *what*: which of a run's payloads it is; *path*: the step, of an entry or a part of what the run stopped at.
+    *value*: decoded JSON.
+    """
+
+    run: UUID
+    workflow: str
+    what: Literal["input", "outcome", "detail", "entry", "message"]
+    path: str | None
+    value: Any
+
+
+class NotSignedInError(TrothError):
+    """Nobody knows who asks."""
+
+
+class ForgedError(TrothError):
+    """A POST that does not come from a page of this console."""
+
+
+class TooLargeError(TrothError):
+    """More was sent, or asked for, than there is room for."""
+
+
+class TooSlowError(TrothError):
+    """The database ended a question that took longer than the console allows."""
+
+    def __init__(self, limit_s: float) -> None:
+        super().__init__(f"this question took longer than {limit_s:g} s, and was ended")
+        self.limit_s = limit_s
+
+
+class OutOfReachError(TrothError):
+    """The database cannot be reached, or has no connection to spare."""

@@ -1,0 +1,14 @@
+"""All screens, in the order of the menu. A new page is a line here, a file in `pages/` and a template."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from troth.console.page import Page
+from troth.console.pages import run, runs
+
+SCREENS: Sequence[Page[Any]] = (
+    runs.PAGE,
+    run.PAGE,
+)

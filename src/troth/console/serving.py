@@ -1,0 +1,75 @@
+"""Serving a console by itself, for `troth console` and `troth dev`; whoever needs more mounts it in an application."""
+
+from __future__ import annotations
+
+import contextlib
+import ipaddress
+import socket
+from collections.abc import Callable, Iterator
+
+import uvicorn
+
+from troth.base.errors import UsageError
+from troth.console.mount import Console
+
+PORT = 8321
+_GRACE_S = 2  # for answers that are on their way; live pages would stay for ever
+
+
+def is_loopback(host: str) -> bool:
+    """Can only programs of this machine reach it?"""
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+def bind(host: str, port: int) -> socket.socket:
+    """The socket to serve on. Raises `UsageError` if it cannot be had."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    try:
+        return socket.create_server((host, port), family=family, backlog=128)
+    except OSError as error:
+        raise UsageError(
+            f"the console cannot be served on {host}:{port}: {error.strerror or error}"
+        ) from None
+
+
+def address(bound: socket.socket, base_path: str | None) -> str:
+    """Where browsers on this machine find it."""
+    host, port = bound.getsockname()[:2]
+    shown = f"[{host}]" if ":" in host else host
+    base = (base_path or "").strip("/")
+    return f"http://{shown}:{port}" + (f"/{base}" if base else "")
+
+
+class Server(uvicorn.Server):
+    """Serves one console. *signals*: does it end by itself on Ctrl-C? If not, set `should_exit`."""
+
+    def __init__(self, console: Console, *, signals: bool, started: Callable[[], None]) -> None:
+        config = uvicorn.Config(
+            console,
+            log_level="warning",
+            access_log=False,
+            server_header=False,
+            timeout_graceful_shutdown=_GRACE_S,
+        )
+        super().__init__(config)
+        self._signals = signals
+        self._started = started
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        """Ours, where somebody else has them."""
+        if not self._signals:
+            yield
+            return
+        with super().capture_signals():
+            yield
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Begin, and say so."""
+        await super().startup(sockets)
+        self._started()

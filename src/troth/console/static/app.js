@@ -1,0 +1,161 @@
+// The console's own program: what HTML does not do by itself. Pages work without it; see docs/operating/console.md.
+(() => {
+  "use strict";
+  const page = document.documentElement;
+  const one = (selector, root = document) => root.querySelector(selector);
+  page.classList.add("has-js");
+
+  // What somebody likes, kept in cookies, so that the server renders it and nothing flickers.
+  const keep = (name, value) => {
+    const path = one("body").dataset.path;
+    document.cookie = `${name}=${value.replace(/[^\w/+-]/g, "")};path=${path};max-age=31536000;samesite=lax`;
+    location.reload();
+  };
+  const looks = { auto: "light", light: "dark", dark: "auto" };
+  const turnLook = () => keep("troth_console_look", looks[page.dataset.look] || "light");
+  const turnZone = () => {
+    const local = Intl.DateTimeFormat().resolvedOptions().timeZone;
+    keep("troth_console_zone", one("#zone").textContent === "UTC" ? local : "UTC");
+  };
+
+  // Following what happens. A paused page asks for nothing, also when its window comes to the front again.
+  const PAUSED = "troth.console.paused";
+  const live = { on: false };
+  const say = (words) => { one("#announce").textContent = words; };
+  const label = (words, lost) => {
+    const button = one("#live");
+    if (!button) return;
+    one("#live-word").textContent = words;
+    button.setAttribute("aria-pressed", String(live.on));
+    button.classList.toggle("lost", Boolean(lost));
+  };
+  const follow = ({ atOnce }) => {
+    const place = one("#stream");
+    if (!place) return;
+    const stream = document.createElement("div");
+    stream.id = "stream";
+    stream.dataset.connect = place.dataset.connect;
+    stream.setAttribute("hx-sse:connect", place.dataset.connect);
+    stream.setAttribute("hx-swap", "none");
+    place.replaceWith(stream);
+    live.on = true;
+    label("Live");
+    if (atOnce) htmx.process(stream); // else htmx finds it when it begins, and a second time would be a second stream
+  };
+  const pause = () => {
+    const stream = one("#stream");
+    if (!stream) return;
+    const place = document.createElement("div");
+    place.id = "stream";
+    place.dataset.connect = stream.dataset.connect;
+    const connection = stream._htmx?.sse;
+    stream.replaceWith(place);
+    connection?.reader?.cancel();
+    connection?.abortController?.abort();
+    live.on = false;
+    label("Paused");
+  };
+  const turnLive = () => {
+    if (!one("#live")) return;
+    if (live.on) pause(); else { follow({ atOnce: true }); refresh(); }
+    localStorage.setItem(PAUSED, live.on ? "" : "yes");
+    say(live.on ? "The page follows what happens" : "Paused");
+  };
+  const refresh = () => document.body.dispatchEvent(new CustomEvent("refresh"));
+  addEventListener("htmx:sse:error", () => label("Lost…", true));
+  addEventListener("htmx:sse:after:connection", () => label("Live"));
+
+  // Forms of acts open over the page.
+  const dialog = () => one("#dialog");
+  addEventListener("htmx:after:swap", () => {
+    const body = one("#dialog-body");
+    if (body.childElementCount && !dialog().open) dialog().showModal();
+  });
+  const closeDialog = () => dialog().open && dialog().close();
+  const closed = () => { one("#dialog-body").replaceChildren(); refresh(); };
+
+  // Copying; without a clipboard (no HTTPS) the text is selected instead.
+  const copy = async (button) => {
+    const words = button.textContent;
+    try {
+      await navigator.clipboard.writeText(button.dataset.copy);
+      button.textContent = "Copied";
+    } catch {
+      const beside = button.parentElement.querySelector("code");
+      if (beside) getSelection().selectAllChildren(beside);
+      button.textContent = "Selected";
+    }
+    say(button.textContent);
+    setTimeout(() => { button.textContent = words; }, 1500);
+  };
+
+  document.addEventListener("click", (event) => {
+    const on = (selector) => event.target.closest(selector);
+    if (on("#look")) turnLook();
+    else if (on("#zone")) turnZone();
+    else if (on("#live")) turnLive();
+    else if (on("#keys")) one("#help").showModal();
+    else if (on("[data-copy]")) copy(on("[data-copy]"));
+    else if (on("[data-close]")) { if (dialog().open) closeDialog(); else history.back(); }
+    else if (event.target === dialog()) closeDialog();
+  });
+
+  // Keys.
+  let going = 0;
+  const rows = () => [...document.querySelectorAll("#content tbody tr a[href]:first-of-type")].filter((a, i, all) => all.findIndex((b) => b.closest("tr") === a.closest("tr")) === i);
+  const step = (by) => {
+    const all = rows();
+    const here = all.findIndex((a) => a.closest("tr").contains(document.activeElement));
+    all[Math.max(0, Math.min(all.length - 1, here < 0 ? 0 : here + by))]?.focus();
+  };
+  const keys = {
+    "?": () => one("#help").showModal(),
+    "/": () => one("#jump")?.focus(),
+    j: () => step(1),
+    k: () => step(-1),
+    n: () => one("a[rel=next]")?.click(),
+    p: turnLive,
+    t: turnLook,
+    u: turnZone,
+    g: () => {
+      going = Date.now();
+      document.body.classList.add("going");
+      setTimeout(() => document.body.classList.remove("going"), 1500);
+    },
+  };
+  document.addEventListener("keydown", (event) => {
+    if (event.key === "Escape" && event.target.id === "jump") event.target.blur();
+    if (event.ctrlKey || event.metaKey || event.altKey || document.querySelector("dialog[open]")) return;
+    if (event.target.closest("input, textarea, select, [contenteditable]")) return;
+    if (going && Date.now() - going < 1500) {
+      going = 0;
+      const there = one(`#menu [data-key="${CSS.escape(event.key)}"]`);
+      if (there) { event.preventDefault(); location.href = there.href; return; }
+    }
+    const act = keys[event.key];
+    if (act) { event.preventDefault(); act(); }
+  });
+
+  // Charts: <figure class="chart" data-chart='{"title", "x": [seconds], "series": [{"label", "values"}]}'>.
+  const chart = (figure) => {
+    if (!window.uPlot || figure.dataset.drawn === figure.dataset.chart) return;
+    figure.dataset.drawn = figure.dataset.chart;
+    const told = JSON.parse(figure.dataset.chart);
+    const ink = getComputedStyle(page);
+    const colours = ["--accent", "--bad", "--good", "--warn"].map((name) => ink.getPropertyValue(name));
+    const axis = { stroke: ink.getPropertyValue("--dim"), grid: { stroke: ink.getPropertyValue("--line"), width: 1 } };
+    figure.replaceChildren();
+    new uPlot({
+      width: figure.clientWidth, height: figure.clientHeight || 190, title: told.title, axes: [axis, axis],
+      series: [{}, ...told.series.map((each, i) => ({ label: each.label, stroke: colours[i % colours.length], width: 1.5 }))],
+    }, [told.x, ...told.series.map((each) => each.values)], figure);
+  };
+  const draw = () => document.querySelectorAll(".chart[data-chart]").forEach(chart);
+  addEventListener("htmx:after:swap", draw);
+
+  document.addEventListener("DOMContentLoaded", () => {
+    dialog().addEventListener("close", closed);
+    if (localStorage.getItem(PAUSED) === "yes") label("Paused"); else follow({ atOnce: false });
+    draw();
+  });
+})();
