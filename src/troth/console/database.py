@@ -27,12 +27,16 @@ class Reach:
     """The database of one Troth. *limit_s*: how long one question may take."""
 
     def __init__(self, troth: Troth, limit_s: float) -> None:
-        self.schema = troth.schema
         self.limit_s = limit_s
         self._troth = troth
         self._lock = asyncio.Lock()
         self._database: Database | None = None
         self._pool: AsyncPool | None = None
+
+    @property
+    def schema(self) -> str:
+        """Where troth keeps its tables."""
+        return self._troth.schema
 
     async def open(self) -> AsyncPool:
         """Find the database and see that its schema fits; again it does nothing.
