@@ -128,11 +128,14 @@ class Telling:
             return
         assert call.definition is not None
         kind = kind or ("undo" if isinstance(call, UndoCall) else call.definition.kind.value)
-        self._begun[call] = _Begun(run, kind, attempt, time.perf_counter())
+        begun = self._begun[call] = _Begun(run, kind, attempt, time.perf_counter())
         if call.task is not None:
-            call.task.add_done_callback(
-                lambda _task: self.end(call, ABANDONED), context=contextvars.copy_context()
-            )
+
+            def left(_task: object) -> None:
+                if self._begun.get(call) is begun:
+                    self.end(call, ABANDONED)
+
+            call.task.add_done_callback(left, context=contextvars.copy_context())
         self.telemetry.emit(
             events.StepBegan(
                 run.id, run.workflow.name, call.path, call.definition.name, kind, attempt,
