@@ -28,6 +28,7 @@ from troth.journal.reading import said_by
 from troth.journal.writer import Writer
 from troth.workflow.calls import PendingCall, UndoCall
 from troth.workflow.consequences import EffectDefinition
+from troth.workflow.minutes import ATTENTION, ENDS, STARTED, UNKNOWN, Minutes
 from troth.workflow.run import ActiveRun
 
 ABANDONED = "abandoned"  # the run left this process while a body ran, or nobody wanted it any more
@@ -45,6 +46,7 @@ class Telling:
 
     def __init__(self, telemetry: Telemetry, writer: Writer) -> None:
         self.telemetry = telemetry
+        self.minutes = Minutes()
         self._writer = writer
         self._begun: dict[PendingCall, _Begun] = {}
 
@@ -52,6 +54,8 @@ class Telling:
 
     def claimed(self, run: ActiveRun, claimed: ClaimedRun, now_s: float) -> None:
         """This process has taken up a run."""
+        if claimed.claim == 1:
+            self.minutes.add(run.workflow.name, STARTED)
         if not self.telemetry.on:
             return
         run.taken_at = time.monotonic()
@@ -77,6 +81,8 @@ class Telling:
 
     def released(self, run: ActiveRun, release: Release) -> None:
         """It was let go of, durably."""
+        if release.state == RunState.ATTENTION:
+            self.minutes.add(run.workflow.name, ATTENTION)
         if not self.telemetry.on:
             return
         if release.state == RunState.ATTENTION:
@@ -98,6 +104,7 @@ class Telling:
 
     def ended(self, run: ActiveRun, end: EndedRun, now_s: float) -> None:
         """It has ended, durably."""
+        self.minutes.add(run.workflow.name, ENDS[end.state])
         if not self.telemetry.on:
             return
         failed = end.state is RunState.FAILED and end.outcome is not None
@@ -228,6 +235,8 @@ class Telling:
         message: str | None = None,
     ) -> None:
         """It is known what an attempt came to, or that it is not."""
+        if outcome is Outcome.UNKNOWN:
+            self.minutes.add(run.workflow.name, UNKNOWN)
         if self.telemetry.on and call.definition is not None:
             self.telemetry.emit(
                 events.EffectOutcome(
