@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 from troth.base import codec, events
 from troth.base.telemetry import Telemetry
 from troth.effect.model import Call, Judgement, Outcome
+from troth.effect.rules import History
 from troth.journal.model import (
     RESUME_PATH,
     ClaimedRun,
@@ -224,6 +225,13 @@ class Telling:
         """The body of an effect has come to its end, and this is what that means."""
         self.end(call, judged.outcome.value, error)
         self.outcome(run, call, attempt, judged.outcome, "answer", judged.message or None)
+
+    def sent_again(self, run: ActiveRun, call: PendingCall, history: History, now_s: float) -> None:
+        """It waits for its next attempt."""
+        if self.telemetry.on and history.due_s is not None:
+            last = run.past.entries(call.path, Kind.ATTEMPT)[-1]
+            error = str(said_by(last).get("message"))
+            self.retry(run, call, history.attempts, max(0.0, history.due_s - now_s), error)
 
     def outcome(
         self,
