@@ -13,6 +13,7 @@ from pathlib import Path
 PACKAGES = {  # where the program is, and the package that brings it
     "/usr/bin/chromium": "chromium",
     "/usr/sbin/nats-server": "nats-server",
+    "/usr/bin/promtool": "prometheus",
 }
 
 

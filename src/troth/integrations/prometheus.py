@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import threading
 from collections.abc import Iterable, Iterator
 from typing import Any
 from wsgiref.simple_server import WSGIServer
@@ -33,7 +32,7 @@ from troth.base.errors import UsageError
 from troth.base.events import Event
 from troth.integrations.asgi_command import Receive, Scope, Send
 from troth.integrations.measures import Measure, by_event, labels_of, value_of
-from troth.store.connect import BlockingConnection, Database, connect_blocking
+from troth.store.connect import Database, connect_blocking
 from troth.store.errors import StoreError
 from troth.store.failure import DatabaseError
 from troth.store.isolation import transaction_blocking
@@ -119,8 +118,6 @@ class FromDatabase(Collector):
 
     def __init__(self, troth: Troth) -> None:
         self._troth = troth
-        self._lock = threading.Lock()
-        self._connection: BlockingConnection | None = None
 
     def describe(self) -> Iterable[Metric]:
         """Nothing is asked when it is registered."""
@@ -129,12 +126,10 @@ class FromDatabase(Collector):
     def collect(self) -> Iterator[Metric]:
         """Ask. If the database does not answer, there are no gauges, and `troth_database_up` is 0."""
         found: list[Gauge] = []
-        with self._lock:
-            try:
-                found = self._read()
-            except (DatabaseError, StoreError, OSError) as error:
-                log.warning("the gauges cannot be read: %s", error)
-                self._forget()
+        try:
+            found = self._read()
+        except (DatabaseError, StoreError, OSError) as error:
+            log.warning("the gauges cannot be read: %s", error)
         up = GaugeMetricFamily("troth_database_up", "Whether the database answered this scrape")
         up.add_metric([], float(bool(found)))
         yield up
@@ -145,18 +140,15 @@ class FromDatabase(Collector):
             yield family
 
     def _read(self) -> list[Gauge]:
-        if self._connection is None or self._connection.closed:
-            with Database.find(self._troth.url, self._troth.directory) as database:
-                self._connection = connect_blocking(database.url)
         schema = self._troth.schema
-        with transaction_blocking(self._connection, "repeatable read"):
-            self._connection.execute(queries(schema).bound, (f"{round(READ_LIMIT_S * 1000)}ms",))
-            return carry_out_blocking(self._connection, gauges(schema))
-
-    def _forget(self) -> None:
-        if self._connection is not None:
-            self._connection.close()
-        self._connection = None
+        # Connected anew: between two scrapes, nothing is held.
+        with (
+            Database.find(self._troth.url, self._troth.directory) as database,
+            connect_blocking(database.url) as connection,
+            transaction_blocking(connection, "repeatable read"),
+        ):
+            connection.execute(queries(schema).bound, (f"{round(READ_LIMIT_S * 1000)}ms",))
+            return carry_out_blocking(connection, gauges(schema))
 
 
 _SUFFIXES = {"s": "_seconds", "By": "_bytes"}

@@ -67,7 +67,7 @@ def gauges(schema: str) -> Plan[list[Gauge]]:
             {(row[0], row[1]): float(row[2]) for row in outbox},
         ),
         Gauge(
-            "troth_outbox_lag_seconds", "For how long the oldest of them could have been made",
+            "troth_outbox_backlog_seconds", "For how long the oldest of them could have been made",
             ("outbox", "destination"), {(row[0], row[1]): row[3] for row in outbox},
         ),
         Gauge("troth_dead_letters", "Deliveries that nobody tries any more", (), {(): float(dead[0])}),
