@@ -9,8 +9,8 @@ from uuid import UUID
 
 from troth.base import ids
 from troth.base.errors import UnknownWorkflowError, UsageError
-from troth.journal.model import Send
 from troth.base.telemetry import SILENT, Telemetry
+from troth.journal.model import Send
 from troth.journal.starts import require_same_start, start_digest
 from troth.store.plan import Plan, Statement
 from troth.store.queries import Queries
