@@ -1,9 +1,13 @@
-"""troth, in one process: `python -m bench.system_troth URL SIZE…` prints the figures of one round as JSON."""
+"""troth, in one process: `python -m bench.system_troth URL SIZE…` prints the figures of one round as JSON.
+
+BENCH_TELEMETRY says who listens: `listener` (one that does nothing) or `otel` (traces and metrics, exported to nowhere).
+"""
 
 from __future__ import annotations
 
 import asyncio
 import json
+import os
 import sys
 
 from bench.workloads import Size, measure
@@ -12,6 +16,24 @@ from troth.store.migrate import migrate
 from troth.worker.process import spare_collector
 
 troth = Troth(sys.argv[1] if len(sys.argv) > 1 else None, schema="bench_troth")
+
+
+def listen(how: str) -> None:
+    if how == "listener":
+        troth.listen(lambda _event: None)
+    elif how == "otel":
+        from opentelemetry.sdk.metrics import MeterProvider
+        from opentelemetry.sdk.trace import TracerProvider
+        from opentelemetry.sdk.trace.export import BatchSpanProcessor, SpanExporter
+
+        from troth.integrations.otel import instrument
+
+        class Nowhere(SpanExporter):
+            def export(self, spans: object) -> None: ...
+
+        provider = TracerProvider()
+        provider.add_span_processor(BatchSpanProcessor(Nowhere()))
+        instrument(troth, tracer_provider=provider, meter_provider=MeterProvider())
 
 
 @troth.step
@@ -52,6 +74,7 @@ class TrothSystem:
 
 async def main() -> None:
     size = Size(*map(int, sys.argv[2:]))
+    listen(os.environ.get("BENCH_TELEMETRY", ""))
     migrate(troth.url or "", troth.schema)
     spare_collector()  # as `troth worker` does
     async with troth.worker():

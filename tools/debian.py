@@ -14,6 +14,7 @@ PACKAGES = {  # where the program is, and the package that brings it
     "/usr/bin/chromium": "chromium",
     "/usr/sbin/nats-server": "nats-server",
     "/usr/sbin/pgbouncer": "pgbouncer",
+    "/usr/bin/promtool": "prometheus",
 }
 
 

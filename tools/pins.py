@@ -17,6 +17,7 @@ SETS = {
     "uv": ["requirements/uv.in"],
     "dev": ["pyproject.toml", "requirements/dev.in", "--all-extras"],
     "localstripe": ["requirements/localstripe.in"],
+    "phoenix": ["requirements/phoenix.in"],
     "bench": ["pyproject.toml", "requirements/bench.in", "--all-extras", *ALIKE],
 }
 OPTIONS = [

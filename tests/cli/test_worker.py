@@ -6,9 +6,11 @@ import asyncio
 import json
 import os
 import signal
+import socket
 from collections.abc import AsyncIterator
 from contextlib import AbstractAsyncContextManager
 
+import httpx
 import psutil
 import pytest
 
@@ -200,3 +202,19 @@ def test_an_error_of_the_program_is_its_own(tmp_path, monkeypatch):
         (tmp_path / f"{name}.py").write_text(text)
         with pytest.raises(TrothError, match=says):
             target.find(f"{name}:troth")
+
+
+async def test_each_process_answers_prometheus_on_a_port_of_its_own(worker, client):
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    async with worker("--processes", "2", "--metrics-port", str(port)) as supervisor:
+        await supervisor.line("ready")
+        await (await client.start(program.greet, "ada")).result(timeout=20)
+        async with httpx.AsyncClient() as http:
+            answers = [
+                (await http.get(f"http://127.0.0.1:{each}/metrics")).text
+                for each in (port, port + 1)
+            ]
+    assert all('troth_workers{kind="worker"} 2.0' in text for text in answers)
+    ended = 'troth_runs_ended_total{state="succeeded",workflow="greet"} 1.0'
+    assert sum(ended in text for text in answers) == 1

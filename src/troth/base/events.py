@@ -433,4 +433,16 @@ class RequestAnswered(Event, frozen=True):
     run_id: Annotated[UUID | None, "the operation that it is about"]
 
 
+class ActRecorded(Event, frozen=True):
+    """A person has acted, in this process; recorded if the transaction commits in which that happens. Others see it there."""
+
+    name: ClassVar[str] = "act.recorded"
+    act: Annotated[str, "its name, such as `run.cancel`"]
+    about: Annotated[str, "what it was done to"]
+    by: Annotated[str, "the person"]
+    role: Annotated[str, "`viewer`, `operator` or `admin`"]
+    via: Annotated[str, "`cli`, `console` or `program`"]
+    outcome: Annotated[str, "`done`, `proposed` (a second person is needed) or `refused`"]
+
+
 TABLE: dict[str, type[Event]] = {kind.name: kind for kind in Event.__subclasses__()}

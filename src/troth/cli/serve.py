@@ -11,6 +11,8 @@ from pathlib import Path
 
 import msgspec
 
+from troth.app import Troth
+from troth.base.errors import UsageError
 from troth.base.settings import LogFormat, LogLevel
 from troth.cli import target
 from troth.cli.failure import fail
@@ -22,13 +24,15 @@ from troth.worker.process import read_order, work
 
 
 class Order(msgspec.Struct, frozen=True):
-    """What the parent wants. *database_url* wins over what the program says."""
+    """What the parent wants. *database_url* wins over what the program says. *metrics_port*: the first of *metrics_ports*."""
 
     options: NodeOptions
     log_format: LogFormat
     log_level: LogLevel
     database_url: str | None = None
     migrate: bool = False
+    metrics_port: int | None = None
+    metrics_ports: int = 1
 
 
 class Hello(msgspec.Struct, frozen=True):
@@ -59,6 +63,8 @@ def serve(name: str, control: socket.socket) -> None:
         with connect_blocking(database.url) as connection:
             require_schema_blocking(connection, program.schema)
         program.url = database.url
+        if order.metrics_port is not None:
+            serve_metrics(program, order.metrics_port, order.metrics_ports)
         hello = Hello(
             database=database.url if database.origin == "embedded" else place(database.url),
             origin=database.origin,
@@ -68,6 +74,16 @@ def serve(name: str, control: socket.socket) -> None:
             url=database.url,
         )
         asyncio.run(work(program, order.options, control, msgspec.json.encode(hello)))
+
+
+def serve_metrics(program: Troth, port: int, ports: int) -> None:
+    """Answer Prometheus. Raises `UsageError` if that is not installed, or if no port is free."""
+    try:
+        from troth.integrations.prometheus import Exporter
+    except ModuleNotFoundError as missing:
+        msg = f"--metrics-port needs {missing.name}: pip install 'troth[prometheus]'"
+        raise UsageError(msg) from None
+    Exporter(program).serve(port, ports=ports)
 
 
 def main() -> None:

@@ -19,6 +19,8 @@ from troth.cli.logs import configure
 
 app = App(name="worker")
 
+_LAST_PORT = 65535
+
 Target = Annotated[
     str, Parameter(help="The Troth object, as MODULE:NAME, imported from the current directory.")
 ]
@@ -41,6 +43,13 @@ def _help(name: str, text: str = "") -> Parameter:
     )
 
 
+MetricsPort = Annotated[
+    int | None,
+    Parameter(
+        help="Answer Prometheus on this port; with several processes on as many ports from this one on, one each. Without "
+        "it: no port."
+    ),
+]
 Format = Annotated[LogFormat | None, _help("log_format")]
 Level = Annotated[LogLevel | None, _help("log_level")]
 
@@ -59,6 +68,7 @@ def worker(
     database_url: DatabaseUrl = None,
     log_format: Format = None,
     log_level: Level = None,
+    metrics_port: MetricsPort = None,
 ) -> int:
     """Run worker processes for a program, and replace those that die.
 
@@ -87,9 +97,18 @@ def worker(
     processes = said.processes if processes is None else processes
     log_format, log_level = log_format or said.log_format, log_level or said.log_level
     configure(log_format, log_level)
-    return asyncio.run(
-        _supervise(program, processes, Order(options, log_format, log_level, database_url))
+    if metrics_port is not None and not 0 < metrics_port <= _LAST_PORT - processes + 1:
+        msg = f"--metrics-port must be from 1 to {_LAST_PORT - processes + 1}, not {metrics_port}"
+        raise UsageError(msg)
+    order = Order(
+        options,
+        log_format,
+        log_level,
+        database_url,
+        metrics_port=metrics_port,
+        metrics_ports=processes,
     )
+    return asyncio.run(_supervise(program, processes, order))
 
 
 async def _supervise(program: str, processes: int, order: object) -> int:

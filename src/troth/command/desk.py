@@ -19,6 +19,8 @@ from uuid import UUID
 
 from troth.base import codec
 from troth.base.errors import TrothError, UsageError
+from troth.base.events import ActRecorded
+from troth.base.telemetry import SILENT, Telemetry
 from troth.command import acts, desk_store, rules
 from troth.command.acts import ActKind, Role
 from troth.command.desk_store import Record
@@ -47,6 +49,7 @@ async def carry_out(
     *,
     told: Told[T] | None = None,
     eyes: int = 1,
+    telemetry: Telemetry = SILENT,
 ) -> T | Proposed:
     """Do an act in the transaction *tx*, if *author* may and if as many people want it as it needs; record it there.
 
@@ -54,7 +57,7 @@ async def carry_out(
 
     *act* is a name of `acts.ACTS`; *about* and *details* are what its `ActKind` says, *details* as plain JSON values (and
     `UUID`, `datetime`). *deed* does it, in *tx* alone. *told*: what to record of its result, where that is not plain from
-    the details (nothing confidential). *eyes*: at least so many people, whatever the rule.
+    the details (nothing confidential). *eyes*: at least so many people, whatever the rule. *telemetry*: whom to tell.
 
     Returns what *deed* returned, or `Proposed`: then nothing has happened but the proposal, which is kept for
     `PROPOSAL_WAITS`, and happens when a second person calls this with the same act, object and details. Even so *deed*
@@ -78,6 +81,7 @@ async def carry_out(
             await deed()
             await desk_store.undo_attempt(tx, q)
             await desk_store.record(tx, q, Record(author, act, about, kept, "proposed"))
+            _tell(telemetry, author, act, about, "proposed")
             return proposed
         agrees_with = rules.second_person(author, proposed)
         await desk_store.drop_proposal(tx, q, proposed.id)
@@ -86,7 +90,12 @@ async def carry_out(
     result = None if told is None else told(made)
     line = Record(author, act, about, kept, "proposed" if waits else "done", agrees_with, result)
     await desk_store.record(tx, q, line)
+    _tell(telemetry, author, act, about, line.outcome)
     return made
+
+
+def _tell(telemetry: Telemetry, author: Author, act: str, about: str, outcome: str) -> None:
+    telemetry.emit(ActRecorded(act, about, author.by, author.role.word, author.via, outcome))
 
 
 def require_role(
@@ -105,7 +114,9 @@ def require_role(
 
 
 @asynccontextmanager
-async def recording_refusals(begin: Begin, schema: str) -> AsyncIterator[None]:
+async def recording_refusals(
+    begin: Begin, schema: str, telemetry: Telemetry = SILENT
+) -> AsyncIterator[None]:
     """Around a transaction: a `NotAllowedError` that leaves it is recorded in another one, and goes on its way.
 
     Around, so that the connection of the first has been given back: a pool never waits for itself.
@@ -118,6 +129,7 @@ async def recording_refusals(begin: Begin, schema: str) -> AsyncIterator[None]:
         )  # fmt: skip
         async with begin() as tx:
             await desk_store.record(tx, desk_store.queries(schema), line)
+        _tell(telemetry, refused.author, refused.act, refused.about, "refused")
         raise
 
 

@@ -18,6 +18,20 @@ SELECT coalesce(reply, '{}')::text FROM troth_schema.mark WHERE worker = %s AND 
 DELETE FROM troth_schema.mark m WHERE m.at < clock_timestamp() - interval '1 day'
 AND NOT EXISTS (SELECT 1 FROM troth_schema.worker w WHERE w.id = m.worker)
 
+-- name: write_minutes
+-- What a worker has done in some minutes that are over.
+INSERT INTO troth_schema.worker_minute (minute, worker, workflow, started, succeeded, failed, cancelled, attention, steps,
+    effects_unknown)
+SELECT to_timestamp(m.minute), %s, m.workflow, m.started, m.succeeded, m.failed, m.cancelled, m.attention, m.steps,
+    m.effects_unknown
+FROM unnest(%s::float8[], %s::text[], %s::int4[], %s::int4[], %s::int4[], %s::int4[], %s::int4[], %s::int4[], %s::int4[])
+    AS m (minute, workflow, started, succeeded, failed, cancelled, attention, steps, effects_unknown)
+ON CONFLICT DO NOTHING
+
+-- name: forget_minutes
+-- Charts go back for two days.
+DELETE FROM troth_schema.worker_minute m WHERE m.minute < clock_timestamp() - interval '48 hours'
+
 -- name: beat
 -- One heartbeat; the answer tells what is due, who else is alive and who is gone.
 SELECT troth_schema.beat(%s::int8, %s::int8)::text

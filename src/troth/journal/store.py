@@ -119,6 +119,14 @@ async def known_runs(tx: Tx, q: Queries, ids: Sequence[UUID]) -> set[UUID]:
     return {row[0] for row in rows}
 
 
+async def write_minutes(
+    tx: Tx, q: Queries, worker: int, minutes: Sequence[tuple[float, str, *tuple[int, ...]]]
+) -> None:
+    """What *worker* has done in minutes that are over: the columns of `worker_minute`. Written again, it is the same."""
+    columns = [list(column) for column in zip(*minutes, strict=True)]
+    await tx.execute(q.write_minutes, (worker, *columns))
+
+
 async def run_input(tx: Tx, q: Queries, run_id: UUID) -> tuple[str, bytes] | None:
     """Workflow and input of a run."""
     row = await (await tx.execute(q.run_input, {"id": run_id})).fetchone()

@@ -36,6 +36,7 @@ from troth.store.failure import DatabaseError
 from troth.store.migrate import require_schema
 from troth.store.parts import Relay
 from troth.worker.claims import Claims
+from troth.worker.housekeeping import Housekeeping
 from troth.worker.reaper import Reaper
 from troth.worker.relays import Relays
 from troth.worker.requests import Requests
@@ -51,7 +52,6 @@ log = logging.getLogger("troth.worker")
 CLIENT_LEASE_S = 60.0
 _BEATS_PER_LEASE = 5
 _OWN_CONNECTIONS = 4  # for claims, results, hints and takeovers: steps cannot starve them
-_DAY_S = 86400.0
 _RETRY_S = 0.2
 _BUSY_AGAIN_S = 0.05
 STRAY_S = 10.0  # a run that stood for so long in a queue that this program does not have is moved into one that it has
@@ -103,7 +103,7 @@ class Node:
         self._tasks: set[asyncio.Task[Any]] = set()
         self._local: set[UUID] = set()  # started and executed here: others need not be told
         self._workflows = workflows
-        self._housekeeping_due = self._strays_due = 0.0
+        self._strays_due = 0.0
         self._closing, self._loop = False, asyncio.get_running_loop()
 
         self.writer = Writer(url, schema, self, telemetry)
@@ -148,6 +148,9 @@ class Node:
         self._reaper = Reaper(
             self.pool, self.q, self.writer, released=self._runs_released, telemetry=telemetry
         )
+        self._housekeeping = Housekeeping(
+            self.pool, self.q, self.clock, self.writer, self.engine.tell.minutes
+        )
         self._relays = Relays(url, relays if executes else (), telemetry)
 
     # Coming and going -------------------------------------------------------------------------------------------------
@@ -164,7 +167,7 @@ class Node:
         self._blocking_step_pool.open(wait=False)
         await self._join()
         if self.executes:
-            await self._housekeep()
+            await self._housekeeping.keep()
             self.claims.open = True
             self.bell.open(READY, MAIL, DONE, *self._relays.channels)
             await self._relays.open()
@@ -243,6 +246,8 @@ class Node:
         await self.writer.close()
         if self._heart is not None:
             self._heart.stop()
+        with contextlib.suppress(DatabaseError, StoreError, OSError):
+            await self._housekeeping.close()
         if not self.engine.runs:
             await self._resign()
         self.engine.forget_all()
@@ -385,8 +390,8 @@ class Node:
             self.claims.due_at(beat.due)
         if beat.queues:
             self._look_at(beat.queues)
-        if self.executes and time.monotonic() > self._housekeeping_due:
-            self._spawn(self._housekeep())
+        if self.executes and self._housekeeping.is_due():
+            self._spawn(self._housekeeping.keep())
 
     def _look_at(self, queues: list[str]) -> None:
         """Runs stand in line in these queues. Hints hurry, but it is this look that leaves none behind."""
@@ -410,14 +415,6 @@ class Node:
                     queue,
                 )
                 self._runs_released()
-
-    async def _housekeep(self) -> None:
-        """Make the partitions of the coming weeks; forget what nobody asks for any more."""
-        self._housekeeping_due = time.monotonic() + _DAY_S / 4
-        now = self.clock.now()
-        async with self.pool.connection() as connection:
-            await store.ensure_partitions(connection, self.q, now - 7 * _DAY_S, now + 28 * _DAY_S)
-            await connection.execute(self.q.forget_marks)
 
     def _heard(self, channel: str, payload: str) -> None:
         if channel == READY:

@@ -69,6 +69,7 @@ class Effects:
             case Move.SEND:
                 self._depart(run, call, definition, run.past.next_number(call.path, Kind.INTENT))
             case Move.WAIT:
+                self._tell.sent_again(run, call, history, now_s)
                 self._engine.wait(run, call, history.due_s, again, pinned=pinned)
             case Move.WAIT_OUT:
                 # Its sender's clock is not ours: count the time in which it can be on its way from
@@ -345,7 +346,6 @@ class Effects:
             elapsed_s=now_s - first_sent(run, call),
             at_least_s=min(judged.retry_after_s or 0.0, LONGEST_RETRY_AFTER_S),
         )
-        self._tell.retry(run, call, attempt, wait_s, message)
         if wait_s is not None:
             detail["due"] = now_s + wait_s
         self._engine.note(run, call, Kind.ATTEMPT, attempt, codec.encode(detail))

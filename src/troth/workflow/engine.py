@@ -41,6 +41,7 @@ from troth.workflow.definition import Workflow, commits_alone
 from troth.workflow.departures import BUSY_AGAIN_S, Departures
 from troth.workflow.failures import describe
 from troth.workflow.mail import Mail, unread
+from troth.workflow.minutes import STEP
 from troth.workflow.progress import Progress
 from troth.workflow.run import ActiveRun
 from troth.workflow.saga import standing
@@ -342,6 +343,7 @@ class Engine:
         """Record the answer to a call, and deliver it. *ok*: False is a refusal or a time-out; None, see `Mail.pass_on`."""
         if run.disposed:  # it belongs to another worker, or to another life of this one
             return
+        self.tell.minutes.add(run.workflow.name, STEP)
         seq, at = run.take_seq(), self.now()
         number = run.past.answered_before(call.path)
         self.record(

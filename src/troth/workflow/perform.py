@@ -34,6 +34,7 @@ from troth.workflow.effects import Effects
 from troth.workflow.engine import Engine
 from troth.workflow.failures import describe, describe_briefly, encode_answer, is_answer
 from troth.workflow.family import is_going
+from troth.workflow.minutes import STEP
 from troth.workflow.run import ActiveRun
 from troth.workflow.telling import ABANDONED
 from troth.workflow.transact import Transactor
@@ -217,7 +218,10 @@ class StepPerformer:
         except Exception as error:  # noqa: BLE001  (decided by what the author declared)
             self._failed(run, call, definition, attempt, error)
         else:
-            self._engine.tell.end(call, "done" if call.state is CallState.SETTLED else ABANDONED)
+            done = call.state is CallState.SETTLED
+            self._engine.tell.end(call, "done" if done else ABANDONED)
+            if done:
+                self._engine.tell.minutes.add(run.workflow.name, STEP)
 
     def succeeded(
         self, run: ActiveRun, call: PendingCall, definition: StepDefinition[Any, Any], value: Any

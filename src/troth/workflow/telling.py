@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 from troth.base import codec, events
 from troth.base.telemetry import Telemetry
 from troth.effect.model import Call, Judgement, Outcome
+from troth.effect.rules import History
 from troth.journal.model import (
     RESUME_PATH,
     ClaimedRun,
@@ -28,6 +29,7 @@ from troth.journal.reading import said_by
 from troth.journal.writer import Writer
 from troth.workflow.calls import PendingCall, UndoCall
 from troth.workflow.consequences import EffectDefinition
+from troth.workflow.minutes import ATTENTION, ENDS, STARTED, UNKNOWN, Minutes
 from troth.workflow.run import ActiveRun
 
 ABANDONED = "abandoned"  # the run left this process while a body ran, or nobody wanted it any more
@@ -45,6 +47,7 @@ class Telling:
 
     def __init__(self, telemetry: Telemetry, writer: Writer) -> None:
         self.telemetry = telemetry
+        self.minutes = Minutes()
         self._writer = writer
         self._begun: dict[PendingCall, _Begun] = {}
 
@@ -52,6 +55,8 @@ class Telling:
 
     def claimed(self, run: ActiveRun, claimed: ClaimedRun, now_s: float) -> None:
         """This process has taken up a run."""
+        if claimed.claim == 1:
+            self.minutes.add(run.workflow.name, STARTED)
         if not self.telemetry.on:
             return
         run.taken_at = time.monotonic()
@@ -77,6 +82,8 @@ class Telling:
 
     def released(self, run: ActiveRun, release: Release) -> None:
         """It was let go of, durably."""
+        if release.state == RunState.ATTENTION:
+            self.minutes.add(run.workflow.name, ATTENTION)
         if not self.telemetry.on:
             return
         if release.state == RunState.ATTENTION:
@@ -98,6 +105,7 @@ class Telling:
 
     def ended(self, run: ActiveRun, end: EndedRun, now_s: float) -> None:
         """It has ended, durably."""
+        self.minutes.add(run.workflow.name, ENDS[end.state])
         if not self.telemetry.on:
             return
         failed = end.state is RunState.FAILED and end.outcome is not None
@@ -128,11 +136,14 @@ class Telling:
             return
         assert call.definition is not None
         kind = kind or ("undo" if isinstance(call, UndoCall) else call.definition.kind.value)
-        self._begun[call] = _Begun(run, kind, attempt, time.perf_counter())
+        begun = self._begun[call] = _Begun(run, kind, attempt, time.perf_counter())
         if call.task is not None:
-            call.task.add_done_callback(
-                lambda _task: self.end(call, ABANDONED), context=contextvars.copy_context()
-            )
+
+            def left(_task: object) -> None:
+                if self._begun.get(call) is begun:
+                    self.end(call, ABANDONED)
+
+            call.task.add_done_callback(left, context=contextvars.copy_context())
         self.telemetry.emit(
             events.StepBegan(
                 run.id, run.workflow.name, call.path, call.definition.name, kind, attempt,
@@ -215,6 +226,13 @@ class Telling:
         self.end(call, judged.outcome.value, error)
         self.outcome(run, call, attempt, judged.outcome, "answer", judged.message or None)
 
+    def sent_again(self, run: ActiveRun, call: PendingCall, history: History, now_s: float) -> None:
+        """It waits for its next attempt."""
+        if self.telemetry.on and history.due_s is not None:
+            last = run.past.entries(call.path, Kind.ATTEMPT)[-1]
+            error = str(said_by(last).get("message"))
+            self.retry(run, call, history.attempts, max(0.0, history.due_s - now_s), error)
+
     def outcome(
         self,
         run: ActiveRun,
@@ -225,6 +243,8 @@ class Telling:
         message: str | None = None,
     ) -> None:
         """It is known what an attempt came to, or that it is not."""
+        if outcome is Outcome.UNKNOWN:
+            self.minutes.add(run.workflow.name, UNKNOWN)
         if self.telemetry.on and call.definition is not None:
             self.telemetry.emit(
                 events.EffectOutcome(

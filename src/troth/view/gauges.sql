@@ -1,0 +1,48 @@
+-- Numbers for monitoring: how much there is of what, and how old the oldest is. Every scan ends at a limit.
+
+-- name: runs
+-- The runs that are alive, by state and reason.
+SELECT s.state::text, s.reason, count(*)
+FROM (SELECT r.state, r.reason FROM troth_schema.run r LIMIT %(cap)s) s GROUP BY s.state, s.reason
+
+-- name: attention
+-- For how many seconds the oldest run has stood in attention, by reason: since the last word of its journal.
+SELECT s.reason, max(extract(epoch FROM clock_timestamp() - coalesce(
+    (SELECT max(j.at) FROM troth_schema.journal j WHERE j.run_id = s.id), s.starts_at)))::float8
+FROM (SELECT r.id, r.reason, r.starts_at FROM troth_schema.run r
+      WHERE r.state = 'attention' ORDER BY r.id LIMIT %(scan)s) s
+GROUP BY s.reason
+
+-- name: ready
+-- For how many seconds the oldest run has been due that nobody works on: of no queue, and in a queue.
+SELECT extract(epoch FROM clock_timestamp() - (
+           SELECT r.wake_at FROM troth_schema.run r
+           WHERE r.owner IS NULL AND r.queue IS NULL AND r.wake_at <= now() ORDER BY r.wake_at LIMIT 1))::float8,
+       extract(epoch FROM clock_timestamp() - (
+           SELECT min(q.wake_at) FROM (SELECT r.wake_at FROM troth_schema.run r WHERE r.in_line LIMIT %(cap)s) q))::float8
+
+-- name: workers
+-- Processes that beat within their lease, and those that are dead and not tidied up after.
+SELECT count(*) FILTER (WHERE w.executes), count(*) FILTER (WHERE NOT w.executes),
+       (SELECT count(*) FROM troth_schema.worker_gone)
+FROM troth_schema.worker w WHERE w.beat_at > clock_timestamp() - make_interval(secs => w.lease_s)
+
+-- name: outbox
+-- What waits to be delivered, and for how many seconds it could have been, by outbox and destination.
+SELECT s.outbox, s.destination, count(*), greatest(0, extract(epoch FROM clock_timestamp() - min(s.next_at)))::float8
+FROM (SELECT d.outbox, d.destination, d.next_at FROM troth_schema.outbox_delivery d
+      WHERE d.state = 'pending' ORDER BY d.target, d.next_at LIMIT %(cap)s) s
+GROUP BY s.outbox, s.destination
+
+-- name: dead
+-- Deliveries that nobody tries any more.
+SELECT count(*) FROM (
+    SELECT 1 FROM troth_schema.outbox_delivery d WHERE d.state IN ('dead', 'in_doubt') LIMIT %(cap)s) s
+
+-- name: inbox
+-- Events that wait, and for how many seconds the oldest has, by source; quarantined ones apart.
+SELECT s.source, count(*) FILTER (WHERE s.state <> 'quarantined'), count(*) FILTER (WHERE s.state = 'quarantined'),
+       greatest(0, extract(epoch FROM clock_timestamp() - min(s.received_at) FILTER (WHERE s.state <> 'quarantined')))::float8
+FROM (SELECT e.source, e.state, e.received_at FROM troth_schema.inbox_event e
+      WHERE e.state IN ('received', 'parked', 'quarantined') LIMIT %(cap)s) s
+GROUP BY s.source
