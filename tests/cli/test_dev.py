@@ -7,6 +7,7 @@ import shutil
 import signal
 from pathlib import Path
 
+import httpx2
 import psutil
 import pytest
 
@@ -60,7 +61,12 @@ async def test_a_change_of_the_source_is_followed(project: Path):
         url = (await dev.line("database  ")).split()[1]
         assert url.startswith("postgresql://"), "an embedded database, to be opened with psql"
         assert await dev.line("worker    shop:troth: ask")
+        link = (await dev.line("console   ")).split()[1]
         assert await answer_of(url) == "first"
+        async with httpx2.AsyncClient(follow_redirects=True) as browser:
+            page = await browser.get(link)
+            assert page.status_code == 200
+            assert "ask" in page.text
 
         (project / "answers.py").write_text("ANSWER = 'second'  # longer\n")
         await dev.line("changed: answers.py")

@@ -249,6 +249,16 @@ async def test_what_is_too_large_to_be_redacted_is_not_shown(cell, meet):
     assert (await ada.post("/payload", form)).content == b'"hidden"'
 
 
+async def test_a_run_that_somebody_has_in_hand_is_told_and_not_waited_for(runs, cell, meet, acts):
+    url, schema = cell
+    with psycopg.connect(url) as holder:
+        holder.execute(f"SELECT FROM {schema}.run WHERE id = %s FOR UPDATE", (runs["broken"],))
+        answer = await meet().act("run.resume", run=runs["broken"])
+    assert answer.status_code == 409
+    assert "somebody else has this in hand" in words(answer.text).lower()
+    assert acts() == []
+
+
 async def test_an_act_and_its_record_are_one_transaction(runs, cell, meet, acts):
     url, schema = cell
     with psycopg.connect(url) as connection:

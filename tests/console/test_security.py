@@ -7,10 +7,13 @@ from urllib.parse import parse_qs, urlsplit
 
 import pytest
 
+from tests.cli.parked import Journal, in_doubt, park
 from tests.console.conftest import ORIGIN, words
 from troth.console import Console, Role
 from troth.console.security import MOST_FORM_BYTES, POLICY
+from troth.journal.model import Kind
 
+BUG = {"at": "x", "message": "it broke"}
 PAGES = (
     "/runs",
     "/act/run.send?run=" + "0" * 32,
@@ -72,9 +75,9 @@ def every_post() -> list[str]:
     ],
     ids=["another-origin", "cross-site", "same-site", "null", "nothing"],
 )
-async def test_a_post_from_elsewhere_does_nothing(path, headers, runs, meet, acts):
-    ada = meet()
-    form = {"form_token": await ada.token(), "run": runs["listener"], "of": "input"}
+async def test_a_post_from_elsewhere_does_nothing(path, headers, cell, meet, acts):
+    ada, run = meet(), str(park(cell, Journal(), "bug", BUG))
+    form = {"form_token": await ada.token(), "run": run, "of": "input"}
     answer = await ada.http.post(path, data=form, headers=headers)
     assert answer.status_code == 403
     assert "did not come from a page of the console" in words(answer.text)
@@ -82,18 +85,19 @@ async def test_a_post_from_elsewhere_does_nothing(path, headers, runs, meet, act
 
 
 @pytest.mark.parametrize("path", every_post())
-async def test_a_post_without_the_token_of_this_person_does_nothing(path, runs, meet, acts):
+async def test_a_post_without_the_token_of_this_person_does_nothing(path, cell, meet, acts):
     ada, bob = meet("ada"), meet("bob")
+    run = str(park(cell, Journal(), "bug", BUG))
     own = {"origin": ORIGIN, "sec-fetch-site": "same-origin"}
     for token in ("", "0" * 64, await bob.token()):
-        form = {"form_token": token, "run": runs["listener"], "of": "input"}
+        form = {"form_token": token, "run": run, "of": "input"}
         answer = await ada.http.post(path, data=form, headers=own)
         assert answer.status_code == 403, path
         assert "was not made for you" in words(answer.text)
     assert acts() == []
 
 
-async def test_a_token_is_of_one_person_in_one_browser(runs, meet):
+async def test_a_token_is_of_one_person_in_one_browser(cell, meet):
     ada = meet()
     first = await ada.token()
     assert await ada.token() == first
@@ -125,6 +129,20 @@ async def test_files_outside_static_are_not_served(cell, meet):
         assert (await meet().get(path)).status_code in {404, 405}
 
 
+async def test_a_defect_is_told_without_what_it_was_and_keeps_the_policy(cell, meet, monkeypatch):
+    def broken(*_args, **_more):
+        raise ZeroDivisionError("secret")
+
+    ada = meet()
+    ada.http._transport.raise_app_exceptions = False
+    monkeypatch.setattr("troth.view.runs.page", broken)
+    answer = await ada.get("/runs")
+    assert answer.status_code == 500
+    assert answer.headers["content-security-policy"] == POLICY
+    assert "secret" not in answer.text
+    assert "The console has a defect" in words(answer.text)
+
+
 async def test_who_is_not_known_sees_nothing(runs, meet):
     stranger = meet()
     del stranger.http.headers["x-test-name"]
@@ -140,8 +158,6 @@ HOSTILE = "<script>alert(1)</script>\"'><img src=x onerror=alert(2)>{{7*7}}</bdi
 
 
 async def test_nothing_that_is_shown_is_taken_for_html(cell, meet, acts):
-    from tests.cli.parked import Journal, in_doubt, park
-
     detail = in_doubt(
         path=HOSTILE, message=HOSTILE, provider=HOSTILE, key=HOSTILE, answers=[HOSTILE], stake=HOSTILE,
         probes=[{"at": 1.0, "answer": HOSTILE, "message": HOSTILE}], traceback=HOSTILE, type=HOSTILE,
@@ -149,8 +165,6 @@ async def test_nothing_that_is_shown_is_taken_for_html(cell, meet, acts):
     )  # fmt: skip
     journal = Journal()
     journal.done(HOSTILE, 1, {HOSTILE: HOSTILE}).sent(HOSTILE + "2").lost(HOSTILE + "2")
-    from troth.journal.model import Kind
-
     journal.add(HOSTILE + "3", Kind.RESULT, {"type": HOSTILE, "message": HOSTILE}, seq=2, ok=False)
     journal.add("!resume", Kind.DECISION, {"by": HOSTILE, "note": HOSTILE}, attempt=1)
     run = park(cell, journal, "in_doubt", detail, workflow=HOSTILE)
@@ -179,8 +193,6 @@ async def test_nothing_that_is_shown_is_taken_for_html(cell, meet, acts):
 
 
 async def test_names_with_slashes_and_dots_lead_to_the_form_of_the_right_step(cell, meet):
-    from tests.cli.parked import Journal, park
-
     name = "../a/b?c=d&e#f."
     run = park(cell, Journal().done(name, 1), "bug", {"at": "x", "message": "m"})
     page = await meet().text(f"/runs/{run}")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 import sys
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from troth.access import Access
     from troth.app import Troth
     from troth.console.mount import Console
+    from troth.console.serving import Server
     from troth.console.sign_in import Links
 
 app = App(name="console")
@@ -88,8 +90,14 @@ def console(
 
     links = None if people else links_for(role, by, say)
     made = _console(troth, access if people else None, links, base_path, origin)
-    server = Server(made, signals=True, started=say)
-    asyncio.run(server.serve(sockets=[bound]))
+    asyncio.run(_serve(Server(made, say), bound))
+
+
+async def _serve(server: Server, bound: socket.socket) -> None:
+    from troth.worker.supervisor import on_stop_signals
+
+    with on_stop_signals(server.stop):
+        await server.serve(sockets=[bound])
 
 
 def links_for(role: str, by: str | None, used: Callable[[], None]) -> Links:
@@ -170,9 +178,9 @@ class Beside:
 
         links = links_for("admin", None, say)
         made = _console(Troth(url, schema=schema), None, links, None, ())
-        server = Server(made, signals=False, started=say)
+        server = Server(made, say)
         self._place = (url, schema)
-        self._end = lambda: setattr(server, "should_exit", True)
+        self._end = server.stop
         self._task = asyncio.create_task(server.serve(sockets=[bound]), name="troth console")
 
     async def close(self) -> None:

@@ -65,7 +65,7 @@ async def retain(tx: Tx, schema: str, keep_s: float) -> list[str]:
     A week in which a run is still alive is kept. Gives up rather than make flushes wait for a lock that it waits for.
     """
     q = store.queries(schema)
-    await tx.execute(q.give_up_early)
+    await store.give_up_early(tx, schema)
     row = await (await tx.execute(q.drop_partitions, (keep_s,))).fetchone()
     assert row is not None
     return list(row[0])

@@ -44,6 +44,11 @@ async def _standing(tx: Tx, schema: str, run_id: UUID, row: tuple[Any, ...] | No
     return Standing(Reason(reason), codec.decode(detail or b"{}"), now_s)
 
 
+async def give_up_early(tx: Tx, schema: str) -> None:
+    """Wait for a lock for two seconds at most, in this transaction: whoever waits makes everybody wait who comes after."""
+    await tx.execute(queries(schema).give_up_early)
+
+
 async def entries(tx: Tx, q: Queries, run_id: UUID, path: str | None = None) -> list[Entry]:
     """The journal of a run, or what it has of one path."""
     rows = await (await tx.execute(q.entries, {"run": run_id, "path": path})).fetchall()

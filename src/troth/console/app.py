@@ -15,13 +15,12 @@ from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 from starlette.routing import Route
 from starlette.staticfiles import StaticFiles
-from starlette.types import Scope
 
 from troth.base.errors import TrothError
 from troth.console import acting, jumping, live
-from troth.console.model import NotSignedInError
+from troth.console.model import NotSignedInError, Operator
 from troth.console.page import Page
-from troth.console.security import Headers, read_form, require_own_origin, require_token
+from troth.console.security import HEADERS, Headers, read_form, require_own_origin, require_token
 from troth.console.sign_in import COOKIE
 from troth.console.site import Site, Visit
 from troth.console.trouble import Trouble, trouble_of
@@ -90,6 +89,7 @@ def build(site: Site, watcher: live.Watcher) -> Starlette:
         exception_handlers={
             TrothError: _failed(site),
             HTTPException: _failed(site),
+            Exception: _failed(site),
         },
         lifespan=lifespan,
     )
@@ -179,10 +179,12 @@ def _failed(site: Site) -> Callable[[Request, Exception], Awaitable[Response]]:
     async def handle(request: Request, error: Exception) -> Response:
         if isinstance(error, NotSignedInError):
             return _to_the_door(site, request, error)
-        if isinstance(error, HTTPException):
-            return _tell(site, request, _http(error))
-        assert isinstance(error, TrothError)
-        return _tell(site, request, trouble_of(error, site))
+        trouble = _http(error) if isinstance(error, HTTPException) else None
+        if isinstance(error, TrothError):
+            trouble = trouble_of(error, site)
+        if trouble is None:
+            return await _broken(site, request)
+        return _tell(site, request, trouble, await _known(site, request))
 
     return handle
 
@@ -217,13 +219,25 @@ def _http(error: HTTPException) -> Trouble:
     )
 
 
-def _tell(site: Site, request: Request, trouble: Trouble) -> Response:
-    return site.show(
-        site.visit(request), "trouble.html", trouble.status, trouble=trouble, topics=()
-    )
+def _tell(
+    site: Site, request: Request, trouble: Trouble, operator: Operator | None = None
+) -> Response:
+    visit = site.visit(request, operator)
+    return site.show(visit, "trouble.html", trouble.status, trouble=trouble)
 
 
-def path_of(scope: Scope) -> str:
-    """The path of a request within the application."""
-    path: str = scope["path"]
-    return path
+async def _known(site: Site, request: Request) -> Operator | None:
+    """Who asks, for the menu of a page that only tells of a problem."""
+    try:
+        return await site.door.who(request, site.reach)
+    except TrothError:
+        return None
+
+
+async def _broken(site: Site, request: Request) -> Response:
+    """A defect. Starlette raises it again when this is sent, so that the server logs it."""
+    said = "The console has a defect, so whatever this was to do has not been done."
+    advice = "The log of the process that serves it has the traceback."
+    answer = _tell(site, request, Trouble(500, "Something is broken here", said, advice))
+    answer.headers.update({**HEADERS, "cache-control": "no-store"})
+    return answer

@@ -10,7 +10,8 @@ from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
 
 from troth.app import Troth
-from troth.console.model import OutOfReachError, TooSlowError
+from troth.command.store import give_up_early
+from troth.console.model import BusyError, OutOfReachError, TooSlowError
 from troth.store.connect import AsyncConnection, AsyncPool, Database, place, pool_async
 from troth.store.failure import DatabaseError, Failure, failure_of
 from troth.store.isolation import transaction_async
@@ -27,12 +28,16 @@ class Reach:
     """The database of one Troth. *limit_s*: how long one question may take."""
 
     def __init__(self, troth: Troth, limit_s: float) -> None:
-        self.schema = troth.schema
         self.limit_s = limit_s
         self._troth = troth
         self._lock = asyncio.Lock()
         self._database: Database | None = None
         self._pool: AsyncPool | None = None
+
+    @property
+    def schema(self) -> str:
+        """Where troth keeps its tables."""
+        return self._troth.schema
 
     async def open(self) -> AsyncPool:
         """Find the database and see that its schema fits; again it does nothing.
@@ -100,11 +105,12 @@ class Reach:
 
     @asynccontextmanager
     async def acting(self) -> AsyncIterator[Tx]:
-        """One transaction to act in. Raises `OutOfReachError`."""
+        """One transaction to act in. It does not wait for others for long: raises `BusyError`, and `OutOfReachError`."""
         async with (
             self.connection() as connection,
             transaction_async(connection, "read committed"),
         ):
+            await give_up_early(connection, self.schema)
             yield connection
 
 
@@ -116,6 +122,10 @@ def _worded(limit_s: float) -> Iterator[None]:
     except DatabaseError as error:
         if getattr(error, "sqlstate", None) == _ENDED_BY_SERVER:
             raise TooSlowError(limit_s) from error
+        if failure_of(error) in {Failure.AGAIN, Failure.CONFLICT}:
+            raise BusyError(
+                "somebody else has this in hand at the moment, so nothing was done: do it again"
+            ) from error
         if failure_of(error) is Failure.LOST:
             raise OutOfReachError(" ".join(str(error).split())) from error
         raise

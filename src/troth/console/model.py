@@ -53,5 +53,9 @@ class TooSlowError(TrothError):
         self.limit_s = limit_s
 
 
+class BusyError(TrothError):
+    """Somebody else has it in hand at this moment."""
+
+
 class OutOfReachError(TrothError):
     """The database cannot be reached, or has no connection to spare."""

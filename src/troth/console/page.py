@@ -32,7 +32,7 @@ class Page(Generic[Q]):
     *name*: of its template (`NAME.html`). *ask*: what the address asks; raises `UsageError` for what cannot be, which is
     told where the answer would be. *read*: the values for the template, from the database. *topics*: when these change,
     the page is read again (`view.pulse` has them). *narrow*: what to do if the question takes too long. *menu*: its word in
-    the menu; empty: it is not there. *key*: goes there after `g`. *heading*: of the page before anything was read.
+    the menu; empty: it is not there, and *within* is the name of the page there that it belongs to. *key*: goes there after `g`. *heading*: of the page before anything was read.
     """
 
     name: str
@@ -43,6 +43,7 @@ class Page(Generic[Q]):
     topics: Callable[[Q], tuple[str, ...]] = _nothing
     narrow: str = "ask for less"
     menu: str = ""
+    within: str = ""
     key: str = ""
 
     async def answer(self, site: Site, request: Request) -> Response:

@@ -46,9 +46,9 @@ def address(bound: socket.socket, base_path: str | None) -> str:
 
 
 class Server(uvicorn.Server):
-    """Serves one console. *signals*: does it end by itself on Ctrl-C? If not, set `should_exit`."""
+    """Serves one console, until `stop` is called. *started* is called when it listens."""
 
-    def __init__(self, console: Console, *, signals: bool, started: Callable[[], None]) -> None:
+    def __init__(self, console: Console, started: Callable[[], None]) -> None:
         config = uvicorn.Config(
             console,
             log_level="warning",
@@ -57,17 +57,16 @@ class Server(uvicorn.Server):
             timeout_graceful_shutdown=_GRACE_S,
         )
         super().__init__(config)
-        self._signals = signals
         self._started = started
 
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
-        """Ours, where somebody else has them."""
-        if not self._signals:
-            yield
-            return
-        with super().capture_signals():
-            yield
+        """Signals are our caller's."""
+        yield
+
+    def stop(self) -> None:
+        """End, as soon as answers that are on their way have gone."""
+        self.should_exit = True
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         """Begin, and say so."""

@@ -13,6 +13,7 @@ from troth.command.model import (
     NotInAttentionError,
 )
 from troth.console.model import (
+    BusyError,
     ForgedError,
     NotSignedInError,
     OutOfReachError,
@@ -76,6 +77,7 @@ _BY_KIND: dict[type[TrothError] | tuple[type[TrothError], ...], tuple[int, str]]
     RunNotFoundError: (404, "There is no such run"),
     (NotInAttentionError, RunEndedError): (409, "It has moved on"),
     (DisagreementError, ClaimedError): (409, "Somebody else was here"),
+    BusyError: (409, "It is in somebody's hands"),
     KeyConflictError: (409, "This key was used before"),
 }
 

@@ -49,11 +49,11 @@ async def served(cell: tuple[str, str]) -> AsyncIterator[str]:
     console = Console(program.troth, identify=by_cookie)
     bound = bind("127.0.0.1", 0)
     started = asyncio.Event()
-    server = Server(console, signals=False, started=started.set)
+    server = Server(console, started.set)
     task = asyncio.create_task(server.serve(sockets=[bound]))
     await started.wait()
     yield address(bound, None)
-    server.should_exit = True
+    server.stop()
     await task
 
 

@@ -126,6 +126,7 @@ PAGE = Page(
     name="run",
     path="/runs/{run}",
     heading="Run",
+    within="runs",
     ask=ask,
     read=read,
     topics=lambda asked: (f"run:{asked.run}",),
