@@ -68,7 +68,12 @@ SELECT r.id FROM {}.run r WHERE EXISTS (SELECT 1 FROM {0}.journal j WHERE j.run_
 """.replace("{}", "{0}")
 # A run's journal has an end, and no index by time: a page of it reads all of it. Pulses look at the newest 2,000 runs.
 WHOLE = {"run.sql": 3000, "pulse.sql": 3000}
-NOT_HERE = {("health.sql", "statements"): "this server collects no statistics of statements"}
+NOT_HERE = {
+    (
+        "health.sql",
+        "statements",
+    ): "this server collects no statistics of statements; test_doctor_real has one that does"
+}
 
 
 class Watched:
