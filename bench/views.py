@@ -236,6 +236,8 @@ def main() -> None:
         directory = arguments.keep or Path(
             stack.enter_context(tempfile.TemporaryDirectory(prefix="troth-bench-"))
         )
+        # The server's user may enter, so that its files go with the directory.
+        directory.chmod(0o755)
         server = stack.enter_context(Embedded.acquire(directory))
         if status(server.url, SCHEMA).state == "missing":
             migrate(server.url, SCHEMA)

@@ -14,10 +14,12 @@ from tests.harness.postgres import PrivateServer, wait_until
 from troth.base import ids
 from troth.cli.main import run
 from troth.journal.model import Batch, Start
+from troth.store.connect import connect_async
 from troth.store.migrate import migrate
 from troth.store.road import Road, try_road
 from troth.view import doctor, health, installation
 from troth.view.doctor import Finding, examine
+from troth.view.store import reading
 
 
 async def findings(url: str, schema: str, **environ: str) -> dict[str, Finding]:
@@ -92,6 +94,24 @@ async def test_settings_of_the_server(server: PrivateServer) -> None:
         "autovacuum": "track_counts is off",
     }
     assert "left_behind" in next(each.found for each in found if each.code == "old-snapshot")
+
+
+async def test_statements_that_take_time_where_they_are_counted(server: PrivateServer) -> None:
+    with psycopg.connect(server.url, autocommit=True) as connection:
+        connection.execute("ALTER SYSTEM SET shared_preload_libraries = 'pg_stat_statements'")
+    await asyncio.to_thread(server.restart)
+    await asyncio.to_thread(migrate, server.url, "troth")
+    async with await connect_async(server.url) as opened:
+        async with reading(opened, "troth") as tx:
+            assert (
+                await health.health(tx, "troth")
+            ).statements is None  # the extension is not made
+        await opened.execute("CREATE EXTENSION pg_stat_statements")
+        await opened.execute("SELECT count(*) FROM troth.run")
+        async with reading(opened, "troth") as tx:
+            found = (await health.health(tx, "troth")).statements
+    assert found
+    assert any("troth.run" in each.statement and each.calls >= 1 for each in found)
 
 
 def shown(url: str, setting: str) -> str:
