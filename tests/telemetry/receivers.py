@@ -181,7 +181,7 @@ def phoenix(directory: Path) -> Iterator[Receiver]:
             assert server.poll() is None, log.read_text()[-4000:]
             return receiver.is_up()
 
-        wait_until(up, f"Phoenix answers (see {log})", 240)
+        wait_until(up, f"Phoenix answers (see {log})", 600)
         yield receiver
     finally:
         server.terminate()

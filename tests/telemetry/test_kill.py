@@ -155,7 +155,9 @@ async def test_a_killed_signup_is_one_connected_trace(place: Place) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(600)  # it may have to make the environment of Phoenix
+@pytest.mark.timeout(
+    900
+)  # it may have to make the environment of Phoenix, which begins slowly, too
 async def test_a_killed_signup_is_one_connected_trace_at_a_receiver_of_somebody_else(
     place: Place, tmp_path: Path
 ) -> None:

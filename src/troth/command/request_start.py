@@ -54,25 +54,27 @@ def start(
         workflow.arguments.decode(payload)  # a wrong type is told to the caller, not to the run
     asked = ids.new_id(cell)
     trace = telemetry.starting(asked, workflow.name)
-    rows = yield Statement(
-        q.start_run,
-        {
-            "id": asked,
-            "workflow": workflow.name,
-            "key": key,
-            "input": payload,
-            "digest": start_digest(workflow.name, payload),
-            "at": at_s,
-            "queue": queue and queue.name,
-            "partition": (partition or "") if queue else None,
-            "priority": (priority or 0) if queue else None,
-            "until": until_s,
-            "within": within_s,
-        },
-    )
-    run_id, fresh, same = rows[0]
-    if trace is not None and fresh:
-        yield Statement(q.trace_run, {"id": asked, "trace": trace})
+    params = {
+        "id": asked,
+        "workflow": workflow.name,
+        "key": key,
+        "input": payload,
+        "digest": start_digest(workflow.name, payload),
+        "at": at_s,
+        "queue": queue and queue.name,
+        "partition": (partition or "") if queue else None,
+        "priority": (priority or 0) if queue else None,
+        "until": until_s,
+        "within": within_s,
+    }
+    try:
+        rows = yield Statement(q.start_run, params)
+        run_id, fresh, same = rows[0]
+        if trace is not None and fresh:
+            yield Statement(q.trace_run, {"id": asked, "trace": trace})
+    except BaseException:
+        telemetry.not_started(asked)
+        raise
     telemetry.started(asked, UUID(str(run_id)), workflow.name, key, "request", trace)
     if not same and key is not None:
         found = yield Statement(q.run_input, {"id": run_id})

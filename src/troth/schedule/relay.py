@@ -62,6 +62,7 @@ class ScheduleRelay:
         self._cell = cell
         self._told: set[str] = set()  # names of which a log line was written
         self._telemetry = SILENT
+        self._asked: list[UUID] = []  # runs that the transaction under way is to start
 
     async def work(self, place: Workplace) -> None:
         """Fire until cancelled."""
@@ -121,14 +122,19 @@ class ScheduleRelay:
     async def _fire(self, connection: AsyncConnection, mine: Mine) -> int:
         """One transaction; with how many schedules and wishes."""
         due: Sequence[Due] = ()
-        runs: Runs = {}
-        async with transaction_async(connection, "read committed"):
-            wishes = await store.claim_wishes(connection, self._q, mine, BATCH)
-            if wishes:
-                entries, runs = await self._grant(connection, wishes)
-            else:
-                due = await store.claim_due(connection, self._q, mine, BATCH)
-                entries, runs = await self._fire_due(connection, due) if due else ([], {})
+        self._asked.clear()
+        try:
+            async with transaction_async(connection, "read committed"):
+                wishes = await store.claim_wishes(connection, self._q, mine, BATCH)
+                if wishes:
+                    entries, runs = await self._grant(connection, wishes)
+                else:
+                    due = await store.claim_due(connection, self._q, mine, BATCH)
+                    entries, runs = await self._fire_due(connection, due) if due else ([], {})
+        except BaseException:
+            for run_id in self._asked:
+                self._telemetry.not_started(run_id)
+            raise
         self._tell(entries, runs)
         return len(wishes) or len(due)
 
@@ -199,6 +205,7 @@ class ScheduleRelay:
             return Written(due.name, n, step, by=by)
         try:
             run = self._program.run_of(due, step.at)
+            self._asked.append(run.id)
             trace = self._telemetry.starting(run.id, run.workflow)
             return Written(due.name, n, step, replace(run, trace=trace), by)
         except Exception as error:  # noqa: BLE001  (the user's function, or a change of the workflow's parameters)

@@ -280,6 +280,7 @@ class Children:
         for child, starting in list(self._starting.items()):
             if run is None or starting.run is run:
                 del self._starting[child]
+                self._engine.tell.telemetry.not_started(child)
                 self._engine.host.started(starting.start, starting.workflow, fresh=False)
         if run is None:
             self._cancelling.clear()
