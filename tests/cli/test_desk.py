@@ -182,8 +182,24 @@ def test_a_note_is_forgotten_when_the_run_leaves_attention(troth, cell):
     troth("run", "resume", run)
     executed(lambda: states(cell)[run] == "attention", "it stops again")
     assert noted(cell) == []
+    assert troth("run", "claim", run, "--by", "bob")[0] == 0, "nobody has it any more"
     assert troth("run", "note", run, "again", "--by", "bob")[0] == 0
-    assert noted(cell) == [(run, None, "again", "bob")]
+    assert noted(cell) == [(run, "bob", "again", "bob")]
+
+
+def test_an_old_note_is_no_news_even_if_it_is_still_there(troth, cell):
+    """There are more notes to forget than are forgotten at once."""
+    run = stopped(cell)
+    old = f"INSERT INTO {cell[1]}.attention_note (run_id, claim, claimed_by, note, noted_by)"
+    with psycopg.connect(cell[0]) as connection:
+        connection.execute(
+            f"{old} SELECT gen_random_uuid(), 1 FROM generate_series(1, 300)".replace(
+                ", claimed_by, note, noted_by", ""
+            )
+        )
+        connection.execute(f"{old} VALUES (%s, 0, 'eve', 'old', 'eve')", (run,))
+    assert troth("run", "claim", run, "--by", "bob")[0] == 0
+    assert noted(cell) == [(run, "bob", None, None)]
 
 
 def test_notes_of_runs_that_are_gone_are_deleted(troth, cell):

@@ -344,6 +344,19 @@ async def test_a_proposal_is_void_after_its_time(migrated):
     assert str(await resumed(migrated, ADA, run)) == "bug"
 
 
+async def test_a_void_proposal_that_somebody_holds_is_void_all_the_same(migrated):
+    run = stopped(migrated)
+    await two_people_for(migrated, "run.resume")
+    await resumed(migrated, ADA, run)
+    with psycopg.connect(migrated[0]) as connection:
+        connection.execute(f"UPDATE {migrated[1]}.act_proposal SET until = clock_timestamp()")
+    async with transaction(migrated) as holder:
+        await holder.execute(f"SELECT 1 FROM {migrated[1]}.act_proposal FOR UPDATE")
+        late = await blocked(migrated, resumed(migrated, BOB, run))
+    assert isinstance(await late, Proposed)
+    assert proposals(migrated) == ["bob"]
+
+
 async def test_the_second_of_two_at_once_waits_for_the_first_and_agrees(migrated):
     run = stopped(migrated)
     await two_people_for(migrated, "run.resume")
