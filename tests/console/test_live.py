@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from contextlib import aclosing, asynccontextmanager
 
 import pytest
@@ -97,6 +98,16 @@ async def test_what_was_seen_last_decides_what_is_new_after_a_lost_connection(ce
         assert not waiting.done(), "there is nothing new"
         waiting.cancel()
         await asyncio.gather(waiting, return_exceptions=True)
+
+
+async def test_what_changes_between_a_page_and_its_stream_is_told(cell, watcher, meet):
+    run = park(cell, Journal(), "bug", BUG)
+    page = await meet().text(f"/runs/{run}")
+    seen = re.search(r"seen=([0-9a-f]{16})", page)
+    assert seen
+    rows(cell, "UPDATE {}.run SET claim = claim + 1 WHERE id = %s RETURNING 1", run)
+    async with changes(watcher, f"run:{run}", known=seen[1]) as following:
+        assert await following() != seen[1]
 
 
 async def test_nobody_watches_and_the_watcher_rests(cell, watcher):

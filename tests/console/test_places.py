@@ -60,6 +60,7 @@ async def test_a_proxy_may_strip_the_path_or_leave_it(given, stripped, cell, mee
     page = await ada.text("/runs")
     assert 'action="/ops/jump"' in page
     assert 'href="/ops/runs"' in page
+    assert (await ada.get("/static/app.css")).status_code == 200
     assert not [each for each in ADDRESS.findall(page) if "//" in each or "/ops/ops" in each]
 
 

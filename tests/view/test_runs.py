@@ -68,13 +68,16 @@ async def test_a_rare_workflow_is_found_page_by_page(migrated, read):
     assert pages == 7, "30 of 200 at a time"
 
 
-@pytest.mark.parametrize("scan", [3, 7, 10, 1000])
-async def test_runs_alive_and_ended_interleave_without_gap_or_repetition(scan, migrated, read):
+@pytest.mark.parametrize("limit", [4, 50])
+@pytest.mark.parametrize("scan", [3, 7, 1000])
+async def test_runs_alive_and_ended_interleave_without_gap_or_repetition(
+    scan, limit, migrated, read
+):
     made = []
     for n in range(30):
         table, state = ("run", "waiting") if n % 3 else ("run_history", "failed")
         made += fill(migrated, table, ["w"], state)
-    seen, _ = await every_page(read, RunFilter(), scan=scan, limit=4)
+    seen, _ = await every_page(read, RunFilter(), scan=scan, limit=limit)
     assert seen == sorted(made, reverse=True)
 
 

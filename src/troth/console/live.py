@@ -26,6 +26,7 @@ from troth.journal.bell import DONE, MAIL, READY
 from troth.store.connect import connect_async, listen
 from troth.store.errors import StoreError
 from troth.store.failure import DatabaseError
+from troth.store.tx import Tx
 from troth.view.pulse import pulse, require_topic
 
 log = logging.getLogger("troth.console")
@@ -74,10 +75,7 @@ class Watcher:
             self._wake()
             while True:
                 found = self._common(topics)
-                if found is not None and not known:
-                    known = found  # the page was read just now
-                    yield found
-                elif found is not None and found != known:
+                if found is not None and found != known:
                     known = found
                     yield found
                 async with self._felt:
@@ -98,8 +96,7 @@ class Watcher:
         """None as long as one of them was not felt."""
         if any(topic not in self._pulses for topic in topics):
             return None
-        joined = "\n".join(self._pulses[topic] for topic in topics)
-        return hashlib.sha256(joined.encode()).hexdigest()[:16]
+        return _joined([self._pulses[topic] for topic in topics])
 
     def _wake(self) -> None:
         self._hint.set()
@@ -145,8 +142,17 @@ class Watcher:
             await asyncio.sleep(POLL_S)
 
 
+async def seen(tx: Tx, schema: str, topics: Sequence[str]) -> str:
+    """The common pulse of *topics* in a snapshot: a page carries it, so that what changes after that is not missed."""
+    return _joined([await pulse(tx, schema, topic) for topic in topics])
+
+
+def _joined(pulses: Sequence[str]) -> str:
+    return hashlib.sha256("\n".join(pulses).encode()).hexdigest()[:16]
+
+
 async def stream(site: Site, watcher: Watcher, request: Request) -> Response:
-    """`/live?topic=…`: an event `changed` whenever a topic has changed. Raises `NotSignedInError`."""
+    """`/live?topic=…&seen=…`: an event `changed` whenever a topic is not as it was seen. Raises `NotSignedInError`."""
     await site.door.who(request, site.reach)
     topics = list(dict.fromkeys(request.query_params.getlist("topic")))
     try:
@@ -158,7 +164,7 @@ async def stream(site: Site, watcher: Watcher, request: Request) -> Response:
         return PlainTextResponse(str(error), 400)
     if watcher.full:
         return PlainTextResponse("too many pages are live: pause some of them", 503)
-    known = request.headers.get("last-event-id", "")
+    known = request.headers.get("last-event-id") or request.query_params.get("seen", "")
     headers = {"cache-control": "no-store", "x-accel-buffering": "no"}
     return StreamingResponse(
         _events(watcher, topics, known), media_type="text/event-stream", headers=headers
@@ -167,17 +173,12 @@ async def stream(site: Site, watcher: Watcher, request: Request) -> Response:
 
 async def _events(watcher: Watcher, topics: Sequence[str], known: str) -> AsyncIterator[str]:
     ends = time.monotonic() + LONGEST_S
-    first = not known
     yield ": watching\n\n"
     async with contextlib.aclosing(watcher.changes(topics, known)) as changes:
         async for found in changes:
             if not found:
                 yield ": still here\n\n"
-            elif first:
-                # The page is as new as this; it only learns what it has seen.
-                yield f"id: {found}\n\n"
             else:
                 yield f"id: {found}\nevent: changed\ndata: \n\n"
-            first = first and not found
             if time.monotonic() > ends:
                 return

@@ -14,6 +14,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from troth.base.errors import TrothError, UsageError
+from troth.console import live
 from troth.console.site import Site, Visit
 from troth.console.trouble import Trouble, sentence, trouble_of
 from troth.store.tx import Tx
@@ -58,6 +59,7 @@ class Page(Generic[Q]):
         try:
             async with site.reach.reading() as tx:
                 told = await self.read(tx, visit, asked)
+                seen = await live.seen(tx, site.schema, topics) if topics else ""
         except TrothError as error:
             trouble = trouble_of(error, site, self.narrow)
             return site.show(
@@ -68,4 +70,4 @@ class Page(Generic[Q]):
                 topics=topics,
                 trouble=trouble,
             )
-        return site.show(visit, f"{self.name}.html", page=self, topics=topics, trouble=None, **told)
+        return site.show(visit, f"{self.name}.html", page=self, topics=topics, seen=seen, **told)
