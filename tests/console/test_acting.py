@@ -8,9 +8,11 @@ import re
 import psycopg
 import pytest
 
+from tests.cli import program
 from tests.cli.conftest import states
 from tests.cli.parked import Journal, in_doubt, park
 from tests.console.conftest import rows, words
+from troth.base.events import ActRecorded
 from troth.command.acts import ACTS
 from troth.console import Payload, Role
 from troth.console.deeds import DEEDS
@@ -268,3 +270,17 @@ async def test_an_act_and_its_record_are_one_transaction(runs, cell, meet, acts)
     with pytest.raises(psycopg.errors.CheckViolation):
         await meet().act("run.resume", run=runs["broken"])
     assert states(cell)[runs["broken"]] == "attention", "no record, no act"
+
+
+async def test_who_listens_is_told_of_what_people_do(runs, meet):
+    told: list[ActRecorded] = []
+    program.troth.listen(told.append, ActRecorded)
+    try:
+        await meet("ada").act("run.resume", run=runs["broken"])
+        await meet("eve", Role.VIEWER).act("run.cancel", run=runs["broken"])
+    finally:
+        program.troth.telemetry.forget(told.append)
+    assert [(each.by, each.act, each.outcome, each.via) for each in told] == [
+        ("ada", "run.resume", "done", "console"),
+        ("eve", "run.cancel", "refused", "console"),
+    ]

@@ -199,16 +199,18 @@ async def on_each(
     runs: Sequence[UUID],
     details: Mapping[str, Any],
     deed: Callable[[Tx, UUID], Awaitable[object]],
+    *,
+    telemetry: Telemetry = SILENT,
 ) -> Swept:
     """Do one act to each of *runs* (those that a filter has found and a person has seen counted), at most `MOST_AT_ONCE`.
 
     Each is a transaction of its own, opened by *begin*, with its own record: one that cannot be done, also because of the
-    database, holds up no other, and what was done before a crash stays done. A lost connection ends it. Raises `NotAllowedError` before anything is done (recorded), and `UsageError`
-    for too many.
+    database, holds up no other, and what was done before a crash stays done. A lost connection ends it. Raises
+    `NotAllowedError` before anything is done (recorded), and `UsageError` for too many.
     """
     if len(runs) > MOST_AT_ONCE:
         raise UsageError(f"at most {MOST_AT_ONCE} runs at once, not {len(runs)}: do it again")
-    async with recording_refusals(begin, schema):
+    async with recording_refusals(begin, schema, telemetry):
         require_role(acts.kind_of(act), author, f"{len(runs)} runs", details)
     done: list[UUID] = []
     proposed: list[UUID] = []
@@ -217,8 +219,9 @@ async def on_each(
         try:
             async with begin() as tx:
                 made = await carry_out(
-                    tx, schema, author, act, str(run), details, _of(deed, tx, run)
-                )
+                    tx, schema, author, act, str(run), details, _of(deed, tx, run),
+                    telemetry=telemetry,
+                )  # fmt: skip
         except TrothError as error:
             failed[run] = str(error)
         except DatabaseError as error:

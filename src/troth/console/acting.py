@@ -73,7 +73,7 @@ async def carry_out(site: Site, visit: Visit, deed: Deed, about: str, given: Giv
     author = visit.author(note)
     details = deed.details(given)
     async with (
-        desk.recording_refusals(site.reach.connection, site.schema),
+        desk.recording_refusals(site.reach.connection, site.schema, site.reach.telemetry),
         site.reach.acting() as tx,
     ):
 
@@ -86,8 +86,9 @@ async def carry_out(site: Site, visit: Visit, deed: Deed, about: str, given: Giv
             return await deed.do(tx, site.schema, author, given)
 
         return await desk.carry_out(
-            tx, site.schema, author, deed.act, about, details, act, told=deed.told
-        )
+            tx, site.schema, author, deed.act, about, details, act, told=deed.told,
+            telemetry=site.reach.telemetry,
+        )  # fmt: skip
 
 
 async def download(site: Site, visit: Visit, form: dict[str, str]) -> Response:
@@ -178,6 +179,7 @@ async def _do_each(site: Site, visit: Visit, deed: Deed, given: Given) -> Respon
         swept = await desk.on_each(
             site.reach.acting, site.schema, author, deed.act, runs, deed.details(given),
             lambda tx, run: deed.do(tx, site.schema, author, Given(given, run=str(run))),
+            telemetry=site.reach.telemetry,
         )  # fmt: skip
     except TrothError as error:
         return _told(site, visit, deed, trouble=trouble_of(error, site), given=given)

@@ -10,6 +10,7 @@ from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
 
 from troth.app import Troth
+from troth.base.telemetry import Telemetry
 from troth.command.store import give_up_early
 from troth.console.model import BusyError, OutOfReachError, TooSlowError
 from troth.store.connect import AsyncConnection, AsyncPool, Database, place, pool_async
@@ -38,6 +39,11 @@ class Reach:
     def schema(self) -> str:
         """Where troth keeps its tables."""
         return self._troth.schema
+
+    @property
+    def telemetry(self) -> Telemetry:
+        """Whom to tell of what people do."""
+        return self._troth.telemetry
 
     async def open(self) -> AsyncPool:
         """Find the database and see that its schema fits; again it does nothing.

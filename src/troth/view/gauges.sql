@@ -6,12 +6,11 @@ SELECT s.state::text, s.reason, count(*)
 FROM (SELECT r.state, r.reason FROM troth_schema.run r LIMIT %(cap)s) s GROUP BY s.state, s.reason
 
 -- name: attention
--- For how many seconds the oldest run has stood in attention, by reason: since the last word of its journal.
-SELECT s.reason, max(extract(epoch FROM clock_timestamp() - coalesce(
-    (SELECT max(j.at) FROM troth_schema.journal j WHERE j.run_id = s.id), s.starts_at)))::float8
-FROM (SELECT r.id, r.reason, r.starts_at FROM troth_schema.run r
-      WHERE r.state = 'attention' ORDER BY r.id LIMIT %(scan)s) s
-GROUP BY s.reason
+-- For how many seconds the oldest run has stood in attention, by reason.
+SELECT r.reason, max(extract(epoch FROM clock_timestamp() - s.since))::float8
+FROM (SELECT a.run_id, a.since FROM troth_schema.attention a ORDER BY a.since LIMIT %(scan)s) s
+JOIN troth_schema.run r ON r.id = s.run_id AND r.state = 'attention'
+GROUP BY r.reason
 
 -- name: ready
 -- For how many seconds the oldest run has been due that nobody works on: of no queue, and in a queue.
