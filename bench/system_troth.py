@@ -1,6 +1,7 @@
 """troth, in one process: `python -m bench.system_troth URL SIZE…` prints the figures of one round as JSON.
 
-BENCH_TELEMETRY says who listens: `listener` (one that does nothing) or `otel` (traces and metrics, exported to nowhere).
+BENCH_TELEMETRY says who listens: `listener` (one that does nothing), `otel` (traces and metrics, exported to nowhere), or
+`sampled` (the same, with one trace of a hundred).
 """
 
 from __future__ import annotations
@@ -21,17 +22,19 @@ troth = Troth(sys.argv[1] if len(sys.argv) > 1 else None, schema="bench_troth")
 def listen(how: str) -> None:
     if how == "listener":
         troth.listen(lambda _event: None)
-    elif how == "otel":
+    elif how:
         from opentelemetry.sdk.metrics import MeterProvider
         from opentelemetry.sdk.trace import TracerProvider
         from opentelemetry.sdk.trace.export import BatchSpanProcessor, SpanExporter
+        from opentelemetry.sdk.trace.sampling import ParentBasedTraceIdRatio
 
         from troth.integrations.otel import instrument
 
         class Nowhere(SpanExporter):
             def export(self, spans: object) -> None: ...
 
-        provider = TracerProvider()
+        share = {"otel": 1.0, "sampled": 0.01}[how]
+        provider = TracerProvider(sampler=ParentBasedTraceIdRatio(share))
         provider.add_span_processor(BatchSpanProcessor(Nowhere()))
         instrument(troth, tracer_provider=provider, meter_provider=MeterProvider())
 

@@ -30,8 +30,8 @@ RESULTS = Path(__file__).with_name("RESULTS.md")
 MARKS = ("<!-- bench.telemetry -->", "<!-- end of bench.telemetry -->")
 SIZE = ["3000", "400", "100", "3000", "200"]
 CPU = "processor time of a round, ms"  # of client and worker; it says more than a clock on a machine that others use
-BEFORE, OFF, LISTENER, OTEL = "before", "nobody listens", "a listener", "OpenTelemetry"
-HOW = {BEFORE: "", OFF: "", LISTENER: "listener", OTEL: "otel"}
+BEFORE, OFF, LISTENER = "before", "nobody listens", "a listener"
+HOW = {BEFORE: "", OFF: "", LISTENER: "listener", "sampled": "sampled", "OpenTelemetry": "otel"}
 
 
 def main() -> None:
@@ -108,7 +108,7 @@ def render(rounds: dict[str, list[dict[str, float]]], count: int, settings: str)
         f"`python -m bench.telemetry --rounds {count} --before CHECKOUT --write`: medians of {count} interleaved rounds, client,",
         f"worker and server together on {os.cpu_count()} cores, Python {platform.python_version()}, {settings}. *{base}*:",
         "the code before there were events. *OpenTelemetry*: every span made and given to an exporter that drops it, and all",
-        f"metrics. In parentheses: the difference from *{base}*; positive is worse. Steps do nothing here, so this is what telemetry",
+        f"metrics; *sampled*: the same, with one trace of a hundred. In parentheses: the difference from *{base}*; positive is worse. Steps do nothing here, so this is what telemetry",
         "costs at the most. Where others use the machine, the clock varies by tens of per cent between rounds: then the last row,",
         "of client and worker together with their start, is the one to compare.",
         "",

@@ -327,14 +327,21 @@ async def test_what_is_not_sampled_stays_so_in_every_process(place: Place, troth
     off.add_span_processor(SimpleSpanProcessor(exporter))
     instrument(troth, tracer_provider=off)
 
+    @troth.step
+    async def step() -> tuple[str, bool]:
+        current = trace.get_current_span().get_span_context()
+        return trace.format_trace_id(current.trace_id), bool(current.trace_flags.sampled)
+
     @troth.workflow
-    async def work() -> None: ...
+    async def work() -> tuple[str, bool]:
+        return await step()
 
     async with troth.worker(QUICK):
         run = await troth.start(work)
-        await soon(run.result())
+        current = await soon(run.result())
     stored = place.value("SELECT trace FROM {s}.run_history WHERE id = %s", run.id)
     assert int(stored[-2:], 16) & 1 == 0, "not sampled"
+    assert tuple(current) == (stored[3:35], False), "what bodies call is told the decision"
     assert exporter.get_finished_spans() == ()
 
 

@@ -11,6 +11,9 @@ their context current, so that what a client library traces lies below them.
 A stay is a point in time, exported when it begins. A span that is open for as long as its process has the run would be
 lost with a process that is killed, and everything below it would hang in the air. So only what may be lost is open: the
 bodies that die with the process. How long a stay was is told at its end, by another point.
+
+What is not sampled costs little: a stay whose span is not recorded has no spans below it. Its context is current all the
+same, so that the decision reaches whatever its bodies call.
 """
 
 from __future__ import annotations
@@ -70,6 +73,7 @@ class _Stay(NamedTuple):
     context: context.Context
     worker: int
     last: dict[str, SpanContext]  # of each path that is tried again: its last attempt
+    recorded: bool
 
 
 class Tracing:
@@ -154,7 +158,8 @@ class Tracing:
         )
         span.end()
         stay = trace.set_span_in_context(span, context.Context())
-        self._stays[event.run_id] = _Stay(stay, event.worker, {})
+        sampled = span.get_span_context().trace_flags.sampled
+        self._stays[event.run_id] = _Stay(stay, event.worker, {}, sampled)
 
     def _released(self, event: events.RunReleased) -> None:
         self._leave(event, f"leave {family_of(event.workflow)}", event.state, event.held_s)
@@ -198,6 +203,8 @@ class Tracing:
     ) -> None:
         """A moment in a stay."""
         stay = self._stays.get(event.run_id)
+        if stay is not None and not stay.recorded:
+            return
         span = self._tracer.start_span(
             name,
             context=stay.context if stay else None,
@@ -218,6 +225,10 @@ class Tracing:
 
     def _began(self, event: events.StepBegan) -> None:
         stay = self._stays.get(event.run_id)
+        if stay is not None and not stay.recorded:
+            quiet = trace.get_current_span(stay.context)
+            self._bodies[event.run_id, event.path] = _Body(quiet, context.attach(stay.context))
+            return
         before = stay.last.pop(event.path, None) if stay else None
         span = self._tracer.start_span(
             f"{event.kind} {event.step}",
