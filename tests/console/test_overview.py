@@ -37,7 +37,7 @@ async def test_counters_lead_to_what_they_count(runs, meet):
     assert found["oldest in a queue"][0] == "–"
     said = words(page)
     assert "No worker is there" in said
-    assert "1 run of listener , and no worker that executes it" in said
+    assert "No worker executes: broken (1 run), doubtful (1 run), listener (1 run)." in said
     assert 'href="/attention?reason=in_doubt"' in page
     assert (await ada.get("/")).headers["location"] == "/overview"
 
@@ -130,7 +130,7 @@ async def test_who_is_at_work_and_who_is_late(cell, meet):
     assert "later" not in first
     assert "later than its lease" in second
     assert tiles(page)["workers"][0] == "2"
-    assert "no worker that executes it" not in words(page)
+    assert "No worker executes" not in words(page)
 
 
 # Jumping --------------------------------------------------------------------------------------------------------------

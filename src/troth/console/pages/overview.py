@@ -147,7 +147,7 @@ def throughput(chart: Chart) -> str:
 
 def outcomes(chart: Chart) -> str:
     """What ended otherwise."""
-    series = (("failed", "ill"), ("cancelled", "calm"), ("attention", "bad"), ("unknown", "warn"))
+    series = (("failed", "rest"), ("cancelled", "calm"), ("attention", "bad"), ("unknown", "warn"))
     return _drawn(chart, "Not as hoped", series)
 
 

@@ -139,7 +139,8 @@
   // Charts: <figure class="chart" data-chart='{"title", "x": [seconds], "series": [{"label", "tone", "values"}]}'>. What is
   // drawn stays when the page is read again; it is only told the new numbers.
   const charts = new WeakMap();
-  const sizeOf = (figure) => ({ width: figure.clientWidth - 16, height: Math.max(120, figure.clientHeight - 84) });
+  const sizeOf = (figure) => ({ width: figure.clientWidth - 16, height: 170 });
+  const DASHES = [[], [7, 3], [2, 3], [9, 3, 2, 3]]; // so that colours do not stand alone
   const chart = (figure) => {
     const drawn = charts.get(figure);
     if (!window.uPlot || drawn?.told === figure.dataset.chart) return;
@@ -158,10 +159,13 @@
     const axis = { stroke: colour("dim"), grid: { stroke: colour("hair"), width: 1 }, ticks: { stroke: colour("hair"), width: 1 }, font: `11px ${ink("font-family") || "sans-serif"}` };
     const whole = (_, marks) => marks.map((each) => (Number.isInteger(each) ? each.toLocaleString("en") : ""));
     const zone = one("#zone")?.textContent || "UTC";
+    const local = (at) => uPlot.tzDate(new Date(at * 1e3), zone);
+    const hour = uPlot.fmtDate("{HH}:{mm}"), day = uPlot.fmtDate("{MM}-{DD}");
+    const hours = (_, marks) => marks.map(local).map((at) => (at.getHours() || at.getMinutes() ? hour(at) : day(at)));
     const plot = new uPlot({
-      ...sizeOf(figure), title: told.title, tzDate: (at) => uPlot.tzDate(new Date(at * 1e3), zone),
-      axes: [axis, { ...axis, values: whole, size: 44 }], scales: { y: { range: (_, _low, high) => [0, Math.max(4, high * 1.1)] } },
-      series: [{ value: "{YYYY}-{MM}-{DD} {HH}:{mm}" }, ...told.series.map((each) => ({ label: each.label, stroke: colour(each.tone), width: 1.5, points: { show: false } }))],
+      ...sizeOf(figure), title: told.title, tzDate: local,
+      axes: [{ ...axis, values: hours, size: 30 }, { ...axis, values: whole, size: 44 }], scales: { y: { range: (_, _low, high) => [0, Math.max(4, high * 1.1)] } },
+      series: [{ value: "{YYYY}-{MM}-{DD} {HH}:{mm}" }, ...told.series.map((each, i) => ({ label: each.label, stroke: colour(each.tone), width: 1.5, dash: DASHES[i % DASHES.length], points: { show: false } }))],
     }, numbers, figure);
     charts.set(figure, { plot, told: figure.dataset.chart });
   };
