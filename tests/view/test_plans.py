@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import AsyncIterator, Iterator
+from dataclasses import replace
 from importlib import resources
 from typing import Any
 from uuid import UUID
@@ -18,6 +19,7 @@ from troth.store.queries import load
 from troth.view import (
     attention,
     decisions,
+    effect,
     health,
     inbox,
     jump,
@@ -39,6 +41,7 @@ MOST_ROWS = 65_000  # of one statement, over all that it looks up
 SCREENS = (
     "attention.sql",
     "decisions.sql",
+    "effect.sql",
     "health.sql",
     "inbox.sql",
     "jump.sql",
@@ -134,7 +137,12 @@ async def every_screen(tx: Any, schema: str) -> None:
         attention.AttentionFilter(unclaimed=True),
     ):
         await deep(attention.attention, tx, schema, which)
+        await attention.ids(tx, schema, which, 100)
     await attention.reasons(tx, schema)
+    lines = (await attention.attention(tx, schema)).rows
+    await effect.proposals(tx, schema, [replace(line, path=line.path or "x") for line in lines])
+    await effect.entries(tx, schema, lines[0].run, "x")
+    await tx.execute(effect.queries(schema).stands, {"id": lines[0].run})
     for asked in (
         requests.RequestFilter(),
         requests.RequestFilter(caller="nobody", unanswered=True, since=Since("1d")),
