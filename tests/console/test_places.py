@@ -33,7 +33,7 @@ async def test_mounted_all_addresses_are_under_the_mount(root, cell, meet):
     app, console = mounted(root)
     ada = meet(root=root, app=app)
     try:
-        assert (await ada.get("/")).headers["location"] == f"{root}/runs"
+        assert (await ada.get("/")).headers["location"] == f"{root}/overview"
         for path in ("/runs?state=attention", f"/runs/{run}", f"/act/run.cancel?run={run}"):
             page = await ada.text(path)
             found = [each for each in ADDRESS.findall(page) if not each.startswith("#")]

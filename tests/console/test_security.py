@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import re
-from urllib.parse import parse_qs, urlsplit
+from urllib.parse import parse_qs, quote, urlsplit
 
 import pytest
 
 from tests.cli.parked import Journal, in_doubt, park
-from tests.console.conftest import ORIGIN, words
+from tests.console.conftest import ORIGIN, rows, words
 from troth.console import Console, Role
 from troth.console.security import MOST_FORM_BYTES, POLICY
 from troth.journal.model import Kind
@@ -40,6 +40,8 @@ async def test_pages_hold_nothing_that_the_policy_forbids(runs, meet):
     ada = meet()
     paths = ["/runs", f"/runs/{runs['broken']}", f"/runs/{runs['doubtful']}?view=timeline"]
     paths += [f"/runs/{runs['greet']}?view=journal", f"/act/run.cancel?run={runs['broken']}"]
+    paths += ["/overview", "/attention", "/effects", f"/effects/{runs['doubtful']}"]
+    paths += [f"/act/effect.settle?run={runs['doubtful']}"]
     for path in paths:
         page = await ada.text(path)
         assert not re.search(r"<script(?![^>]*\bsrc=)", page), "an inline script"
@@ -167,14 +169,53 @@ async def test_nothing_that_is_shown_is_taken_for_html(cell, meet, acts):
     journal.done(HOSTILE, 1, {HOSTILE: HOSTILE}).sent(HOSTILE + "2").lost(HOSTILE + "2")
     journal.add(HOSTILE + "3", Kind.RESULT, {"type": HOSTILE, "message": HOSTILE}, seq=2, ok=False)
     journal.add("!resume", Kind.DECISION, {"by": HOSTILE, "note": HOSTILE}, attempt=1)
+    decided = {"proposal": {"done": True, "value": HOSTILE}, "by": HOSTILE, "note": HOSTILE}
+    journal.add(HOSTILE, Kind.DECISION, decided, attempt=1)
     run = park(cell, journal, "in_doubt", detail, workflow=HOSTILE)
+    rows(cell, "INSERT INTO {}.attention VALUES (%s) RETURNING 1", run)
+    noted = "INSERT INTO {}.attention_note VALUES (%s, 1, %s, now(), %s, %s, now()) RETURNING 1"
+    rows(cell, noted, run, *[HOSTILE] * 3)
+    working = "INSERT INTO {}.worker (name, executes, workflows, lease_s) VALUES (%s, true, %s, 3) RETURNING 1"
+    rows(cell, working, HOSTILE, [HOSTILE])
+    keyed = "INSERT INTO {}.start_key (key, run_id, digest) VALUES (%s, %s, '') RETURNING 1"
+    rows(cell, keyed, HOSTILE, run)
+    settled = Journal().sent(HOSTILE).lost(HOSTILE)
+    settled.add(HOSTILE, Kind.EVIDENCE, {"answer": "found", "message": HOSTILE}, attempt=1)
+    settled.add(
+        "!resume", Kind.DECISION, {"by": HOSTILE, "note": HOSTILE, "at": HOSTILE, "done": True}
+    )
+    settled.done(HOSTILE, 1, HOSTILE)
+    after = park(cell, settled, "bug", {"at": HOSTILE, "message": HOSTILE, "type": HOSTILE})
+    rows(cell, "INSERT INTO {}.attention VALUES (%s) RETURNING 1", after)
     ada = meet(name="a<b>")
     ada.http.headers["x-test-name"] = "ada <i>& co"
+    named = quote(HOSTILE)
+    typed = named.removesuffix("%01")  # what a form holds stays as it was typed
     pages = [f"/runs/{run}?view={view}" for view in ("compact", "timeline", "journal")]
     pages += ["/runs", "/runs?workflow=" + HOSTILE.encode().hex(), f"/act/run.cancel?run={run}"]
     pages += [
         f"/act/run.send?run={run}&topic=%3Cscript%3E&value=%3Cscript%3E",
         "/jump?q=%3Cscript%3Ealert(1)",
+    ]
+    pages += ["/overview", "/attention", f"/attention?workflow={named}&owner={named}", "/effects"]
+    pages += [
+        f"/effects/{run}?path={named}",
+        f"/effects/{after}?path={named}",
+        f"/effects/{run}?path=%3Cscript%3E",
+    ]
+    pages += [
+        f"/act/effect.settle?run={run}&path={named}&value={typed}",
+        f"/act/effect.probe?run={run}&path={named}",
+    ]
+    pages += [
+        f"/act/attention.claim?run={run}&owner={named}",
+        f"/act/attention.note?run={run}&text={named}",
+    ]
+    pages += [f"/act/run.resume?list=attention&where=workflow%3D{quote(named)}", f"/jump?q={named}"]
+    pages += [
+        f"/act/run.resume?list={named}&where=x",
+        f"/effects?workflow={named}",
+        f"/overview?span={named}",
     ]
     pages += ["/runs?key=%22%3E%3Cscript%3E&workflow=%3Cscript%3E&since=2h&parent=%3Cscript%3E"]
     for path in pages:
@@ -184,6 +225,18 @@ async def test_nothing_that_is_shown_is_taken_for_html(cell, meet, acts):
         assert "</bdi>\u202e" not in page, "a name ended its own isolation"
         assert "\x01" not in words(page) + page.partition("</title>")[0], path
         assert "<i>" not in page, path
+    for told in (
+        await ada.act(
+            "effect.settle", run=str(run), path=HOSTILE, found="done", value="1", note=HOSTILE
+        ),
+        await ada.act(
+            "effect.settle", run=str(after), path=HOSTILE, found="done", value="1", note=HOSTILE
+        ),
+        await ada.act("attention.claim", run=str(after), owner=HOSTILE),
+        await ada.act("attention.note", run=str(after), text=HOSTILE),
+    ):
+        assert "<script>" not in told.text
+        assert "<img" not in told.text
     shown = await ada.act(
         "payload.show", run=str(run), of="entry", path=HOSTILE, kind="2", attempt="0"
     )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import AsyncIterator, Iterator
+from dataclasses import replace
 from importlib import resources
 from typing import Any
 from uuid import UUID
@@ -20,6 +21,7 @@ from troth.view import (
     acts,
     attention,
     decisions,
+    effect,
     health,
     inbox,
     jump,
@@ -45,6 +47,7 @@ SCREENS = (
     "acts.sql",
     "attention.sql",
     "decisions.sql",
+    "effect.sql",
     "health.sql",
     "inbox.sql",
     "jump.sql",
@@ -161,7 +164,12 @@ async def every_screen(tx: Any, schema: str) -> None:
         attention.AttentionFilter(unclaimed=True),
     ):
         await deep(attention.attention, tx, schema, which)
+        await attention.ids(tx, schema, which, 100)
     await attention.reasons(tx, schema)
+    lines = (await attention.attention(tx, schema)).rows
+    await effect.proposals(tx, schema, [replace(line, path=line.path or "x") for line in lines])
+    await effect.entries(tx, schema, lines[0].run, "x")
+    await tx.execute(effect.queries(schema).stands, {"id": lines[0].run})
     for asked in (
         requests.RequestFilter(),
         requests.RequestFilter(caller="nobody", unanswered=True, since=Since("1d")),

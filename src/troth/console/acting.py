@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from typing import Any
+from urllib.parse import parse_qsl
 
 from starlette.requests import Request
 from starlette.responses import Response
@@ -20,10 +21,10 @@ from troth.console.deed import Deed, Given, Preview
 from troth.console.deeds import DEEDS
 from troth.console.deeds.run import whole_payload
 from troth.console.site import Site, Visit
+from troth.console.sweeps import LISTS, Sweep
 from troth.console.trouble import Trouble, trouble_of
 from troth.store.tx import Tx
-from troth.view import runs as view
-from troth.view.runs import RunFilter
+from troth.view.filters import Criteria
 
 
 async def ask(site: Site, request: Request) -> Response:
@@ -155,23 +156,23 @@ def _told(
 
 async def _ask_for_each(site: Site, visit: Visit, deed: Deed, given: Given) -> Response:
     try:
-        which = _filter(deed, given)
+        sweep, which = _filter(deed, given)
         async with site.reach.reading() as tx:
-            count = await view.count(tx, site.schema, which, desk.MOST_AT_ONCE)
+            count = await sweep.count(tx, site.schema, which, desk.MOST_AT_ONCE)
     except TrothError as error:
         return _told(site, visit, deed, trouble=trouble_of(error, site))
     return site.show(
-        visit, "act_each.html", deed=deed, kind=ACTS[deed.act], given=given, count=count, which=which,
-        most=desk.MOST_AT_ONCE,
+        visit, "act_each.html", deed=deed, kind=ACTS[deed.act], given=given, count=count,
+        words=sweep.words[count.n != 1], most=desk.MOST_AT_ONCE, command=sweep.command(deed.act, which),
     )  # fmt: skip
 
 
 async def _do_each(site: Site, visit: Visit, deed: Deed, given: Given) -> Response:
     try:
-        which = _filter(deed, given)
+        sweep, which = _filter(deed, given)
         counted = given.number("counted")
         async with site.reach.reading() as tx:
-            runs = await view.live_ids(tx, site.schema, which, desk.MOST_AT_ONCE)
+            runs = await sweep.ids(tx, site.schema, which, desk.MOST_AT_ONCE)
         if len(runs) > counted:
             msg = f"{len(runs)} runs match now, and {counted} did when you looked, so nothing was done: look again"
             raise NotInAttentionError(msg)
@@ -191,12 +192,13 @@ async def _do_each(site: Site, visit: Visit, deed: Deed, given: Given) -> Respon
     return _told(site, visit, deed, said="; ".join(words) + ".", failed=swept.failed, given=given)
 
 
-def _filter(deed: Deed, given: Given) -> RunFilter:
-    from urllib.parse import parse_qsl
-
+def _filter(deed: Deed, given: Given) -> tuple[Sweep, Criteria]:
     if not deed.each:
         raise UsageError(f"{deed.act} is done to one object, and not to a filter")
-    which = RunFilter.from_query(parse_qsl(given["where"]))
+    name = given.get("list", "runs")
+    if name not in LISTS:
+        raise UsageError(f"there is no list {name!r}: there are {', '.join(LISTS)}")
+    which = LISTS[name].criteria.from_query(parse_qsl(given["where"]))
     if which.is_empty():
-        raise UsageError("this would be every run that is alive: filter first")
-    return which
+        raise UsageError(f"this would be all {LISTS[name].words[1]}: filter first")
+    return LISTS[name], which

@@ -63,7 +63,7 @@ class Given(dict[str, str]):
 
 @dataclass(frozen=True, slots=True)
 class Field:
-    """Something that the form asks for. *choices*: of a `choice`, each a value and what it is called."""
+    """Something that the form asks for. *choices*: of a `choice`, each a value and what it is called. *needed*: not empty."""
 
     name: str
     label: str
@@ -71,6 +71,7 @@ class Field:
     help: str = ""
     choices: tuple[tuple[str, str], ...] = ()
     default: str = ""
+    needed: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,8 +89,8 @@ class Deed:
     *act*: its name at the desk. *title* of the form, *button* that does it. *about*: the object, from what was given;
     raises `UsageError`. *details*: as the desk's table wants them. *do*: the deed itself. *said*: what has happened, in a
     sentence. *hidden*: what the address says besides, and the form keeps. *preview* is read before, for *template*.
-    *after*: the template for what *do* returned, where a sentence is not enough, with the values of *shown*. *note*: what to ask for as the note, and
-    whether it must be there. *each*: may it be done to all runs of a filter?
+    *after*: the template for what *do* returned, where a sentence is not enough, with the values of *shown*. *note*: what to ask for as the note (nothing, if
+    it is empty), and whether it must be there. *each*: may it be done to all runs of a filter?
     """
 
     act: str

@@ -9,11 +9,26 @@ from troth.console.site import Pairs, Site, Visit
 from troth.view.jump import Target
 from troth.view.jump import jump as look
 
-# Where each kind of thing is shown: a path, and the names of its id and of what it is within in the query. `{id}` is the id.
+# Where each kind of thing is shown: a path, and the names of its id and of what it is within in the query. `{id}` is the
+# id, `{within}` what it is within.
 PLACES: dict[str, tuple[str, str, str]] = {
     "run": ("/runs/{id}", "", ""),
+    "effect": ("/effects/{within}", "path", ""),
     "workflow": ("/runs", "workflow", ""),
 }
+
+SEARCHED = (
+    "runs, by id and by start key; workflows whose runs are alive",
+    "effects, by idempotency key",
+    "messages to runs, by id",
+    "answers to requests, by idempotency key and by id",
+    "events, by the id that their source gave them",
+    "messages of outboxes, by id; endpoints, by id",
+    "objects of machines, by id",
+    "schedules, providers and workers, by name; workers by number",
+    "people by address and id, machines by the prefix of a key and by id",
+    "decisions of access, by id and by whom they are about",
+)
 
 
 async def jump(site: Site, request: Request) -> Response:
@@ -25,7 +40,9 @@ async def jump(site: Site, request: Request) -> Response:
     async with site.reach.reading() as tx:
         found = await look(tx, site.schema, wanted)
     places = [(each, address(visit, each)) for each in found if each.screen in PLACES]
-    if len(places) == 1:
+    if len(places) == 1 or (
+        places and places[0][0].screen == "effect"
+    ):  # its key is of one run and one path
         return RedirectResponse(places[0][1], 303)
     return site.show(
         visit,
@@ -33,6 +50,7 @@ async def jump(site: Site, request: Request) -> Response:
         200 if places else 404,
         wanted=wanted,
         places=places,
+        searched=SEARCHED,
         topics=(),
         trouble=None,
     )
@@ -44,4 +62,4 @@ def address(visit: Visit, target: Target) -> str:
     pairs: Pairs = [(own, target.id)] if own else []
     if outer and target.within is not None:
         pairs = [(outer, target.within), *pairs]
-    return visit.href(path.format(id=target.id), pairs)
+    return visit.href(path.format(id=target.id, within=target.within), pairs)

@@ -6,9 +6,13 @@ from collections.abc import Sequence
 from typing import Any
 
 from troth.console.page import Page
-from troth.console.pages import run, runs
+from troth.console.pages import attention, effects, overview, run, runs
 
 SCREENS: Sequence[Page[Any]] = (
+    overview.PAGE,
+    attention.PAGE,
+    effects.LIST,
+    effects.PAGE,
     runs.PAGE,
     run.PAGE,
 )

@@ -15,6 +15,7 @@ from troth.journal.model import Reason
 from troth.store.queries import Queries, load
 from troth.store.tx import Tx
 from troth.view.filters import Criteria
+from troth.view.model import from_seconds
 from troth.view.paging import (
     PAGE_ROWS,
     RUN_COUNT_CAP,
@@ -45,8 +46,10 @@ class AttentionLine:
 
     *age_s*: for how long, in seconds. *path*: the effect that it stopped at, if it did: that one is settled or probed;
     without one the run is resumed. *at*: where it stopped. *error* and *message*: what is known of why. *stake*: what the
-    author says is at stake. *settled_by*: how many people must agree on a finding. *owner*, *claimed_s*: who
-    looks after it, and since how many seconds. *note*: what was noted last, and by whom. *untold*: what it was parked with is too large for a list.
+    author says is at stake. *settled_by*: how many people must agree on a finding. *sent_at*, *sent_s*: when the effect was
+    sent for the first time, and how many seconds ago; *attempts*: how often. *owner*, *claimed_s*: who looks after it, and
+    since how many seconds. *note*: what was noted last, and by whom. *untold*: what it was parked with is too large for a
+    list.
     """
 
     run: UUID
@@ -63,6 +66,9 @@ class AttentionLine:
     provider: str | None
     probed: bool
     settled_by: int
+    sent_at: datetime | None
+    sent_s: float | None
+    attempts: int
     owner: str | None
     claimed_at: datetime | None
     claimed_s: float | None
@@ -99,12 +105,9 @@ async def attention(
     params = {
         "since": since,
         "run": run,
-        "reasons": sorted(which.reasons) or None,
-        "workflow": which.workflow,
-        "owner": which.owner,
-        "unclaimed": which.unclaimed,
         "limit": rows_of(limit),
         "scan": SCAN_LIMIT,
+        **_params(which),
     }
     rows = await (await tx.execute(queries(schema).lines, params)).fetchall()
     if not rows:
@@ -121,6 +124,13 @@ async def attention(
     )
 
 
+async def ids(tx: Tx, schema: str, which: AttentionFilter, limit: int) -> tuple[UUID, ...]:
+    """The runs that match, what has waited longest first: at most *limit*, of the 100,000 that are looked at."""
+    params = _params(which) | {"limit": limit, "scan": RUN_COUNT_CAP}
+    rows = await (await tx.execute(queries(schema).ids, params)).fetchall()
+    return tuple(row[0] for row in rows)
+
+
 async def reasons(tx: Tx, schema: str) -> tuple[ReasonLine, ...]:
     """How many runs wait for which reason, the most frequent first; at most 100,000 are counted."""
     rows = await (await tx.execute(queries(schema).reasons, {"cap": RUN_COUNT_CAP + 1})).fetchall()
@@ -128,9 +138,19 @@ async def reasons(tx: Tx, schema: str) -> tuple[ReasonLine, ...]:
     return tuple(ReasonLine(reason, Count(n, cut), oldest) for reason, n, oldest in rows)
 
 
+def _params(which: AttentionFilter) -> dict[str, Any]:
+    return {
+        "reasons": sorted(which.reasons) or None,
+        "workflow": which.workflow,
+        "owner": which.owner,
+        "unclaimed": which.unclaimed,
+    }
+
+
 def _line(row: Sequence[Any]) -> AttentionLine:
     run, workflow, key, reason, since, age_s, stored, owner, claimed_at, claimed_s, *noted = row
     said: dict[str, Any] = codec.decode(stored) if stored else {}
+    sent_at = min((from_seconds(each) for each in said.get("sent_at") or ()), default=None)
     return AttentionLine(
         run=run,
         workflow=workflow,
@@ -138,7 +158,7 @@ def _line(row: Sequence[Any]) -> AttentionLine:
         reason=reason,
         since=since,
         age_s=age_s,
-        path=effect_of(Standing(Reason(reason), said)),
+        path=effect_of(Standing(Reason(reason), said)) or None,
         at=_text(said.get("at")),
         error=_text(said.get("type")),
         message=_text(said.get("message")),
@@ -146,6 +166,9 @@ def _line(row: Sequence[Any]) -> AttentionLine:
         provider=_text(said.get("provider")),
         probed=bool(said.get("probed")),
         settled_by=int(said.get("settled_by", 1)),
+        sent_at=sent_at,
+        sent_s=None if sent_at is None else max(0.0, (since - sent_at).total_seconds() + age_s),
+        attempts=int(said.get("attempts") or 0),
         owner=owner,
         claimed_at=claimed_at,
         claimed_s=claimed_s,

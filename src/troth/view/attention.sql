@@ -26,6 +26,19 @@ LEFT JOIN matching m ON true
 LEFT JOIN troth_schema.run r ON r.id = m.run_id
 ORDER BY m.since, m.run_id LIMIT %(limit)s
 
+-- name: ids
+-- Which runs match, of so many that are looked at.
+SELECT l.run_id
+FROM (SELECT a.run_id, a.since FROM troth_schema.attention a ORDER BY a.since, a.run_id LIMIT %(scan)s) l
+JOIN troth_schema.run r ON r.id = l.run_id
+LEFT JOIN troth_schema.attention_note n ON n.run_id = l.run_id AND n.claim = r.claim
+WHERE r.state = 'attention'
+  AND (%(reasons)s::text[] IS NULL OR r.reason = ANY (%(reasons)s::text[]))
+  AND (%(workflow)s::text IS NULL OR %(workflow)s IN (r.workflow, split_part(r.workflow, '@', 1)))
+  AND (%(owner)s::text IS NULL OR n.claimed_by = %(owner)s)
+  AND (NOT %(unclaimed)s OR n.claimed_by IS NULL)
+ORDER BY l.since, l.run_id LIMIT %(limit)s
+
 -- name: reasons
 -- How many there are for which reason, and how long the oldest has waited.
 SELECT r.reason, count(*), greatest(0, extract(epoch FROM clock_timestamp() - min(a.since)))::float8

@@ -138,6 +138,7 @@ _FACTS: dict[str, tuple[str, Callable[[Any], object]]] = {
     "undone": ("undone", lambda paths: ", ".join(paths) or "nothing"),
     "provider": ("provider", _listed),
     "key": ("key", _listed),
+    "key_until": ("key known", lambda at: at and f"until {_at(at)}"),
     "stake": ("at stake", _listed),
     "sent": ("arguments", lambda sent: codec.encode(sent).decode()),
     "sent_at": ("sent", _times),

@@ -119,7 +119,7 @@ async def journal_page(
     }  # fmt: skip
     found = await (await tx.execute(q.journal_back if back else q.journal, params)).fetchall()
     more, found = len(found) > rows, found[:rows]
-    told = await _told(tx, q, run_id, found)
+    told = await told_of(tx, schema, run_id, found)
     if back:
         told = tuple(reversed(told))
     last = found[-1] if found else None
@@ -149,7 +149,7 @@ async def step_page(
         "rows": _MOST_OF_STEPS,
     }
     entries = await (await tx.execute(q.of_steps, of)).fetchall() if found else []
-    told = await _told(tx, q, run_id, list(reversed(entries)))
+    told = await told_of(tx, schema, run_id, list(reversed(entries)))
     ends = cursor(later(found[-1][1]), found[-1][0]) if more else None
     return Page(steps(told, starts_at), ends, cut=len(entries) >= _MOST_OF_STEPS)
 
@@ -169,10 +169,11 @@ async def payload(
     return found
 
 
-async def _told(
-    tx: Tx, q: Queries, run_id: UUID, rows: Sequence[tuple[Any, ...]]
+async def told_of(
+    tx: Tx, schema: str, run_id: UUID, rows: Sequence[tuple[Any, ...]]
 ) -> tuple[Told, ...]:
-    """Entries as they are told, in the order of time."""
+    """Entries as they are told, in the order of time; *rows* as the statements of `run.sql` give them."""
+    q = queries(schema)
     entries = [JournalEntry(*row[:7]) for row in rows]
     back = await (await tx.execute(q.rewinds, {"id": run_id, "rows": _MOST_REWINDS})).fetchall()
     begun: dict[str, datetime] = {}

@@ -149,17 +149,17 @@ async def story(tx: Tx, schema: str, run_id: UUID, path: str | None) -> EffectSt
     found = await header(tx, schema, run_id)
     stopped_at = waits_for(found)
     if path is None:
-        path = stopped_at or only_path(run_id, await _sent(tx, schema, run_id))
+        path = stopped_at or only_path(run_id, await sent(tx, schema, run_id))
     params = {"id": run_id, "path": path, "limit": MOST_ENTRIES}
     rows = await (await tx.execute(queries(schema).of_path, params)).fetchall()
     told = of_effect(path, [JournalEntry(*row) for row in reversed(rows)])
     if not any(each.path == path for each in told) and path != stopped_at:
-        raise_no_effect(run_id, path, await _sent(tx, schema, run_id))
+        raise_no_effect(run_id, path, await sent(tx, schema, run_id))
     return effect_story(found, path, told)
 
 
-async def _sent(tx: Tx, schema: str, run_id: UUID) -> list[str]:
-    """The effects that a run has sent; at most 20."""
+async def sent(tx: Tx, schema: str, run_id: UUID) -> list[str]:
+    """The paths of the effects that a run has sent; at most 20."""
     rows = await (await tx.execute(queries(schema).sent, (run_id,))).fetchall()
     return [row[0] for row in rows]
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from typing import Any
+from uuid import UUID
 
 from troth.base import codec
 from troth.effect.model import Found, Missing, Outcome
@@ -102,11 +103,21 @@ def key_of(run: ActiveRun, call: PendingCall) -> str:
 
     What was refused, and is tried again since a person has sent the run back, is another request: it has another key.
     """
-    refusals = run.past.refused_before(call.path)
-    key = f"{run.id}/{call.path}" + (f"~{refusals}" if refusals else "")
+    return key_text(run.id, call.path, run.past.refused_before(call.path))
+
+
+def key_text(run_id: UUID, path: str, refusals: int) -> str:
+    """The key of the request at *path* that comes after so many that were refused."""
+    key = f"{run_id}/{path}" + (f"~{refusals}" if refusals else "")
     if len(key) <= _LONGEST_KEY:
         return key
-    return f"{run.id}/{hashlib.blake2b(key.encode(), digest_size=20).hexdigest()}"
+    return f"{run_id}/{hashlib.blake2b(key.encode(), digest_size=20).hexdigest()}"
+
+
+def key_until_s(run: ActiveRun, call: PendingCall, definition: _Effect) -> float | None:
+    """Until when the provider recognises the key; None if it does not."""
+    lifetime_s = definition.effect.key_lifetime_s
+    return None if lifetime_s is None else first_sent(run, call) + lifetime_s
 
 
 def refusal_of(run: ActiveRun, call: PendingCall) -> bytes:
@@ -184,6 +195,7 @@ def story(run: ActiveRun, call: PendingCall, definition: Any) -> dict[str, Any]:
         "message": f"{call.path} {verdict}: {answers[-1] if answers else 'no answer'}",
         "provider": rules.provider.name if rules.provider else None,
         "key": key_of(run, call),
+        "key_until": key_until_s(run, call, definition) if intents else None,
         "sent": codec.decode(call.encoded),
         "sent_at": [entry.at for entry in intents],
         "answers": answers,

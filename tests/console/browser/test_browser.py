@@ -121,9 +121,15 @@ async def test_no_page_is_wider_than_its_screen(width, dark, cell, runs, opened)
         "/runs?state=attention",
         f"/runs/{runs['doubtful']}",
         f"/runs/{runs['greet']}?view=journal",
+        "/overview",
+        "/attention",
+        "/effects",
+        f"/effects/{runs['doubtful']}",
+        f"/act/effect.settle?run={runs['doubtful']}",
+        "/jump?q=nothing",
     ):
         page = await opened(path, viewport={"width": width, "height": 800}, color_scheme=dark)
-        await expect(page.locator("h1")).to_be_visible()
+        await expect(page.locator("main :is(h1, h2)").first).to_be_visible()
         assert await page.evaluate("document.documentElement.scrollWidth <= innerWidth"), path
 
 
@@ -163,3 +169,66 @@ async def test_times_and_colours_are_chosen_and_kept(cell, opened):
     await expect(page.locator("td time").first).to_contain_text("22:13:20")
     await page.keyboard.press("t")
     await expect(page.locator("html")).to_have_attribute("data-look", "light")
+
+
+async def test_the_queue_follows_and_an_effect_is_settled_from_its_line(cell, runs, opened):
+    page = await opened("/attention")
+    line = page.locator(f"#a-{runs['doubtful']}")
+    await line.get_by_role("link", name="Settle…").click()
+    dialog = page.locator("dialog#dialog")
+    await expect(dialog).to_contain_text("troth believes you about what happened outside")
+    await dialog.get_by_label("What did you find out?").select_option("done")
+    await dialog.get_by_role("textbox", name="Its result").fill('"re_42"')
+    await dialog.get_by_role("button", name="Settle it").click()
+    await expect(dialog.locator(".done, .trouble")).to_have_count(0)  # the evidence is missing
+    await dialog.get_by_label("How do you know?").fill("in the dashboard")
+    await dialog.get_by_role("button", name="Settle it").click()
+    await expect(dialog.locator(".done")).to_contain_text("Settled by ada")
+    await page.keyboard.press("Escape")
+    await expect(line).to_have_count(0)
+    await expect(page.locator(f"#a-{runs['broken']}")).to_be_visible()
+
+
+@pytest.mark.slow
+async def test_of_two_people_who_settle_one_effect_one_is_told_by_whom(cell, runs, opened):
+    path = f"/act/effect.settle?run={runs['doubtful']}&path=refund"
+    pages = [await opened(path, who=who) for who in ("ada-OPERATOR", "bob-OPERATOR")]
+    for page in pages:
+        await page.get_by_label("What did you find out?").select_option("done")
+        await page.get_by_role("textbox", name="Its result").fill('"re_42"')
+        await page.get_by_label("How do you know?").fill("in the dashboard")
+    await asyncio.gather(*(page.get_by_role("button", name="Settle it").click() for page in pages))
+    for page in pages:
+        await expect(page.locator("#act .done, #act .trouble")).to_be_visible()
+    told = [await page.locator("#act").inner_text() for page in pages]
+    lost = next(each for each in told if "Settled by" not in each)
+    winner = "ada" if "Settled by ada" in "".join(told) else "bob"
+    assert f"{winner} settled refund at" in lost.replace(winner.capitalize(), winner)
+    assert sum("Settled by" in each for each in told) == 1
+
+
+MINUTE = """
+INSERT INTO {}.worker_minute (minute, worker, workflow, started, succeeded, failed, cancelled, attention, steps, effects_unknown)
+SELECT date_trunc('minute', now()) - n * interval '1 minute', 1, 'shop', %s, 0, 0, 0, 0, 0, 0 FROM generate_series(2, 30) n
+ON CONFLICT (minute, worker, workflow) DO UPDATE SET started = excluded.started RETURNING 1
+"""
+
+
+@pytest.mark.slow
+async def test_charts_are_drawn_once_and_then_told_new_numbers(cell, opened):
+    rows(cell, MINUTE, 10)
+    page = await opened("/overview")
+    await expect(page.locator(".chart canvas")).to_have_count(2)
+    await page.evaluate(
+        "document.querySelectorAll('.chart canvas').forEach((each) => { each.kept = true; })"
+    )
+    rows(cell, MINUTE, 20)
+    run = park(cell, Journal(), "bug", BUG)
+    rows(cell, "INSERT INTO {}.attention VALUES (%s) RETURNING 1", run)
+    await expect(page.locator(f"#f-{run}")).to_be_visible()
+    drawn = await page.locator("#chart-1").get_attribute("data-chart")
+    assert "20" in drawn
+    assert await page.evaluate(
+        "[...document.querySelectorAll('.chart canvas')].every((each) => each.kept)"
+    )
+    await expect(page.locator(".chart canvas")).to_have_count(2)

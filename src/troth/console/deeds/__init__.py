@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from troth.console.deed import Deed
-from troth.console.deeds import run
+from troth.console.deeds import attention, effect, run
 
-DEEDS: Mapping[str, Deed] = {deed.act: deed for deed in (*run.DEEDS,)}
+DEEDS: Mapping[str, Deed] = {
+    deed.act: deed for deed in (*run.DEEDS, *effect.DEEDS, *attention.DEEDS)
+}

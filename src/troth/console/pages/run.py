@@ -14,6 +14,7 @@ from troth.console.site import Visit
 from troth.journal.model import Reason, RunState
 from troth.store.tx import Tx
 from troth.view import run as view
+from troth.view.effects import waits_for
 from troth.view.model import RunHeader
 from troth.view.parked import detail_of, facts_of, what_to_do
 from troth.view.run import RunDetail
@@ -81,6 +82,7 @@ def parked(header: RunHeader) -> Mapping[str, Any] | None:
         "traceback": said.get("traceback"),
         "diff": difference(said["diff"], values=False) if "diff" in said else (),
         "todo": what_to_do(header),
+        "effect": waits_for(header),
     }
 
 

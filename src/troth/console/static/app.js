@@ -136,20 +136,40 @@
     if (act) { event.preventDefault(); act(); }
   });
 
-  // Charts: <figure class="chart" data-chart='{"title", "x": [seconds], "series": [{"label", "values"}]}'>.
+  // Charts: <figure class="chart" data-chart='{"title", "x": [seconds], "series": [{"label", "tone", "values"}]}'>. What is
+  // drawn stays when the page is read again; it is only told the new numbers.
+  const charts = new WeakMap();
+  const sizeOf = (figure) => ({ width: figure.clientWidth - 16, height: 170 });
+  const DASHES = [[], [7, 3], [2, 3], [9, 3, 2, 3]]; // so that colours do not stand alone
   const chart = (figure) => {
-    if (!window.uPlot || figure.dataset.drawn === figure.dataset.chart) return;
-    figure.dataset.drawn = figure.dataset.chart;
+    const drawn = charts.get(figure);
+    if (!window.uPlot || drawn?.told === figure.dataset.chart) return;
     const told = JSON.parse(figure.dataset.chart);
-    const ink = getComputedStyle(page);
-    const colours = ["--accent", "--bad", "--good", "--warn"].map((name) => ink.getPropertyValue(name));
-    const axis = { stroke: ink.getPropertyValue("--dim"), grid: { stroke: ink.getPropertyValue("--line"), width: 1 } };
-    figure.replaceChildren();
-    new uPlot({
-      width: figure.clientWidth, height: figure.clientHeight || 190, title: told.title, axes: [axis, axis],
-      series: [{}, ...told.series.map((each, i) => ({ label: each.label, stroke: colours[i % colours.length], width: 1.5 }))],
-    }, [told.x, ...told.series.map((each) => each.values)], figure);
+    const numbers = [told.x, ...told.series.map((each) => each.values)];
+    if (drawn) { drawn.told = figure.dataset.chart; drawn.plot.setData(numbers); return; }
+    const ink = (name) => getComputedStyle(page).getPropertyValue(name);
+    const canvas = document.createElement("canvas").getContext("2d");
+    const colour = (name) => { // light-dark() is for style sheets: a probe says which of the two it is
+      const probe = document.body.appendChild(document.createElement("i"));
+      probe.className = name;
+      canvas.fillStyle = getComputedStyle(probe).color;
+      probe.remove();
+      return canvas.fillStyle;
+    };
+    const axis = { stroke: colour("dim"), grid: { stroke: colour("hair"), width: 1 }, ticks: { stroke: colour("hair"), width: 1 }, font: `11px ${ink("font-family") || "sans-serif"}` };
+    const whole = (_, marks) => marks.map((each) => (Number.isInteger(each) ? each.toLocaleString("en") : ""));
+    const zone = one("#zone")?.textContent || "UTC";
+    const local = (at) => uPlot.tzDate(new Date(at * 1e3), zone);
+    const hour = uPlot.fmtDate("{HH}:{mm}"), day = uPlot.fmtDate("{MM}-{DD}");
+    const hours = (_, marks) => marks.map(local).map((at) => (at.getHours() || at.getMinutes() ? hour(at) : day(at)));
+    const plot = new uPlot({
+      ...sizeOf(figure), title: told.title, tzDate: local,
+      axes: [{ ...axis, values: hours, size: 30 }, { ...axis, values: whole, size: 44 }], scales: { y: { range: (_, _low, high) => [0, Math.max(4, high * 1.1)] } },
+      series: [{ value: "{YYYY}-{MM}-{DD} {HH}:{mm}" }, ...told.series.map((each, i) => ({ label: each.label, stroke: colour(each.tone), width: 1.5, dash: DASHES[i % DASHES.length], points: { show: false } }))],
+    }, numbers, figure);
+    charts.set(figure, { plot, told: figure.dataset.chart });
   };
+  addEventListener("resize", () => document.querySelectorAll(".chart[data-chart]").forEach((figure) => charts.get(figure)?.plot.setSize(sizeOf(figure))));
   const draw = () => document.querySelectorAll(".chart[data-chart]").forEach(chart);
   addEventListener("htmx:after:swap", draw);
 
