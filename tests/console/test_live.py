@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from contextlib import aclosing, asynccontextmanager
 
 import pytest
@@ -200,3 +201,21 @@ async def test_every_topic_has_a_pulse(cell):
                 ).fetchone()
                 assert row is not None
                 assert row[0] is not None, f"{topic} is about {table}, which there is not"
+
+
+async def test_what_happens_between_a_page_and_its_stream_is_not_missed(cell, meet, watcher):
+    """A page says what it has seen; its stream, which begins later, compares."""
+    run = park(cell, Journal(), "bug", BUG)
+    page = await meet().text(f"/runs/{run}")
+    connect = re.search(r'data-connect="/live\?topic=run%3A[^"]*&amp;known=(\w+)"', page)
+    assert connect
+    async with aclosing(watcher.changes([f"run:{run}"], connect[1])) as stream:
+        waiting = asyncio.ensure_future(anext(stream))
+        await felt(watcher)
+        await felt(watcher)
+        assert not waiting.done(), "the page has seen it all"
+        waiting.cancel()
+        await asyncio.gather(waiting, return_exceptions=True)
+    rows(cell, "UPDATE {}.run SET claim = claim + 1 WHERE id = %s RETURNING 1", run)
+    async with changes(watcher, f"run:{run}", known=connect[1]) as following:
+        assert await following() != connect[1]

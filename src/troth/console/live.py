@@ -14,7 +14,7 @@ import hashlib
 import logging
 import time
 from collections import Counter
-from collections.abc import AsyncGenerator, AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Sequence
 
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response, StreamingResponse
@@ -26,6 +26,7 @@ from troth.journal.bell import DONE, MAIL, READY
 from troth.store.connect import connect_async, listen
 from troth.store.errors import StoreError
 from troth.store.failure import DatabaseError
+from troth.store.tx import Tx
 from troth.view.pulse import pulse, require_topic
 
 log = logging.getLogger("troth.console")
@@ -98,8 +99,7 @@ class Watcher:
         """None as long as one of them was not felt."""
         if any(topic not in self._pulses for topic in topics):
             return None
-        joined = "\n".join(self._pulses[topic] for topic in topics)
-        return hashlib.sha256(joined.encode()).hexdigest()[:16]
+        return _common(self._pulses[topic] for topic in topics)
 
     def _wake(self) -> None:
         self._hint.set()
@@ -145,8 +145,17 @@ class Watcher:
             await asyncio.sleep(POLL_S)
 
 
+def _common(pulses: Iterable[str]) -> str:
+    return hashlib.sha256("\n".join(pulses).encode()).hexdigest()[:16]
+
+
+async def seen(tx: Tx, schema: str, topics: Sequence[str]) -> str:
+    """The common pulse of *topics* now: what a page that is read next has seen. Empty without topics."""
+    return _common([await pulse(tx, schema, topic) for topic in topics]) if topics else ""
+
+
 async def stream(site: Site, watcher: Watcher, request: Request) -> Response:
-    """`/live?topic=…`: an event `changed` whenever a topic has changed. Raises `NotSignedInError`."""
+    """`/live?topic=…&known=…`: an event `changed` whenever a topic is not as it was *known*. Raises `NotSignedInError`."""
     await site.door.who(request, site.reach)
     topics = list(dict.fromkeys(request.query_params.getlist("topic")))
     try:
@@ -158,7 +167,7 @@ async def stream(site: Site, watcher: Watcher, request: Request) -> Response:
         return PlainTextResponse(str(error), 400)
     if watcher.full:
         return PlainTextResponse("too many pages are live: pause some of them", 503)
-    known = request.headers.get("last-event-id", "")
+    known = request.headers.get("last-event-id") or request.query_params.get("known", "")
     headers = {"cache-control": "no-store", "x-accel-buffering": "no"}
     return StreamingResponse(
         _events(watcher, topics, known), media_type="text/event-stream", headers=headers

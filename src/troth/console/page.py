@@ -14,6 +14,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from troth.base.errors import TrothError, UsageError
+from troth.console.live import seen
 from troth.console.site import Site, Visit
 from troth.console.trouble import Trouble, sentence, trouble_of
 from troth.store.tx import Tx
@@ -57,6 +58,9 @@ class Page(Generic[Q]):
         topics = self.topics(asked)
         try:
             async with site.reach.reading() as tx:
+                known = await seen(
+                    tx, site.schema, topics
+                )  # before, so that no change falls between
                 told = await self.read(tx, visit, asked)
         except TrothError as error:
             trouble = trouble_of(error, site, self.narrow)
@@ -68,4 +72,5 @@ class Page(Generic[Q]):
                 topics=topics,
                 trouble=trouble,
             )
-        return site.show(visit, f"{self.name}.html", page=self, topics=topics, trouble=None, **told)
+        told = {**told, "known": known, "topics": topics, "trouble": None}
+        return site.show(visit, f"{self.name}.html", page=self, **told)

@@ -61,7 +61,7 @@ class Site:
     def show(self, visit: Visit, template: str, status: int = 200, **told: Any) -> Response:
         """A page; templates are given *told*, and the visit."""
         page = told.pop("page", None)
-        told = {"trouble": None, "topics": ()} | told
+        told = {"trouble": None, "topics": (), "known": ""} | told
         body = self.templates.get_template(template).render(
             visit=visit, site=self, page=page, **told
         )
