@@ -227,8 +227,3 @@ def attempts(path: str, told: Sequence[Told], decision: Verdict | None) -> tuple
 
 def _kind(told: Told) -> Kind:
     return Kind(told.moment.entry.kind)
-
-
-async def outcome(tx: Tx, schema: str, run_id: UUID, path: str) -> Verdict | None:
-    """What became of an effect, as it is recorded now; None if that is open."""
-    return verdict(path, (await entries(tx, schema, run_id, path))[0])

@@ -14,7 +14,7 @@ from troth.command.rules import finding_words
 from troth.console.page import Page
 from troth.console.pages.attention import Asked as AskedList
 from troth.console.site import Visit
-from troth.journal.model import Kind, Reason
+from troth.journal.model import Reason
 from troth.store.tx import Tx
 from troth.view import attention, effect
 from troth.view.attention import AttentionFilter
@@ -45,7 +45,6 @@ async def read_list(tx: Tx, visit: Visit, asked: AskedList) -> Mapping[str, Any]
     return {
         "found": found,
         "lines": lines,
-        "reasons": [each.value for each in EFFECT_REASONS],
         "proposals": await effect.proposals(tx, schema, lines),
         "command": "troth effect list",
     }
@@ -93,9 +92,6 @@ async def read(tx: Tx, visit: Visit, asked: Asked) -> Mapping[str, Any]:
         "acts": acts(found),
         "when_s": moments(found),
         "proposes": proposes(found),
-        "intent": next(
-            (each for each in found.told if each.moment.entry.kind == Kind.INTENT), None
-        ),
         "todo": what_to_do(found.run.header) if found.waits else "",
         "command": shown,
     }
