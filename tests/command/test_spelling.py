@@ -72,6 +72,8 @@ SPELLED = [
     ("payload.show", RUN, {"of": "effect", "path": "refund"}, f"effect show {RUN} refund --payloads"),
     ("payload.show", "evt_1", {"of": "event", "path": None}, "inbox show evt_1 --payloads"),
     ("payload.show", "sub_42", {"of": "object", "path": "plan"}, "machine show plan sub_42 --payloads"),
+    ("payload.show", "sub_42", {"of": "object", "path": "plan, entry 3"}, "machine show plan sub_42 --payloads"),
+    ("payload.show", "ab" * 16, {"of": "request", "path": "body"}, f"request show {'ab' * 16} --payloads"),
     ("payload.show", RUN, {"of": "decision", "path": None}, f"access why {RUN} --payloads"),
     ("act.rule", "run.cancel", {"eyes": 2}, "access acts --set run.cancel --eyes 2"),
     ("act.withdraw", "17", {}, "audit withdraw 17"),
@@ -127,3 +129,7 @@ def test_the_note_goes_along(root):
 
 def test_an_act_of_a_program_has_no_command():
     assert as_command("outbox.endpoint.remove", RUN, {}) == ""
+
+
+def test_no_command_shows_what_a_message_says():
+    assert as_command("payload.show", RUN, {"of": "message", "path": "payload"}) == ""

@@ -5,6 +5,7 @@ Both are pages of their own, so that they work without JavaScript; with it, they
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -16,9 +17,9 @@ from troth.command import desk
 from troth.command.acts import ACTS, ActKind, kind_of
 from troth.command.model import NotInAttentionError, Proposed
 from troth.command.spelling import as_command
+from troth.console import payloads
 from troth.console.deed import Deed, Given, Preview
 from troth.console.deeds import DEEDS
-from troth.console.deeds.run import whole_payload
 from troth.console.site import Site, Visit
 from troth.console.trouble import Trouble, trouble_of
 from troth.store.tx import Tx
@@ -96,10 +97,9 @@ async def download(site: Site, visit: Visit, form: dict[str, str]) -> Response:
     given = Given(form)
     await carry_out(site, visit, deed, deed.about(given), given)
     async with site.reach.reading() as tx:
-        data = await whole_payload(tx, site, given)
-    headers = {
-        "content-disposition": f'attachment; filename="{given.id("run")}-{given["of"]}.json"'
-    }
+        data = await payloads.whole(tx, site, given)
+    name = re.sub(r"[^\w.-]+", "_", f"{deed.about(given)}-{given['of']}", flags=re.ASCII)[:120]
+    headers = {"content-disposition": f'attachment; filename="{name}.json"'}
     return Response(data, media_type="application/octet-stream", headers=headers)
 
 
