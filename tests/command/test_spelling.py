@@ -34,7 +34,14 @@ SPELLED = [
     ("effect.settle", RUN, {"path": None, "done": False, "value": None}, f"effect settle {RUN} --not-done"),
     ("effect.probe", RUN, {"path": "refund", "anyway": True}, f"effect probe {RUN} refund --anyway"),
     ("inbox.replay", "evt_1", {"source": "stripe"}, "inbox replay evt_1 --source stripe"),
-    ("inbox.replay_all", "quarantined", {"source": None, "limit": 9}, "inbox replay --quarantined --limit 9"),
+    (
+        "inbox.replay_all", "quarantined", {"source": None, "type": None, "object": None, "limit": 9},
+        "inbox replay --quarantined --limit 9",
+    ),
+    (
+        "inbox.replay_all", "ignored", {"source": "stripe", "type": "charge.failed", "object": "ch 1", "limit": 1000},
+        "inbox replay --ignored --source stripe --type charge.failed --object 'ch 1' --limit 1000",
+    ),
     ("outbox.resend", RUN, {}, f"outbox resend {RUN}"),
     (
         "outbox.resend_all", "dead letters", {"endpoint": UUID(RUN), "since": AT},

@@ -86,7 +86,11 @@ def _resend_all(_: str, said: Details) -> list[str]:
 
 
 def _replay_all(state: str, said: Details) -> list[str]:
-    rest = _option("--source", said["source"]) + _option("--limit", said["limit"])
+    rest = [
+        word
+        for name in ("source", "type", "object", "limit")
+        for word in _option(f"--{name}", said[name])
+    ]
     return ["inbox", "replay", f"--{state}", *rest]
 
 

@@ -80,15 +80,24 @@ async def carry_out(site: Site, visit: Visit, deed: Deed, about: str, given: Giv
 
         async def act() -> Any:
             if "shown" in given:
-                now = await _preview(tx, site, deed, given)
-                if now is not None and now.mark != given["shown"]:
-                    msg = "it has moved on since this was shown, so nothing was done: look again"
-                    raise NotInAttentionError(msg)
+                require_as_shown(await _preview(tx, site, deed, given), given)
             return await deed.do(tx, site.schema, author, given)
 
         return await desk.carry_out(
             tx, site.schema, author, deed.act, about, details, act, told=deed.told
         )
+
+
+def require_as_shown(now: Preview | None, given: Given) -> None:
+    """Raise `NotInAttentionError` if the act would do something else than its form has shown, or more."""
+    if now is None:
+        return
+    if now.mark != given["shown"]:
+        msg = "it has moved on since this was shown, so nothing was done: look again"
+        raise NotInAttentionError(msg)
+    if now.count is not None and now.count.n > given.number("counted"):
+        msg = f"{now.count} match now, and {given['counted']} did when you looked, so nothing was done: look again"
+        raise NotInAttentionError(msg)
 
 
 async def download(site: Site, visit: Visit, form: dict[str, str]) -> Response:

@@ -13,6 +13,11 @@ from troth.view.jump import jump as look
 PLACES: dict[str, tuple[str, str, str]] = {
     "run": ("/runs/{id}", "", ""),
     "workflow": ("/runs", "workflow", ""),
+    "request": ("/requests/{id}", "", ""),
+    "event": ("/inbox/event", "event", "source"),
+    "outbox_message": ("/outbox/messages/{id}", "", ""),
+    "endpoint": ("/outbox", "endpoint", ""),
+    "object": ("/machines/object", "id", "machine"),
 }
 
 

@@ -6,9 +6,32 @@ from collections.abc import Sequence
 from typing import Any
 
 from troth.console.page import Page
-from troth.console.pages import run, runs
+from troth.console.pages import (
+    endpoints,
+    event,
+    inbox,
+    machine,
+    machine_object,
+    machines,
+    message,
+    outbox,
+    request,
+    requests,
+    run,
+    runs,
+)
 
 SCREENS: Sequence[Page[Any]] = (
     runs.PAGE,
     run.PAGE,
+    requests.PAGE,
+    request.PAGE,
+    inbox.PAGE,
+    event.PAGE,
+    outbox.PAGE,
+    endpoints.PAGE,
+    message.PAGE,
+    machines.PAGE,
+    machine.PAGE,
+    machine_object.PAGE,
 )
