@@ -35,7 +35,15 @@ async def test_mounted_all_addresses_are_under_the_mount(root, cell, meet):
     ada = meet(root=root, app=app)
     try:
         assert (await ada.get("/")).headers["location"] == f"{root}/runs"
-        for path in ("/runs?state=attention", f"/runs/{run}", f"/act/run.cancel?run={run}"):
+        message = kept.message(cell, kept.endpoint(cell))
+        pages = ["/runs?state=attention", f"/runs/{run}", f"/act/run.cancel?run={run}", "/requests"]
+        pages += [f"/requests/{kept.request(cell)}", "/inbox", "/outbox", "/outbox/endpoints"]
+        pages += [
+            f"/outbox/messages/{message}",
+            "/machines",
+            f"/act/outbox.resend?message={message}",
+        ]
+        for path in pages:
             page = await ada.text(path)
             found = [each for each in ADDRESS.findall(page) if not each.startswith("#")]
             assert found

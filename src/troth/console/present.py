@@ -142,9 +142,9 @@ def pretty(payload: bytes | None) -> str:
         return visible(payload.decode(errors="replace"))
 
 
-def last_line(value: str | None) -> str | None:
+def last_line(value: str | None) -> str:
     """Of a traceback, what went wrong."""
-    return value.strip().splitlines()[-1] if value and value.strip() else value
+    return (value or "").strip().rpartition("\n")[2]
 
 
 def reason(value: str | None) -> str:

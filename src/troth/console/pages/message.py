@@ -29,10 +29,12 @@ def ask(visit: Visit) -> UUID:
 async def read(tx: Tx, visit: Visit, asked: UUID) -> Mapping[str, Any]:
     """What the template shows."""
     story = await view.message(tx, visit.site.schema, asked)
+    states = {each.state for each in story.deliveries}
     return {
         "story": story,
         "to": {each.delivery: each for each in story.deliveries},
-        "again": any(each.state in _AGAIN for each in story.deliveries),
+        "again": bool(states & _AGAIN),
+        "twice": bool(states & {State.IN_DOUBT, State.DELIVERED}),
         "command": f"troth outbox list {asked}",
     }
 
