@@ -90,6 +90,9 @@ async def test_data_is_shown_by_a_recorded_act(shop, acts, cell):
     assert "12345678901234567890" in words(shown.text)
     assert (await shop.act("payload.show", **form, seq="3")).status_code == 422
     assert (await shop.act("payload.show", **form, seq="x")).status_code == 422
+    unnamed = {**form, "of": ""}
+    assert (await shop.act("payload.show", **unnamed, seq="2")).status_code == 422
+    assert (await shop.post("/payload", {**unnamed, "seq": "2"})).status_code == 422
     assert [act[3:6] for act in acts()] == [("payload.show", "o/1", "done")]
     assert rows(cell, "SELECT details FROM {}.operator_act") == [
         ({"of": "object", "path": "order, entry 2"},)

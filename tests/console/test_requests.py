@@ -94,6 +94,18 @@ async def test_a_viewer_sees_no_answer(cell, meet, acts):
     assert {act[5] for act in acts()} == {"refused"}
 
 
+async def test_where_two_people_must_agree_nothing_is_given_out_before(cell, meet, acts):
+    record = kept.request(cell)
+    kept.made(cell, "act_rule", act="payload.show", eyes=2)
+    form = {"in": "request", "id": record, "of": "body"}
+    waits = await meet("ada").post("/payload", form)
+    assert "This act needs two people" in words(waits.text)
+    assert "12345678901234567890" not in waits.text
+    given = await meet("bob").post("/payload", form)
+    assert given.content == b'{"id":12345678901234567890}'
+    assert [act[5] for act in acts()] == ["proposed", "done"]
+
+
 @pytest.mark.parametrize("body", [b'{"card":"4111"}', b"\xff not JSON 4111"])
 async def test_an_answer_is_redacted(body, cell, meet):
     record = kept.request(cell, body=body)

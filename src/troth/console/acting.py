@@ -104,7 +104,9 @@ async def download(site: Site, visit: Visit, form: dict[str, str]) -> Response:
     """A whole payload as a file; that somebody took it is recorded as `payload.show`. Raises what the desk raises."""
     deed = DEEDS["payload.show"]
     given = Given(form)
-    await carry_out(site, visit, deed, deed.about(given), given)
+    made = await carry_out(site, visit, deed, deed.about(given), given)
+    if isinstance(made, Proposed):
+        return _told(site, visit, deed, said=_waits(made), given=given, proposed=True)
     async with site.reach.reading() as tx:
         data = await payloads.whole(tx, site, given)
     name = re.sub(r"[^\w.-]+", "_", f"{deed.about(given)}-{given['of']}", flags=re.ASCII)[:120]

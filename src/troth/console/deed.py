@@ -95,8 +95,9 @@ class Deed:
     *act*: its name at the desk. *title* of the form, *button* that does it. *about*: the object, from what was given;
     raises `UsageError`. *details*: as the desk's table wants them. *do*: the deed itself. *said*: what has happened, in a
     sentence. *hidden*: what the address says besides, and the form keeps. *preview* is read before, for *template*.
-    *after*: the template for what *do* returned, where a sentence is not enough, with the values of *shown*. *back*: the page that it belongs to, as a path and a
-    query. *note*: what to ask for as the note, and whether it must be there. *each*: may it be done to all runs of a filter?
+    *after*: the template for what *do* returned, where a sentence is not enough, with the values of *shown*. *back*: the
+    page that it belongs to, as a path and a query. *note*: what to ask for as the note, and whether it must be there.
+    *each*: may it be done to all runs of a filter?
     """
 
     act: str

@@ -17,6 +17,7 @@ from troth.console.deed import Given
 from troth.console.model import Payload, TooLargeError
 from troth.store.tx import Tx
 from troth.view import inbox, machines, outbox, requests, run, store
+from troth.view.blobs import require_one_of
 from troth.view.paging import PAYLOAD_LIMIT, Blob
 from troth.view.run import What
 
@@ -113,6 +114,7 @@ async def _read_message(tx: Tx, schema: str, given: Given, limit: int) -> Blob:
 
 
 def _object_path(given: Given) -> str:
+    require_one_of(given.needed("of"), ("data",), "an object")
     return f"{given.needed('machine')}, entry {given.number('seq')}"
 
 
