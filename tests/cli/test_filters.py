@@ -6,6 +6,7 @@ from uuid import uuid4
 
 import pytest
 
+from tests.harness.audit import audited
 from troth.inbox.model import State as EventState
 from troth.journal.model import Reason, RunState
 from troth.outbox.model import State as DeliveryState
@@ -90,7 +91,10 @@ def test_requests(troth, cell) -> None:
     assert request in out
     _, out, _ = troth("request", "show", request)
     assert "secret" not in out
+    assert audited(cell) == []
     _, out, _ = troth("request", "show", request, "--payloads")
     assert "secret" in out
+    (shown,) = audited(cell, "act, about, details")
+    assert shown == ("payload.show", request, {"of": "request", "path": None})
     assert "secret" not in troth("request", "show", request, "-o", "json")[1]
     assert troth("request", "show", "ab" * 16)[0] == 2

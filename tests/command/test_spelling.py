@@ -34,7 +34,14 @@ SPELLED = [
     ("effect.settle", RUN, {"path": None, "done": False, "value": None}, f"effect settle {RUN} --not-done"),
     ("effect.probe", RUN, {"path": "refund", "anyway": True}, f"effect probe {RUN} refund --anyway"),
     ("inbox.replay", "evt_1", {"source": "stripe"}, "inbox replay evt_1 --source stripe"),
-    ("inbox.replay_all", "quarantined", {"source": None, "limit": 9}, "inbox replay --quarantined --limit 9"),
+    (
+        "inbox.replay_all", "quarantined", {"source": None, "type": None, "object": None, "limit": 9},
+        "inbox replay --quarantined --limit 9",
+    ),
+    (
+        "inbox.replay_all", "ignored", {"source": "stripe", "type": "charge.failed", "object": "ch 1", "limit": 1000},
+        "inbox replay --ignored --source stripe --type charge.failed --object 'ch 1' --limit 1000",
+    ),
     ("outbox.resend", RUN, {}, f"outbox resend {RUN}"),
     (
         "outbox.resend_all", "dead letters", {"endpoint": UUID(RUN), "since": AT},
@@ -72,6 +79,8 @@ SPELLED = [
     ("payload.show", RUN, {"of": "effect", "path": "refund"}, f"effect show {RUN} refund --payloads"),
     ("payload.show", "evt_1", {"of": "event", "path": None}, "inbox show evt_1 --payloads"),
     ("payload.show", "sub_42", {"of": "object", "path": "plan"}, "machine show plan sub_42 --payloads"),
+    ("payload.show", "sub_42", {"of": "object", "path": "plan, entry 3"}, "machine show plan sub_42 --payloads"),
+    ("payload.show", "ab" * 16, {"of": "request", "path": "body"}, f"request show {'ab' * 16} --payloads"),
     ("payload.show", RUN, {"of": "decision", "path": None}, f"access why {RUN} --payloads"),
     ("act.rule", "run.cancel", {"eyes": 2}, "access acts --set run.cancel --eyes 2"),
     ("act.withdraw", "17", {}, "audit withdraw 17"),
@@ -127,3 +136,7 @@ def test_the_note_goes_along(root):
 
 def test_an_act_of_a_program_has_no_command():
     assert as_command("outbox.endpoint.remove", RUN, {}) == ""
+
+
+def test_no_command_shows_what_a_message_says():
+    assert as_command("payload.show", RUN, {"of": "message", "path": "payload"}) == ""

@@ -211,3 +211,18 @@ async def test_every_topic_has_a_pulse(cell):
                 ).fetchone()
                 assert row is not None
                 assert row[0] is not None, f"{topic} is about {table}, which there is not"
+
+
+@pytest.mark.parametrize(
+    ("topic", "paths"),
+    {
+        "requests": ("/requests", "/requests/" + "01" * 32),
+        "inbox": ("/inbox", "/inbox/event?source=stripe&event=evt_1"),
+        "outbox": ("/outbox", "/outbox/endpoints"),
+        "machines": ("/machines", "/machines/machine?machine=m", "/machines/object?machine=m&id=o"),
+    }.items(),
+)
+async def test_a_page_follows_what_it_shows(topic, paths, cell, meet):
+    for path in paths:
+        page = (await meet().get(path)).text
+        assert f'data-connect="/live?topic={topic}"' in page, path

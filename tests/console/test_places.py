@@ -13,6 +13,7 @@ from starlette.routing import Mount
 
 from tests.cli import program
 from tests.cli.parked import Journal, park
+from tests.console import kept
 from tests.console.conftest import ORIGIN, by_header, words
 from tests.harness.cell import until
 from troth import Troth
@@ -34,7 +35,15 @@ async def test_mounted_all_addresses_are_under_the_mount(root, cell, meet):
     ada = meet(root=root, app=app)
     try:
         assert (await ada.get("/")).headers["location"] == f"{root}/overview"
-        for path in ("/runs?state=attention", f"/runs/{run}", f"/act/run.cancel?run={run}"):
+        message = kept.message(cell, kept.endpoint(cell))
+        pages = ["/runs?state=attention", f"/runs/{run}", f"/act/run.cancel?run={run}", "/requests"]
+        pages += [f"/requests/{kept.request(cell)}", "/inbox", "/outbox", "/outbox/endpoints"]
+        pages += [
+            f"/outbox/messages/{message}",
+            "/machines",
+            f"/act/outbox.resend?message={message}",
+        ]
+        for path in pages:
             page = await ada.text(path)
             found = [each for each in ADDRESS.findall(page) if not each.startswith("#")]
             assert found
@@ -174,3 +183,25 @@ async def test_an_id_or_a_key_leads_to_its_run(cell, meet):
     assert "Nothing found" in words(nothing.text)
     assert (await ada.get("/jump?q=%00")).status_code == 404
     assert (await ada.get("/jump?q=")).headers["location"] == "/"
+
+
+async def test_whatever_has_a_page_is_jumped_to(cell, meet):
+    endpoint = kept.endpoint(cell)
+    message = kept.message(cell, endpoint)
+    record = kept.request(cell)
+    kept.event(cell, "evt_1", source="a/b&c")
+    kept.made(
+        cell, "machine_object", machine="order", id="o/1", state="paid", seq=1, since="2026-11-24"
+    )
+    ada = meet()
+    for text, place in {
+        str(endpoint): f"/outbox?endpoint={endpoint}",
+        str(message): f"/outbox/messages/{message}",
+        record: f"/requests/{record}",
+        "order-1": f"/requests/{record}",
+        "evt_1": "/inbox/event?source=a%2Fb%26c&event=evt_1",
+        "o/1": "/machines/object?machine=order&id=o%2F1",
+    }.items():
+        answer = await ada.get("/jump", params={"q": text})
+        assert answer.headers["location"] == place, text
+        assert (await ada.get(place)).status_code == 200, place

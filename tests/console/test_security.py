@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import json
 import re
+from html.parser import HTMLParser
 from urllib.parse import parse_qs, quote, urlsplit
 
 import pytest
 
 from tests.cli.parked import Journal, in_doubt, park
+from tests.console import kept
 from tests.console.conftest import ORIGIN, rows, words
 from troth.console import Console, Role
 from troth.console.security import MOST_FORM_BYTES, POLICY
@@ -269,3 +272,95 @@ async def test_a_viewer_reads_and_does_nothing_more(runs, meet, acts):
     shown = await eve.act("payload.show", run=runs["broken"], of="input")
     assert shown.status_code == 403
     assert (await eve.post("/payload", {"run": runs["broken"], "of": "input"})).status_code == 403
+
+
+async def test_what_comes_in_and_goes_out_is_not_taken_for_html(cell, meet):
+    record = kept.request(cell, name=HOSTILE, caller=HOSTILE, method=HOSTILE, route=HOSTILE, key=HOSTILE, body=HOSTILE.encode(),
+        parts=json.dumps({HOSTILE: "x"}).encode())  # fmt: skip
+    kept.event(cell, HOSTILE, source=HOSTILE, type=HOSTILE, object_key=HOSTILE, reason=HOSTILE, verified_by=HOSTILE,
+        headers=json.dumps({HOSTILE: HOSTILE}), body=HOSTILE.encode())  # fmt: skip
+    kept.made(cell, "inbox_conflict", source=HOSTILE, event_id=HOSTILE, digest=b"\x01", type=HOSTILE, found_by=HOSTILE,
+        first_seen="2026-11-24", last_seen="2026-11-24", seen=2, body=HOSTILE.encode())  # fmt: skip
+    kept.made(cell, "inbox_replay", source=HOSTILE, event_id=HOSTILE, at="2026-11-24", by=HOSTILE, note=HOSTILE, was="parked",
+        reason=HOSTILE)  # fmt: skip
+    kept.made(
+        cell, "inbox_sweep", source=HOSTILE, turn=1, due_at="2026-11-24", failures=3, error=HOSTILE
+    )
+    endpoint = kept.endpoint(cell, url=HOSTILE, outbox=HOSTILE, destination=HOSTILE, types=[HOSTILE], disabled_at="2026-11-24",
+        disabled_because=HOSTILE)  # fmt: skip
+    message = kept.message(
+        cell, endpoint, outbox=HOSTILE, type=HOSTILE, key=HOSTILE, payload=HOSTILE.encode()
+    )
+    kept.message(cell, None, outbox=HOSTILE)
+    rows(
+        cell,
+        "UPDATE {}.outbox_attempt SET outcome = %s, answer = %s RETURNING 1",
+        HOSTILE,
+        HOSTILE.encode(),
+    )
+    kept.made(
+        cell,
+        "machine_object",
+        machine=HOSTILE,
+        id=HOSTILE,
+        state=HOSTILE,
+        version=1,
+        seq=1,
+        since="2026-11-24",
+    )
+    kept.made(cell, "machine_history", machine=HOSTILE, id=HOSTILE, seq=1, event=HOSTILE, from_state="x", to_state=HOSTILE,
+        superseded=False, cause=HOSTILE, by=HOSTILE, why=HOSTILE, data=json.dumps({"k": HOSTILE.replace("\x01", "")}),
+        at="2026-11-24")  # fmt: skip
+    ada, name = meet(), quote(HOSTILE, safe="")
+    pages = [
+        "/requests", f"/requests/{record}", f"/requests?key={name}", "/inbox", f"/inbox?source={name}&type={name}&object={name}",
+        f"/inbox?state=quarantined&source={name}", f"/inbox/event?source={name}&event={name}", "/outbox",
+        f"/outbox?outbox={name}&destination={name}", f"/outbox?endpoint={endpoint}", "/outbox/endpoints",
+        f"/outbox/endpoints?outbox={name}", f"/outbox/messages/{message}", "/machines", f"/machines/machine?machine={name}",
+        f"/machines/machine?machine={name}&state={name}", f"/machines/object?machine={name}&id={name}",
+        f"/act/inbox.replay?source={name}&event={name}", f"/act/inbox.replay_all?state=quarantined&source={name}",
+        f"/act/outbox.endpoint.enable?endpoint={endpoint}", f"/act/outbox.resend_all?endpoint={endpoint}",
+    ]  # fmt: skip
+    for path in pages:
+        answer = await ada.get(path)
+        assert answer.status_code in {200, 303}, (path, words(answer.text))
+        require_harmless(answer.text, path)
+    kept_in = {
+        "request": {"id": record, "of": "body"},
+        "event": {"source": HOSTILE, "event": HOSTILE, "of": "body"},
+        "message": {"message": str(message), "of": "payload"},
+        "object": {"machine": HOSTILE, "id": HOSTILE, "seq": "1", "of": "data"},
+    }
+    for holder, form in kept_in.items():
+        shown = await ada.act("payload.show", **{"in": holder}, **form)
+        assert shown.status_code == 200, holder
+        require_harmless(shown.text, holder)
+        whole = await ada.post("/payload", {"in": holder, **form})
+        assert re.fullmatch(
+            r'attachment; filename="[\w.-]+"', whole.headers["content-disposition"], re.ASCII
+        )
+
+
+class Elements(HTMLParser):
+    """What a browser makes of a page: its elements and their attributes."""
+
+    def __init__(self, page: str) -> None:
+        super().__init__()
+        self.names: set[str] = set()
+        self.attributes: set[str] = set()
+        self.feed(page)
+
+    def handle_starttag(self, tag, attrs) -> None:
+        self.names.add(tag)
+        self.attributes |= {name for name, _ in attrs}
+        assert tag != "script" or dict(attrs).get("src"), "an inline script"
+
+
+def require_harmless(page: str, path: str) -> None:
+    """Nothing of `HOSTILE` is a part of this page but as text."""
+    found = Elements(page)
+    assert not found.names & {"img", "style"}, path
+    assert not {each for each in found.attributes if each.startswith("on")}, path
+    assert "style" not in found.attributes, path
+    assert "</bdi>\u202e" not in page, f"a name ended its own isolation: {path}"
+    assert "\x01" not in words(page) + page.partition("</title>")[0], path

@@ -132,3 +132,17 @@ def test_replay_puts_back_and_says_who(troth, events):
     assert "is applied" in error
     assert troth("replay")[0] == 2
     assert troth("replay", "evt_4", "--quarantined")[0] == 2
+    assert troth("replay", "evt_4", "--type", "invoice.paid")[0] == 2
+
+
+def test_replay_of_a_kind_leaves_the_others_alone(troth, events):
+    none = "0 events are put back that were quarantined\n"
+    assert troth("replay", "--quarantined", "--type", "no.such")[1] == none
+    assert troth("replay", "--quarantined", "--object", "no such")[1] == none
+    with psycopg.connect(events.url) as connection:
+        (kind, about), = connection.execute(
+            f"SELECT type, object_key FROM {events.schema}.inbox_event WHERE event_id = 'evt_5'"
+        ).fetchall()  # fmt: skip
+    done = troth("replay", "--quarantined", "--type", kind, "--object", about)[1]
+    assert done == "1 events are put back that were quarantined\n"
+    assert events.states()["evt_5"] == "received"

@@ -10,6 +10,7 @@ import pytest
 from tests.inbox.site import Site, stripe_event
 from troth.inbox import EventNotFoundError, ReplayError, State, store
 from troth.inbox.keep import Keeper
+from troth.inbox.model import Which
 from troth.inbox.replay import replay, replay_all
 
 
@@ -93,10 +94,10 @@ async def test_all_of_a_state_are_put_back(site: Site) -> None:
     await site.deliver(inbox, stripe_event(7))
     async with await psycopg.AsyncConnection.connect(site.url) as tx:
         done = await replay_all(
-            tx, site.schema, State.QUARANTINED, None, limit=2, by="ada", note=None
+            tx, site.schema, State.QUARANTINED, Which(), limit=2, by="ada", note=None
         )
         done += await replay_all(
-            tx, site.schema, State.QUARANTINED, "stripe", limit=9, by="ada", note=None
+            tx, site.schema, State.QUARANTINED, Which("stripe"), limit=9, by="ada", note=None
         )
     assert sorted(done) == ["evt_0", "evt_1", "evt_2"]
     assert set(site.states().values()) == {"received"}

@@ -178,17 +178,19 @@ async def every_screen(tx: Any, schema: str) -> None:
         await deep(requests.requests, tx, schema, asked)
     found = await requests.requests(tx, schema)
     await requests.request(tx, schema, found.rows[0].id, payloads=True)
+    await requests.payload(tx, schema, found.rows[0].id, "body")
     await events_and_deliveries(tx, schema)
     await machines.machines(tx, schema)
     await machines.machines(tx, schema, "order")
     for state in (None, "paid", "packed"):
-        page = await machines.objects(tx, schema, "order", machines.ObjectFilter(state))
-        if page.next:
+        some = await machines.objects(tx, schema, "order", machines.ObjectFilter(state))
+        if some.next:
             await machines.objects(
-                tx, schema, "order", machines.ObjectFilter(state), after=page.next
+                tx, schema, "order", machines.ObjectFilter(state), after=some.next
             )
-    story = await machines.machine_object(tx, schema, "order", "o2", payloads=True)
-    await machines.machine_object(tx, schema, "order", "o2", after=story.history.next)
+    object_ = await machines.machine_object(tx, schema, "order", "o2", payloads=True)
+    await machines.machine_object(tx, schema, "order", "o2", after=object_.history.next)
+    await machines.payload(tx, schema, "order", "o2", 1)
     await workers.workers(tx, schema)
     await workers.ahead(tx, schema)
     for decided in (
@@ -221,6 +223,10 @@ async def events_and_deliveries(tx: Any, schema: str) -> None:
     ):
         await deep(inbox.events, tx, schema, came)
     await inbox.event(tx, schema, "github", "evt_1", payloads=True)
+    await inbox.payload(tx, schema, "github", "evt_1", "body")
+    story = await inbox.event(tx, schema, "github", "evt_1")
+    other = story.conflicts[0].digest
+    await inbox.payload(tx, schema, "github", "evt_1", "conflict", digest=other)
     await outbox.lag(tx, schema)
     for goes in (
         outbox.OutboxFilter(),
@@ -233,6 +239,12 @@ async def events_and_deliveries(tx: Any, schema: str) -> None:
     line = (await outbox.deliveries(tx, schema)).rows[0]
     await outbox.deliveries(tx, schema, outbox.OutboxFilter(message=line.message))
     await outbox.message(tx, schema, line.message, payloads=True)
+    await outbox.payload(tx, schema, line.message, "payload")
+    with pytest.raises(outbox.MessageNotFoundError):
+        await outbox.payload(tx, schema, line.message, "answer", delivery=line.delivery, claim=9)
+    page = await outbox.endpoints(tx, schema)
+    await outbox.endpoint(tx, schema, page.rows[0].id)
+    assert (await outbox.dead(tx, schema, page.rows[0].id)).capped
 
 
 async def runs_and_acts(tx: Any, schema: str) -> None:

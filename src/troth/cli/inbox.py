@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from cyclopts import App, Parameter
@@ -25,6 +26,7 @@ from troth.cli.output import as_text, block, console, facts, show, title
 if TYPE_CHECKING:
     from troth.command.model import Author
     from troth.inbox import State
+    from troth.inbox.model import Which
     from troth.inbox.store import Told
     from troth.store.tx import Tx
     from troth.view.inbox import EventLine, SourceLine
@@ -116,6 +118,10 @@ def replay(
     quarantined: Annotated[bool, Parameter(negative="", help="All that are quarantined.")] = False,
     ignored: Annotated[bool, Parameter(negative="", help="All that nobody handled.")] = False,
     source: Source = None,
+    type_: Annotated[str | None, Parameter(name="--type", help="Of all: of this type.")] = None,
+    object_: Annotated[
+        str | None, Parameter(name="--object", help="Of all: about this object.")
+    ] = None,
     limit: Limit = MOST,
     note: Note = None,
     by: By = None,
@@ -128,16 +134,19 @@ def replay(
     Example: troth inbox replay evt_1NG8Du2eZvKYlo2CUI79vXWy --note "fixed in 4f2a91c"
     """
     from troth.inbox import State
+    from troth.inbox.model import Which
     from troth.inbox.replay import find
     from troth.inbox.replay import replay as put_back
 
     check_limit(limit)
     if (event is not None) + quarantined + ignored != 1:
         raise UsageError("say what is to be put back: an EVENT, --quarantined or --ignored")
+    if event is not None and (type_ is not None or object_ is not None):
+        raise UsageError("the id of an event says all: it goes without --type and --object")
     who = author(by, note)
     if event is None:
         state = State.QUARANTINED if quarantined else State.IGNORED
-        _replay_all(connection, state, source, limit, who)
+        _replay_all(connection, state, Which(source, type_, object_), limit, who)
         return
 
     async def do(tx: Tx) -> State:
@@ -152,20 +161,20 @@ def replay(
 
 
 def _replay_all(
-    connection: Connection, state: State, source: str | None, limit: int, who: Author
+    connection: Connection, state: State, which: Which, limit: int, who: Author
 ) -> None:
     from troth.inbox.replay import replay_all
 
     async def do(tx: Tx) -> list[str]:
         by, note = who.by, who.note
-        return await replay_all(tx, connection.schema, state, source, limit=limit, by=by, note=note)
+        return await replay_all(tx, connection.schema, state, which, limit=limit, by=by, note=note)
 
     def say(done: list[str]) -> str:
         if len(done) == limit:
             print("There may be more: do it again.", file=sys.stderr)
         return f"{len(done)} events are put back that were {state}"
 
-    details = {"source": source, "limit": limit}
+    details = {**asdict(which), "limit": limit}
     act(
         connection, who, "inbox.replay_all", state, details, do, say,
         told=lambda done: {"events": done},

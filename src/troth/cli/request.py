@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 from cyclopts import App, Parameter
 
 from troth.cli import durations
-from troth.cli.acting import read
+from troth.cli.acting import read, showing
 from troth.cli.filtering import After, Limit, SinceOption, check_limit, ends, told
 from troth.cli.options import (
     DEFAULT_CONNECTION,
@@ -84,6 +84,7 @@ def show_(
     """
     from troth.view.requests import request as found
 
+    payloads = payloads and showing(connection, "request", [request])
     story = read(
         connection,
         statement_timeout,

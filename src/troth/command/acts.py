@@ -106,7 +106,7 @@ _KINDS: Final = (
     ActKind(
         "inbox.replay_all", Role.OPERATOR, "state",
         "All these events are tried anew as if they had just come; none that was applied is applied twice.",
-        details=("source", "limit"),
+        details=("source", "type", "object", "limit"),
     ),
     ActKind(
         "outbox.resend", Role.OPERATOR, "message",

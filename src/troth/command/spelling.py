@@ -21,7 +21,10 @@ def as_command(act: str, about: str, details: Details, note: str | None = None) 
     spell = _SPELLINGS.get(act)
     if spell is None:
         return ""
-    words = ["troth", *spell(about, details)]
+    said = spell(about, details)
+    if not said:
+        return ""
+    words = ["troth", *said]
     if note:
         words += ["--evidence" if act == "effect.settle" else "--note", note]
     return shlex.join(words)
@@ -83,7 +86,11 @@ def _resend_all(_: str, said: Details) -> list[str]:
 
 
 def _replay_all(state: str, said: Details) -> list[str]:
-    rest = _option("--source", said["source"]) + _option("--limit", said["limit"])
+    rest = [
+        word
+        for name in ("source", "type", "object", "limit")
+        for word in _option(f"--{name}", said[name])
+    ]
     return ["inbox", "replay", f"--{state}", *rest]
 
 
@@ -120,19 +127,19 @@ def _claim(run: str, said: Details) -> list[str]:
 
 
 def _show(about: str, said: Details) -> list[str]:
-    match said["of"]:
-        case "run":
-            return ["run", "show", about, "--payloads"]
-        case "effect":
-            return ["effect", "show", about, *filter(None, [said["path"]]), "--payloads"]
-        case "event":
-            return ["inbox", "show", about, "--payloads"]
-        case "object":
-            return ["machine", "show", said["path"], about, "--payloads"]
-        case "decision":
-            return ["access", "why", about, "--payloads"]
-        case _:
-            return ["run", "tail", "--payloads"]
+    """Nothing for a message: no command shows what it says."""
+    path = said["path"] or ""
+    machine = path.rpartition(", entry ")[0] or path
+    shows = {
+        "run": ["run", "show", about],
+        "effect": ["effect", "show", about, *filter(None, [path])],
+        "event": ["inbox", "show", about],
+        "object": ["machine", "show", machine, about],
+        "request": ["request", "show", about],
+        "decision": ["access", "why", about],
+        "message": [],
+    }.get(said["of"], ["run", "tail"])
+    return [*shows, "--payloads"] if shows else []
 
 
 _SPELLINGS: Final[Mapping[str, Callable[[str, Details], list[str]]]] = {

@@ -5,6 +5,7 @@ Both are pages of their own, so that they work without JavaScript; with it, they
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import Any
 from urllib.parse import parse_qsl
@@ -17,9 +18,9 @@ from troth.command import desk
 from troth.command.acts import ACTS, ActKind, kind_of
 from troth.command.model import NotInAttentionError, Proposed
 from troth.command.spelling import as_command
+from troth.console import payloads
 from troth.console.deed import Deed, Given, Preview
 from troth.console.deeds import DEEDS
-from troth.console.deeds.run import whole_payload
 from troth.console.site import Site, Visit
 from troth.console.sweeps import LISTS, Sweep
 from troth.console.trouble import Trouble, trouble_of
@@ -80,10 +81,7 @@ async def carry_out(site: Site, visit: Visit, deed: Deed, about: str, given: Giv
 
         async def act() -> Any:
             if "shown" in given:
-                now = await _preview(tx, site, deed, given)
-                if now is not None and now.mark != given["shown"]:
-                    msg = "it has moved on since this was shown, so nothing was done: look again"
-                    raise NotInAttentionError(msg)
+                require_as_shown(await _preview(tx, site, deed, given), given)
             return await deed.do(tx, site.schema, author, given)
 
         return await desk.carry_out(
@@ -92,16 +90,29 @@ async def carry_out(site: Site, visit: Visit, deed: Deed, about: str, given: Giv
         )  # fmt: skip
 
 
+def require_as_shown(now: Preview | None, given: Given) -> None:
+    """Raise `NotInAttentionError` if the act would do something else than its form has shown, or more."""
+    if now is None:
+        return
+    if now.mark != given["shown"]:
+        msg = "it has moved on since this was shown, so nothing was done: look again"
+        raise NotInAttentionError(msg)
+    if now.count is not None and now.count.n > given.number("counted"):
+        msg = f"{now.count} match now, and {given['counted']} did when you looked, so nothing was done: look again"
+        raise NotInAttentionError(msg)
+
+
 async def download(site: Site, visit: Visit, form: dict[str, str]) -> Response:
     """A whole payload as a file; that somebody took it is recorded as `payload.show`. Raises what the desk raises."""
     deed = DEEDS["payload.show"]
     given = Given(form)
-    await carry_out(site, visit, deed, deed.about(given), given)
+    made = await carry_out(site, visit, deed, deed.about(given), given)
+    if isinstance(made, Proposed):
+        return _told(site, visit, deed, said=_waits(made), given=given, proposed=True)
     async with site.reach.reading() as tx:
-        data = await whole_payload(tx, site, given)
-    headers = {
-        "content-disposition": f'attachment; filename="{given.id("run")}-{given["of"]}.json"'
-    }
+        data = await payloads.whole(tx, site, given)
+    name = re.sub(r"[^\w.-]+", "_", f"{deed.about(given)}-{given['of']}", flags=re.ASCII)[:120]
+    headers = {"content-disposition": f'attachment; filename="{name}.json"'}
     return Response(data, media_type="application/octet-stream", headers=headers)
 
 

@@ -6,7 +6,7 @@ A question is read in one snapshot that cannot write and ends after a time. An a
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
 
 from troth.app import Troth
@@ -17,6 +17,7 @@ from troth.store.connect import AsyncConnection, AsyncPool, Database, place, poo
 from troth.store.failure import DatabaseError, Failure, failure_of
 from troth.store.isolation import transaction_async
 from troth.store.migrate import migrate, require_schema
+from troth.store.parts import Part
 from troth.store.tx import Tx
 from troth.view import store as view
 
@@ -44,6 +45,11 @@ class Reach:
     def telemetry(self) -> Telemetry:
         """Whom to tell of what people do."""
         return self._troth.telemetry
+
+    @property
+    def parts(self) -> Sequence[Part]:
+        """What the program has included: its machines, among others."""
+        return self._troth.parts
 
     async def open(self) -> AsyncPool:
         """Find the database and see that its schema fits; again it does nothing.

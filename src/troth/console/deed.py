@@ -8,13 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 from uuid import UUID
 
 from troth.base import codec
 from troth.base.errors import UsageError
 from troth.command.model import Author
 from troth.store.tx import Tx
+from troth.view.paging import Count
 
 if TYPE_CHECKING:
     from troth.console.site import Site
@@ -76,10 +77,16 @@ class Field:
 
 @dataclass(frozen=True, slots=True)
 class Preview:
-    """What an act would do, for its template. *mark*: another one, if that has changed since it was shown."""
+    """What an act would do, for its template. *mark*: another one, if that has changed since it was shown. *count*: to how
+    many things; if there are more when it is done, nothing is.
+    """
 
     told: Mapping[str, Any]
     mark: str = ""
+    count: Count | None = None
+
+
+Place: TypeAlias = tuple[str, Mapping[str, object]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,8 +96,9 @@ class Deed:
     *act*: its name at the desk. *title* of the form, *button* that does it. *about*: the object, from what was given;
     raises `UsageError`. *details*: as the desk's table wants them. *do*: the deed itself. *said*: what has happened, in a
     sentence. *hidden*: what the address says besides, and the form keeps. *preview* is read before, for *template*.
-    *after*: the template for what *do* returned, where a sentence is not enough, with the values of *shown*. *note*: what to ask for as the note (nothing, if
-    it is empty), and whether it must be there. *each*: may it be done to all runs of a filter?
+    *after*: the template for what *do* returned, where a sentence is not enough, with the values of *shown*. *back*: the
+    page that it belongs to, as a path and a query. *note*: what to ask for as the note (nothing, if it is empty), and
+    whether it must be there. *each*: may it be done to all runs of a filter?
     """
 
     act: str
@@ -111,3 +119,4 @@ class Deed:
     grave: bool = False
     each: bool = False
     told: Callable[[Any], Mapping[str, Any] | None] | None = None
+    back: Callable[[Given], Place] | None = None

@@ -15,6 +15,11 @@ PLACES: dict[str, tuple[str, str, str]] = {
     "run": ("/runs/{id}", "", ""),
     "effect": ("/effects/{within}", "path", ""),
     "workflow": ("/runs", "workflow", ""),
+    "request": ("/requests/{id}", "", ""),
+    "event": ("/inbox/event", "event", "source"),
+    "outbox_message": ("/outbox/messages/{id}", "", ""),
+    "endpoint": ("/outbox", "endpoint", ""),
+    "object": ("/machines/object", "id", "machine"),
 }
 
 SEARCHED = (

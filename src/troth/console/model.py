@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 from uuid import UUID
 
 from troth.base.errors import TrothError
@@ -22,15 +22,23 @@ class Operator:
 class Payload:
     """A payload that somebody wants to see, for `Console(redact=)`.
 
-    *what*: which of a run's payloads it is; *path*: the step, of an entry or a part of what the run stopped at.
-    *value*: decoded JSON.
+    *of*: in what it is kept, a run, a request, an event that came in, a message that goes out, or an object of a machine;
+    *about*: which one. *run* and *workflow*: of what is in a run; None for others.
+
+    *what*: which of its payloads it is. Of a run: input, outcome, detail, entry, message. Of a request: headers, body. Of
+    an event: headers, body, conflict. Of a message: headers, payload, answer. Of an object: data. *path*: where it is
+    further: the step, of an entry or a part of what the run stopped at; the source of an event, the attempt of an
+    answer, the machine of an object and the entry of its history. *value*: decoded JSON; text, if another system sent
+    what is none.
     """
 
-    run: UUID
-    workflow: str
-    what: Literal["input", "outcome", "detail", "entry", "message"]
+    run: UUID | None
+    workflow: str | None
+    what: str
     path: str | None
     value: Any
+    of: str = "run"
+    about: str = ""
 
 
 class NotSignedInError(TrothError):

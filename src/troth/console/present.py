@@ -27,6 +27,19 @@ STATES: Mapping[str, tuple[str, str]] = {
     RunState.SUCCEEDED: ("good", "✓"),
     RunState.FAILED: ("ill", "✕"),
     RunState.CANCELLED: ("calm", "⊘"),
+    # Of events that came in.
+    "received": ("busy", "▶"),
+    "parked": ("rest", "◷"),
+    "applied": ("good", "✓"),
+    "superseded": ("calm", "⇢"),
+    "ignored": ("calm", "⊘"),
+    "quarantined": ("bad", "!"),
+    # Of deliveries.
+    "pending": ("busy", "▶"),
+    "delivered": ("good", "✓"),
+    "dead": ("ill", "✕"),
+    "in_doubt": ("bad", "?"),
+    "dropped": ("calm", "⊘"),
 }
 _REASONS: Mapping[str, str] = {
     Reason.IN_DOUBT: "in doubt",
@@ -58,6 +71,7 @@ def environment() -> Environment:
         "number": number,
         "size": size,
         "json": pretty,
+        "last_line": last_line,
         "reason": reason,
         "capitalize_first": capitalize_first,
         "state": state,
@@ -128,15 +142,20 @@ def pretty(payload: bytes | None) -> str:
         return visible(payload.decode(errors="replace"))
 
 
+def last_line(value: str | None) -> str:
+    """Of a traceback, what went wrong."""
+    return (value or "").strip().rpartition("\n")[2]
+
+
 def reason(value: str | None) -> str:
     """Why a run stands in attention, in words."""
     return _REASONS.get(value or "", value or "")
 
 
 def state(value: str, why: str | None = None) -> Markup:
-    """A state of a run as a label: sign, word, and why, if it needs a person."""
+    """A state of a run, an event or a delivery as a label: sign, word, and why, if it needs a person."""
     kind, sign = STATES.get(value, ("calm", "·"))
-    words = f"{value}: {reason(why)}" if why else value
+    words = f"{value}: {reason(why)}" if why else value.replace("_", " ")
     return Markup('<span class="state {}"><span aria-hidden="true">{}</span> {}</span>').format(
         kind, sign, words
     )

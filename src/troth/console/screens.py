@@ -6,7 +6,23 @@ from collections.abc import Sequence
 from typing import Any
 
 from troth.console.page import Page
-from troth.console.pages import attention, effects, overview, run, runs
+from troth.console.pages import (
+    attention,
+    effects,
+    endpoints,
+    event,
+    inbox,
+    machine,
+    machine_object,
+    machines,
+    message,
+    outbox,
+    overview,
+    request,
+    requests,
+    run,
+    runs,
+)
 
 SCREENS: Sequence[Page[Any]] = (
     overview.PAGE,
@@ -15,4 +31,14 @@ SCREENS: Sequence[Page[Any]] = (
     effects.PAGE,
     runs.PAGE,
     run.PAGE,
+    requests.PAGE,
+    request.PAGE,
+    inbox.PAGE,
+    event.PAGE,
+    outbox.PAGE,
+    endpoints.PAGE,
+    message.PAGE,
+    machines.PAGE,
+    machine.PAGE,
+    machine_object.PAGE,
 )

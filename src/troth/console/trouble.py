@@ -20,7 +20,14 @@ from troth.console.model import (
     TooLargeError,
     TooSlowError,
 )
+from troth.inbox.model import EventNotFoundError as NoEventError
+from troth.inbox.model import ReplayError
+from troth.machine.model import UnknownObjectError
+from troth.outbox.model import EndpointNotFoundError
 from troth.store.errors import DatabaseUnavailable, SchemaError
+from troth.view.inbox import EventNotFoundError
+from troth.view.outbox import MessageNotFoundError, NoEndpointError
+from troth.view.requests import RequestNotFoundError
 
 if TYPE_CHECKING:
     from troth.console.site import Site
@@ -77,6 +84,16 @@ _BY_KIND: dict[type[TrothError] | tuple[type[TrothError], ...], tuple[int, str]]
     RunNotFoundError: (404, "There is no such run"),
     (NotInAttentionError, RunEndedError): (409, "It has moved on"),
     (DisagreementError, ClaimedError): (409, "Somebody else was here"),
+    (
+        EndpointNotFoundError,
+        EventNotFoundError,
+        MessageNotFoundError,
+        NoEndpointError,
+        NoEventError,
+        RequestNotFoundError,
+        UnknownObjectError,
+    ): (404, "There is nothing like that"),
+    ReplayError: (409, "It has moved on"),
     BusyError: (409, "It is in somebody's hands"),
     KeyConflictError: (409, "This key was used before"),
 }

@@ -101,6 +101,15 @@ class Event:
 
 
 @dataclass(frozen=True, slots=True)
+class Which:
+    """Some events: those of a source, of a type, about an object; what is None does not matter."""
+
+    source: str | None = None
+    type: str | None = None
+    object: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Superseded:
     """What a handler returns that finds the event outdated: it is recorded with *reason*, and not tried again."""
 

@@ -85,6 +85,7 @@ WHERE e.source = old.source AND e.event_id = old.event_id
 SELECT e.source, e.event_id, e.type, e.object_key, e.state, e.received_at, e.parked_since, e.failures, e.delivered, e.reason
 FROM troth_schema.inbox_event e
 WHERE e.state = %(state)s AND (%(source)s::text IS NULL OR e.source = %(source)s)
+  AND (%(type)s::text IS NULL OR e.type = %(type)s) AND (%(object)s::text IS NULL OR e.object_key = %(object)s)
 ORDER BY e.received_at DESC, e.seq DESC LIMIT %(limit)s
 
 -- name: show

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from troth.inbox import rules, store
-from troth.inbox.model import EventNotFoundError, ReplayError, State
+from troth.inbox.model import EventNotFoundError, ReplayError, State, Which
 from troth.store.tx import Tx
 
 
@@ -36,11 +36,11 @@ async def find(tx: Tx, schema: str, event_id: str, source: str | None) -> str:
 
 
 async def replay_all(
-    tx: Tx, schema: str, state: State, source: str | None, *, limit: int, by: str, note: str | None
+    tx: Tx, schema: str, state: State, which: Which, *, limit: int, by: str, note: str | None
 ) -> list[str]:
-    """Put back up to *limit* events that are in a state; their ids."""
+    """Put back up to *limit* events that are in a state, those that came last; their ids."""
     done = []
-    found = await store.in_state(tx, schema, state, source, limit)
+    found = await store.in_state(tx, schema, state, which, limit)
     for line in sorted(found, key=lambda line: (line["source"], line["object"])):
         try:
             await replay(tx, schema, line["source"], line["event"], by=by, note=note)

@@ -8,7 +8,7 @@ from datetime import datetime
 from typing import Any
 
 from troth.base import codec
-from troth.inbox.model import Claimed, Event, EventNotFoundError, State, Verdict
+from troth.inbox.model import Claimed, Event, EventNotFoundError, State, Verdict, Which
 from troth.inbox.rules import Trail
 from troth.store.plan import Statement
 from troth.store.queries import Queries, load
@@ -201,13 +201,15 @@ async def forget_bodies(tx: Tx, schema: str, source: str, keep_s: float, limit: 
 
 
 async def in_state(
-    tx: Tx, schema: str, state: State, source: str | None, limit: int
+    tx: Tx, schema: str, state: State, which: Which, limit: int
 ) -> list[dict[str, Any]]:
     """Events in a state, those that came last first."""
     names = (
         "source", "event", "type", "object", "state", "received_at", "parked_since", "failures", "delivered", "reason",
     )  # fmt: skip
-    params = {"state": state, "source": source, "limit": limit}
+    params = {
+        "state": state, "source": which.source, "type": which.type, "object": which.object, "limit": limit
+    }  # fmt: skip
     rows = await (await tx.execute(queries(schema).in_state, params)).fetchall()
     return [dict(zip(names, row, strict=True)) for row in rows]
 

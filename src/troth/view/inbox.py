@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -11,6 +12,7 @@ from troth.base.errors import UsageError
 from troth.inbox.model import State
 from troth.store.queries import Queries, load
 from troth.store.tx import Tx
+from troth.view.blobs import blob_of, require_one_of
 from troth.view.filters import Criteria, Since
 from troth.view.paging import (
     COUNT_CAP,
@@ -30,6 +32,8 @@ from troth.view.paging import (
 )
 
 OPEN = frozenset({State.RECEIVED, State.PARKED, State.QUARANTINED})
+EVENT_PAYLOADS = ("headers", "body", "conflict")
+_HEX = re.compile(r"(?:[0-9a-f]{2})*")
 _SETTLED = (State.APPLIED, State.SUPERSEDED, State.IGNORED)
 _LAST = 2**63 - 1
 
@@ -89,8 +93,9 @@ class EventLine:
 
 @dataclass(frozen=True, slots=True)
 class ConflictLine:
-    """Another content that came under the id of an event, and is not applied."""
+    """Another content that came under the id of an event, and is not applied. *digest*: of it, in hexadecimal."""
 
+    digest: str
     type: str
     found_by: str
     first_seen: datetime
@@ -220,6 +225,33 @@ async def event(
         *told[15:],
         blob(headers_size, headers) or Blob(0),
         blob(body_size, body),
-        tuple(line(ConflictLine, *each[:5], blob(*each[5:]) or Blob(0)) for each in conflicts),
+        tuple(line(ConflictLine, *each[:6], blob(*each[6:]) or Blob(0)) for each in conflicts),
         tuple(ReplayLine(*each) for each in replays),
     )
+
+
+async def payload(
+    tx: Tx,
+    schema: str,
+    source: str,
+    event_id: str,
+    what: str,
+    *,
+    digest: str = "",
+    limit: int = PAYLOAD_LIMIT,
+) -> Blob:
+    """The first *limit* bytes of an event's *what*: headers, body, or conflict (the one with this *digest*).
+
+    Raises `UsageError` if there are none.
+    """
+    require_one_of(what, EVENT_PAYLOADS, "an event")
+    if not _HEX.fullmatch(digest):
+        raise UsageError(f"{digest!r} is not a digest")
+    q = queries(schema)
+    params = {"source": source, "event": event_id, "what": what, "digest": digest, "limit": limit}
+    statement = q.conflict_payload if what == "conflict" else q.payload
+    found = await blob_of(tx, statement, params)
+    if found is None:
+        msg = f"the event {event_id!r} of {source} has no {what}, or it is forgotten"
+        raise EventNotFoundError(msg)
+    return found

@@ -90,7 +90,7 @@ FROM troth_schema.inbox_event e WHERE e.source = %(source)s AND e.event_id = %(e
 
 -- name: conflicts
 -- What else came under the id of an event.
-SELECT c.type, c.found_by, c.first_seen, c.last_seen, c.seen,
+SELECT encode(c.digest, 'hex'), c.type, c.found_by, c.first_seen, c.last_seen, c.seen,
        octet_length(c.body), CASE WHEN %(payloads)s THEN substring(c.body FROM 1 FOR %(most)s) END
 FROM troth_schema.inbox_conflict c WHERE c.source = %(source)s AND c.event_id = %(event)s ORDER BY c.first_seen LIMIT 100
 
@@ -98,3 +98,14 @@ FROM troth_schema.inbox_conflict c WHERE c.source = %(source)s AND c.event_id = 
 -- Who put an event back, and why.
 SELECT p.at, p.by, p.note, p.was, left(p.reason, 2000) FROM troth_schema.inbox_replay p
 WHERE p.source = %(source)s AND p.event_id = %(event)s ORDER BY p.n DESC LIMIT 100
+
+-- name: payload
+-- The beginning of what one event says.
+SELECT octet_length(x.data), substring(x.data FROM 1 FOR %(limit)s) FROM (
+    SELECT CASE %(what)s::text WHEN 'headers' THEN convert_to(e.headers, 'UTF8') WHEN 'body' THEN e.body END AS data
+    FROM troth_schema.inbox_event e WHERE e.source = %(source)s AND e.event_id = %(event)s LIMIT 1) x
+
+-- name: conflict_payload
+-- The beginning of what else came under its id.
+SELECT octet_length(c.body), substring(c.body FROM 1 FOR %(limit)s) FROM troth_schema.inbox_conflict c
+WHERE c.source = %(source)s AND c.event_id = %(event)s AND c.digest = decode(%(digest)s, 'hex') LIMIT 1

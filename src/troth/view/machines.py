@@ -10,9 +10,11 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
+from troth.base.errors import UsageError
 from troth.machine.model import UnknownObjectError
 from troth.store.queries import Queries, load
 from troth.store.tx import Tx
+from troth.view.blobs import blob_of
 from troth.view.filters import Criteria
 from troth.view.paging import (
     COUNT_CAP,
@@ -85,11 +87,15 @@ class HistoryLine:
 
 @dataclass(frozen=True, slots=True)
 class ObjectStory:
-    """One object, and a page of its history, the latest entry first."""
+    """One object, and a page of its history, the latest entry first.
+
+    *events*: the causes on this page that are ids of events that came in, with the source of each.
+    """
 
     machine: str
     line: ObjectLine
     history: Page[HistoryLine]
+    events: Mapping[str, str]
 
 
 def queries(schema: str) -> Queries:
@@ -160,6 +166,18 @@ async def machine_object(
         line(HistoryLine, *each[:7], each[7] or (), *each[8:13], blob(*each[13:])) for each in rows
     )
     more = len(lines) == limit and lines[-1].seq > 1
-    return ObjectStory(
-        machine, ObjectLine(*row), Page(lines, cursor(lines[-1].seq) if more else None)
-    )
+    page = Page(lines, cursor(lines[-1].seq) if more else None)
+    causes = {"causes": [each.cause for each in lines], "limit": rows_of(limit)}
+    events = await (await tx.execute(q.events, causes)).fetchall()
+    return ObjectStory(machine, ObjectLine(*row), page, dict(events))
+
+
+async def payload(
+    tx: Tx, schema: str, machine: str, object_id: str, seq: int, limit: int = PAYLOAD_LIMIT
+) -> Blob:
+    """The first *limit* bytes of the data of one entry. Raises `UsageError` if there are none."""
+    params = {"machine": machine, "id": object_id, "seq": seq, "limit": limit}
+    found = await blob_of(tx, queries(schema).payload, params)
+    if found is None:
+        raise UsageError(f"entry {seq} of {object_id!r} of the machine {machine} has no data")
+    return found

@@ -40,3 +40,24 @@ SELECT h.seq, h.at, extract(epoch FROM h.at - lag(h.at) OVER (ORDER BY h.seq))::
 FROM (SELECT e.* FROM troth_schema.machine_history e
       WHERE e.machine = %(machine)s AND e.id = %(id)s AND e.seq < %(before)s ORDER BY e.seq DESC LIMIT %(limit)s) h
 ORDER BY h.seq DESC LIMIT %(limit)s
+
+-- name: payload
+-- The beginning of the data of one entry of a history.
+SELECT octet_length(x.data), substring(x.data FROM 1 FOR %(limit)s) FROM (
+    SELECT convert_to(e.data::text, 'UTF8') AS data FROM troth_schema.machine_history e
+    WHERE e.machine = %(machine)s AND e.id = %(id)s AND e.seq = %(seq)s LIMIT 1) x
+
+-- name: events
+-- Which of these causes are the ids of events that came in, and from where.
+WITH RECURSIVE source AS (
+    (SELECT e.source FROM troth_schema.inbox_event e ORDER BY e.source LIMIT 1)
+    UNION ALL
+    SELECT (SELECT e.source FROM troth_schema.inbox_event e WHERE e.source > s.source ORDER BY e.source LIMIT 1)
+    FROM source s WHERE s.source IS NOT NULL
+)
+SELECT e.event_id, min(e.source)
+FROM (SELECT s.source FROM source s WHERE s.source IS NOT NULL LIMIT 20) s
+CROSS JOIN unnest(%(causes)s::text[]) c (id)
+CROSS JOIN LATERAL (
+    SELECT x.event_id, x.source FROM troth_schema.inbox_event x WHERE x.source = s.source AND x.event_id = c.id LIMIT 1) e
+GROUP BY e.event_id HAVING count(*) = 1 LIMIT %(limit)s

@@ -12,6 +12,7 @@ from troth.base.errors import UsageError
 from troth.outbox.model import State
 from troth.store.queries import Queries, load
 from troth.store.tx import Tx
+from troth.view.blobs import blob_of, require_one_of
 from troth.view.filters import Criteria
 from troth.view.model import LAST_ID
 from troth.view.paging import (
@@ -32,6 +33,7 @@ from troth.view.paging import (
 )
 
 FAILED = frozenset({State.DEAD, State.IN_DOUBT})
+MESSAGE_PAYLOADS = ("headers", "payload", "answer")
 _LAST = 2**63 - 1
 _MOST_DELIVERIES = 200
 _MOST_ATTEMPTS = 500
@@ -160,6 +162,10 @@ class MessageNotFoundError(UsageError):
     """No message has this id, or it is forgotten."""
 
 
+class NoEndpointError(UsageError):
+    """No endpoint has this id, or it was removed."""
+
+
 def queries(schema: str) -> Queries:
     """The statements of this screen."""
     return load("troth.view", schema, "outbox.sql")
@@ -258,6 +264,22 @@ async def endpoints(
     return Page(found, cursor(found[-1].id) if len(found) == limit else None)
 
 
+async def endpoint(tx: Tx, schema: str, endpoint_id: UUID) -> EndpointLine:
+    """One endpoint. Raises `NoEndpointError`."""
+    rows = await _rows(tx, queries(schema).endpoint, {"id": endpoint_id})
+    if not rows:
+        msg = f"there is no endpoint {endpoint_id} in the schema {schema}, or it was removed"
+        raise NoEndpointError(msg)
+    return line(EndpointLine, *rows[0])
+
+
+async def dead(tx: Tx, schema: str, endpoint_id: UUID | None = None) -> Count:
+    """How many dead letters there are, of one endpoint or of all."""
+    params = {"endpoint": endpoint_id, "scan": SCAN_LIMIT}
+    (found, looked_at) = (await _rows(tx, queries(schema).dead, params))[0]
+    return Count(found, capped=looked_at >= SCAN_LIMIT)
+
+
 async def message(tx: Tx, schema: str, message_id: UUID, *, payloads: bool = False) -> MessageStory:
     """One message. Raises `MessageNotFoundError`."""
     q = queries(schema)
@@ -282,6 +304,31 @@ async def message(tx: Tx, schema: str, message_id: UUID, *, payloads: bool = Fal
         tuple(lines),
         tuple(line(AttemptLine, *each[:5], blob(*each[5:]) or Blob(0)) for each in tried),
     )
+
+
+async def payload(
+    tx: Tx,
+    schema: str,
+    message_id: UUID,
+    what: str,
+    *,
+    delivery: int = 0,
+    claim: int = 0,
+    limit: int = PAYLOAD_LIMIT,
+) -> Blob:
+    """The first *limit* bytes of a message's *what*: headers, payload, or answer (of one attempt).
+
+    Raises `UsageError` if there are none.
+    """
+    require_one_of(what, MESSAGE_PAYLOADS, "a message")
+    q = queries(schema)
+    params = {
+        "message": message_id, "what": what, "delivery": delivery, "claim": claim, "limit": limit
+    }  # fmt: skip
+    found = await blob_of(tx, q.answer if what == "answer" else q.payload, params)
+    if found is None:
+        raise MessageNotFoundError(f"message {message_id} has no such {what}, or it is forgotten")
+    return found
 
 
 async def _of_message(tx: Tx, q: Queries, message_id: UUID) -> list[DeliveryLine]:

@@ -122,3 +122,28 @@ SELECT t.delivery, t.claim, t.at, t.duration_s, t.outcome, octet_length(t.answer
        CASE WHEN %(payloads)s THEN t.answer END
 FROM troth_schema.outbox_attempt t WHERE t.delivery = ANY (%(deliveries)s)
 ORDER BY t.at DESC, t.claim DESC LIMIT %(limit)s
+
+-- name: endpoint
+-- One endpoint, without its secrets.
+SELECT e.id, e.outbox, e.destination, e.url, e.types, e.per_key, e.allow_private, e.created_at,
+       CASE WHEN e.failing_since IS NOT NULL THEN greatest(0, extract(epoch FROM clock_timestamp() - e.failing_since)) END::float8,
+       e.failing_since, e.disabled_at, e.disabled_because, e.old_secret_until
+FROM troth_schema.outbox_endpoint e WHERE e.id = %(id)s AND e.removed_at IS NULL LIMIT 1
+
+-- name: dead
+-- How many dead letters there are, of one endpoint or of all; the latest so many that failed are looked at.
+SELECT count(*) FILTER (WHERE x.state = 'dead' AND (%(endpoint)s::uuid IS NULL OR x.endpoint = %(endpoint)s)), count(*)
+FROM (SELECT d.state, d.endpoint FROM troth_schema.outbox_delivery d
+      WHERE d.state IN ('dead', 'in_doubt') ORDER BY d.id DESC LIMIT %(scan)s) x
+
+-- name: payload
+-- The beginning of what one message says.
+SELECT octet_length(x.data), substring(x.data FROM 1 FOR %(limit)s) FROM (
+    SELECT CASE %(what)s::text WHEN 'headers' THEN m.headers WHEN 'payload' THEN m.payload END AS data
+    FROM troth_schema.outbox_message m WHERE m.id = %(message)s LIMIT 1) x
+
+-- name: answer
+-- The beginning of what one attempt was answered.
+SELECT octet_length(t.answer), substring(t.answer FROM 1 FOR %(limit)s) FROM troth_schema.outbox_attempt t
+JOIN troth_schema.outbox_delivery d ON d.id = t.delivery
+WHERE d.message = %(message)s AND t.delivery = %(delivery)s AND t.claim = %(claim)s LIMIT 1

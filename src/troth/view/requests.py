@@ -17,6 +17,7 @@ from troth.base import codec
 from troth.base.errors import UsageError
 from troth.store.queries import Queries, load
 from troth.store.tx import Tx
+from troth.view.blobs import blob_of, require_one_of
 from troth.view.filters import Criteria, Since
 from troth.view.paging import (
     PAGE_ROWS,
@@ -32,6 +33,7 @@ from troth.view.paging import (
     scanned_page,
 )
 
+REQUEST_PAYLOADS = ("headers", "body")
 _ID = re.compile(r"[0-9a-f]{16,128}")
 
 
@@ -141,7 +143,7 @@ async def requests(
 async def request(tx: Tx, schema: str, request_id: str, *, payloads: bool = False) -> RequestStory:
     """One request. Raises `RequestNotFoundError`."""
     row: Sequence[Any] | None = None
-    if _ID.fullmatch(request_id) and len(request_id) % 2 == 0:
+    if _is_id(request_id):
         params = {"id": request_id, "payloads": payloads, "most": PAYLOAD_LIMIT}
         row = await (await tx.execute(queries(schema).one, params)).fetchone()
     if row is None:
@@ -157,6 +159,24 @@ async def request(tx: Tx, schema: str, request_id: str, *, payloads: bool = Fals
         blob(header_size, headers),
         blob(line.size, body),
     )
+
+
+async def payload(
+    tx: Tx, schema: str, request_id: str, what: str, limit: int = PAYLOAD_LIMIT
+) -> Blob:
+    """The first *limit* bytes of the answer's *what*: headers or body. Raises `UsageError` if there are none."""
+    require_one_of(what, REQUEST_PAYLOADS, "a request")
+    if not _is_id(request_id):
+        raise RequestNotFoundError(f"{request_id!r} is not the id of a request")
+    params = {"id": request_id, "what": what, "limit": limit}
+    found = await blob_of(tx, queries(schema).payload, params)
+    if found is None:
+        raise RequestNotFoundError(f"request {request_id} has no {what}, or is forgotten")
+    return found
+
+
+def _is_id(text: str) -> bool:
+    return _ID.fullmatch(text) is not None and len(text) % 2 == 0
 
 
 def _after(line: RequestLine) -> str:

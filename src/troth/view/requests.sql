@@ -61,3 +61,9 @@ LEFT JOIN troth_schema.run r ON r.id = m.run_id
 LEFT JOIN troth_schema.run_history h ON h.id = m.run_id
 WHERE m.id = decode(%(id)s, 'hex')
 LIMIT 1
+
+-- name: payload
+-- The beginning of what one request was answered.
+SELECT octet_length(x.data), substring(x.data FROM 1 FOR %(limit)s) FROM (
+    SELECT CASE %(what)s::text WHEN 'headers' THEN m.headers WHEN 'body' THEN m.body END AS data
+    FROM troth_schema.request m WHERE m.id = decode(%(id)s, 'hex') LIMIT 1) x

@@ -8,7 +8,10 @@ import pytest
 from playwright.async_api import expect
 
 from tests.cli.parked import Journal, park
+from tests.console import kept
 from tests.console.conftest import rows
+from troth.console.database import Reach
+from troth.machine import Machine, Transition
 
 BUG = {"at": "x", "message": "it broke"}
 
@@ -49,6 +52,39 @@ async def test_a_paused_page_stays_as_it_is_and_catches_up(cell, opened):
     await page.locator("#live").click()
     await expect(page.locator(f"#r-{second}")).to_be_visible()
     await expect(page.locator(f"#r-{first}")).to_be_visible()
+
+
+async def test_events_come_in_and_all_of_a_kind_are_put_back(cell, opened):
+    page = await opened("/inbox?state=quarantined")
+    await expect(page.locator("#live-word")).to_have_text("Live")
+    await expect(page.locator(".empty")).to_be_visible()
+    kept.event(cell, "evt_1")
+    kept.event(cell, "evt_2")
+    await expect(page.locator("tbody tr")).to_have_count(2)
+    await page.get_by_role("link", name="Put all back…").click()
+    dialog = page.locator("dialog#dialog")
+    await expect(dialog).to_contain_text("2 events are quarantined")
+    await dialog.get_by_role("button", name="Put them back: 2").click()
+    await expect(dialog.locator(".done")).to_contain_text(
+        "2 events that were quarantined are put back"
+    )
+    await page.keyboard.press("Escape")
+    await expect(page.locator(".empty")).to_be_visible()
+
+
+@pytest.mark.slow
+async def test_two_people_put_one_event_back_and_one_is_told(cell, opened):
+    kept.event(cell, "evt_1")
+    pages = [
+        await opened("/act/inbox.replay?source=stripe&event=evt_1", who=who)
+        for who in ("ada-OPERATOR", "bob-OPERATOR")
+    ]
+    await asyncio.gather(*(page.locator("#act button.primary").click() for page in pages))
+    for page in pages:
+        await expect(page.locator("#act .done, #act .trouble")).to_be_visible()
+    told = [await page.locator("#act").inner_text() for page in pages]
+    assert sorted("The event is put back" in each for each in told) == [False, True]
+    assert len(rows(cell, "SELECT 1 FROM {}.inbox_replay")) == 1
 
 
 async def test_what_was_opened_and_shown_stays_while_the_page_follows(cell, opened):
@@ -116,8 +152,24 @@ async def test_a_viewer_is_told_why_a_button_does_nothing(cell, opened):
 @pytest.mark.slow
 @pytest.mark.parametrize("width", [390, 820, 1440])
 @pytest.mark.parametrize("dark", ["light", "dark"])
-async def test_no_page_is_wider_than_its_screen(width, dark, cell, runs, opened):
+async def test_no_page_is_wider_than_its_screen(width, dark, cell, runs, opened, monkeypatch):
+    moves = [Transition(f"event_{n}", f"state_{n}", f"state_{n + 1}") for n in range(12)]
+    drawn = Machine("wide", initial="state_0", final={"state_12"}, transitions=moves)
+    monkeypatch.setattr(Reach, "parts", (drawn,))
+    record = kept.request(cell, caller="person:" + "x" * 80)
+    kept.event(cell, "evt_" + "9" * 80)
+    endpoint = kept.endpoint(cell, url="https://shop.example/" + "hook/" * 40)
+    message = kept.message(cell, endpoint)
     for path in (
+        "/machines/machine?machine=wide",
+        "/requests",
+        f"/requests/{record}",
+        "/inbox",
+        f"/inbox/event?source=stripe&event=evt_{'9' * 80}",
+        "/outbox",
+        f"/outbox?endpoint={endpoint}",
+        "/outbox/endpoints",
+        f"/outbox/messages/{message}",
         "/runs?state=attention",
         f"/runs/{runs['doubtful']}",
         f"/runs/{runs['greet']}?view=journal",

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from troth.console.deed import Deed
-from troth.console.deeds import attention, effect, run
+from troth.console.deeds import attention, effect, inbox, outbox, run
 
 DEEDS: Mapping[str, Deed] = {
-    deed.act: deed for deed in (*run.DEEDS, *effect.DEEDS, *attention.DEEDS)
+    deed.act: deed for room in (run, effect, attention, inbox, outbox) for deed in room.DEEDS
 }

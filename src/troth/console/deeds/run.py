@@ -3,28 +3,22 @@
 from __future__ import annotations
 
 import hashlib
-from typing import TYPE_CHECKING, Any, get_args
+from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
 from troth.base import codec
-from troth.base.errors import UsageError
 from troth.command import act, fork, rewind
 from troth.command.fork import Fork
 from troth.command.model import Author, Rewind
+from troth.console import payloads
 from troth.console.deed import Deed, Field, Given, Preview
-from troth.console.model import Payload, TooLargeError
 from troth.journal.model import Reason
 from troth.store.tx import Tx
-from troth.view import run as view
 from troth.view import store
 from troth.view.model import RunHeader
-from troth.view.paging import PAYLOAD_LIMIT, Blob
-from troth.view.run import What
 
 if TYPE_CHECKING:
     from troth.console.site import Site
-
-MOST_DOWNLOAD = 64 * 1024 * 1024
 
 
 def _run(given: Given) -> str:
@@ -114,76 +108,12 @@ async def _fork(tx: Tx, schema: str, author: Author, given: Given) -> UUID:
 # Payloads -------------------------------------------------------------------------------------------------------------
 
 
-_PAYLOADS: dict[str, What] = {each: each for each in get_args(What)}
+async def _show(tx: Tx, schema: str, _author: Author, given: Given) -> payloads.Shown:
+    return await payloads.beginning_of(tx, schema, given)
 
 
-def _what(given: Given) -> What:
-    """Which of a run's payloads. Raises `UsageError`."""
-    wanted = given.needed("of")
-    found = _PAYLOADS.get(wanted)
-    if found is None:
-        raise UsageError(f"a run has no {wanted!r} to show: it has {', '.join(_PAYLOADS)}")
-    return found
-
-
-def _shown(given: Given) -> dict[str, Any]:
-    what = _what(given)
-    match what:
-        case "entry":
-            path = f"{given.needed('path')} (kind {given.number('kind')}, attempt {given.number('attempt')})"
-        case "message":
-            path = f"message {given.id('message')}"
-        case _:
-            path = what
-    return {"of": "run", "path": path}
-
-
-async def payload_of(tx: Tx, schema: str, given: Given, limit: int = PAYLOAD_LIMIT) -> Blob:
-    """The beginning of the payload that is asked for. Raises `UsageError`."""
-    what = _what(given)
-    more: dict[str, Any] = {}
-    if what == "entry":
-        more = {
-            "path": given.needed("path"),
-            "kind": given.number("kind"),
-            "attempt": given.number("attempt"),
-        }
-    elif what == "message":
-        more = {"message": given.id("message")}
-    return await view.payload(tx, schema, given.id("run"), what, limit=limit, **more)
-
-
-async def _show(tx: Tx, schema: str, _author: Author, given: Given) -> tuple[Blob, str]:
-    """The payload, and the workflow of its run."""
-    found = await store.lines(tx, schema, [given.id("run")])
-    return await payload_of(tx, schema, given), found[0].workflow if found else ""
-
-
-def _content(site: Site, given: Given, made: tuple[Blob, str]) -> dict[str, Any]:
-    """What is to be seen of it; nothing, if it would have to be redacted and is not whole."""
-    blob, workflow = made
-    if site.redact is not None and blob.cut:
-        return {"blob": blob, "content": None}
-    return {"blob": blob, "content": redacted(site, given, blob.data or b"", workflow)}
-
-
-async def whole_payload(tx: Tx, site: Site, given: Given) -> bytes:
-    """All of a payload, redacted if this console redacts. Raises `TooLargeError`."""
-    found = await payload_of(tx, site.schema, given, MOST_DOWNLOAD)
-    if found.cut:
-        msg = f"this has {found.size:,} bytes, and the console gives out {MOST_DOWNLOAD:,}: read it with psql"
-        raise TooLargeError(msg)
-    lines = await store.lines(tx, site.schema, [given.id("run")])
-    return redacted(site, given, found.data or b"", lines[0].workflow if lines else "")
-
-
-def redacted(site: Site, given: Given, data: bytes, workflow: str) -> bytes:
-    """What is to be shown of a whole payload."""
-    if site.redact is None:
-        return data
-    what, path = _what(given), given.text("path")
-    payload = Payload(given.id("run"), workflow, what, path, codec.decode(data or b"null"))
-    return codec.encode(site.redact(payload))
+def _content(site: Site, given: Given, made: payloads.Shown) -> dict[str, Any]:
+    return {"blob": made.blob, "content": payloads.content(site, given, made)}
 
 
 DEEDS = (
@@ -230,7 +160,11 @@ DEEDS = (
         told=lambda new: {"run": new},
     ),
     Deed(
-        act="payload.show", title="Show what is hidden", button="Show it", about=_run, do=_show, details=_shown,
-        said=lambda _given, _made: "", hidden=("of", "path", "kind", "attempt", "message"), after="payload.html", shown=_content,
+        act="payload.show", title="Show what is hidden", button="Show it", do=_show,
+        about=lambda given: payloads.holder_of(given).about(given),
+        details=lambda given: {
+            "of": payloads.holder_of(given).of, "path": payloads.holder_of(given).path(given)
+        },
+        said=lambda _given, _made: "", hidden=payloads.NAMES, after="payload.html", shown=_content,
     ),
 )  # fmt: skip
