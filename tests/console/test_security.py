@@ -9,6 +9,7 @@ import pytest
 
 from tests.cli.parked import Journal, in_doubt, park
 from tests.console.conftest import ORIGIN, words
+from tests.console.hostile import HOSTILE, require_harmless
 from troth.console import Console, Role
 from troth.console.security import MOST_FORM_BYTES, POLICY
 from troth.journal.model import Kind
@@ -154,8 +155,6 @@ async def test_who_is_not_known_sees_nothing(runs, meet):
 
 # Hostile content ------------------------------------------------------------------------------------------------------
 
-HOSTILE = "<script>alert(1)</script>\"'><img src=x onerror=alert(2)>{{7*7}}</bdi>\u202e\x01"
-
 
 async def test_nothing_that_is_shown_is_taken_for_html(cell, meet, acts):
     detail = in_doubt(
@@ -179,10 +178,7 @@ async def test_nothing_that_is_shown_is_taken_for_html(cell, meet, acts):
     pages += ["/runs?key=%22%3E%3Cscript%3E&workflow=%3Cscript%3E&since=2h&parent=%3Cscript%3E"]
     for path in pages:
         page = (await ada.get(path)).text
-        assert "<script>" not in page, path
-        assert "<img" not in page, path
-        assert "</bdi>\u202e" not in page, "a name ended its own isolation"
-        assert "\x01" not in words(page) + page.partition("</title>")[0], path
+        require_harmless(page, path)
         assert "<i>" not in page, path
     shown = await ada.act(
         "payload.show", run=str(run), of="entry", path=HOSTILE, kind="2", attempt="0"

@@ -89,7 +89,7 @@ class Deed:
     raises `UsageError`. *details*: as the desk's table wants them. *do*: the deed itself. *said*: what has happened, in a
     sentence. *hidden*: what the address says besides, and the form keeps. *preview* is read before, for *template*.
     *after*: the template for what *do* returned, where a sentence is not enough, with the values of *shown*. *note*: what to ask for as the note, and
-    whether it must be there. *each*: may it be done to all runs of a filter?
+    whether it must be there. *each*: may it be done to all runs of a filter? *own_desk*: *do* goes through the desk itself.
     """
 
     act: str
@@ -109,4 +109,5 @@ class Deed:
     note_needed: bool = False
     grave: bool = False
     each: bool = False
+    own_desk: bool = False
     told: Callable[[Any], Mapping[str, Any] | None] | None = None

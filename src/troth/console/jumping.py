@@ -13,6 +13,11 @@ from troth.view.jump import jump as look
 PLACES: dict[str, tuple[str, str, str]] = {
     "run": ("/runs/{id}", "", ""),
     "workflow": ("/runs", "workflow", ""),
+    "schedule": ("/schedule", "name", ""),
+    "provider": ("/providers", "name", ""),
+    "worker": ("/workers", "worker", ""),
+    "decision": ("/decisions/{id}", "", ""),
+    "principal": ("/decisions", "principal", ""),
 }
 
 

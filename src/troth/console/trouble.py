@@ -20,7 +20,9 @@ from troth.console.model import (
     TooLargeError,
     TooSlowError,
 )
+from troth.schedule.model import ScheduleNotFoundError
 from troth.store.errors import DatabaseUnavailable, SchemaError
+from troth.view.decisions import DecisionNotFoundError
 
 if TYPE_CHECKING:
     from troth.console.site import Site
@@ -75,6 +77,8 @@ def trouble_of(error: TrothError, site: Site, narrow: str = "") -> Trouble:  # n
 
 _BY_KIND: dict[type[TrothError] | tuple[type[TrothError], ...], tuple[int, str]] = {
     RunNotFoundError: (404, "There is no such run"),
+    ScheduleNotFoundError: (404, "There is no such schedule"),
+    DecisionNotFoundError: (404, "There is no such decision"),
     (NotInAttentionError, RunEndedError): (409, "It has moved on"),
     (DisagreementError, ClaimedError): (409, "Somebody else was here"),
     BusyError: (409, "It is in somebody's hands"),

@@ -15,8 +15,8 @@ from troth.console.deed import Deed, Field, Given, Preview
 from troth.console.model import Payload, TooLargeError
 from troth.journal.model import Reason
 from troth.store.tx import Tx
+from troth.view import decisions, store
 from troth.view import run as view
-from troth.view import store
 from troth.view.model import RunHeader
 from troth.view.paging import PAYLOAD_LIMIT, Blob
 from troth.view.run import What
@@ -117,6 +117,10 @@ async def _fork(tx: Tx, schema: str, author: Author, given: Given) -> UUID:
 _PAYLOADS: dict[str, What] = {each: each for each in get_args(What)}
 
 
+def _of_decision(given: Given) -> bool:
+    return given.get("of") == "decision"
+
+
 def _what(given: Given) -> What:
     """Which of a run's payloads. Raises `UsageError`."""
     wanted = given.needed("of")
@@ -127,6 +131,8 @@ def _what(given: Given) -> What:
 
 
 def _shown(given: Given) -> dict[str, Any]:
+    if _of_decision(given):
+        return {"of": "decision", "path": None}
     what = _what(given)
     match what:
         case "entry":
@@ -140,6 +146,8 @@ def _shown(given: Given) -> dict[str, Any]:
 
 async def payload_of(tx: Tx, schema: str, given: Given, limit: int = PAYLOAD_LIMIT) -> Blob:
     """The beginning of the payload that is asked for. Raises `UsageError`."""
+    if _of_decision(given):
+        return await decisions.inputs(tx, schema, given.id("run"), limit=limit)
     what = _what(given)
     more: dict[str, Any] = {}
     if what == "entry":
@@ -162,7 +170,7 @@ async def _show(tx: Tx, schema: str, _author: Author, given: Given) -> tuple[Blo
 def _content(site: Site, given: Given, made: tuple[Blob, str]) -> dict[str, Any]:
     """What is to be seen of it; nothing, if it would have to be redacted and is not whole."""
     blob, workflow = made
-    if site.redact is not None and blob.cut:
+    if site.redact is not None and blob.cut and not _of_decision(given):
         return {"blob": blob, "content": None}
     return {"blob": blob, "content": redacted(site, given, blob.data or b"", workflow)}
 
@@ -179,7 +187,9 @@ async def whole_payload(tx: Tx, site: Site, given: Given) -> bytes:
 
 def redacted(site: Site, given: Given, data: bytes, workflow: str) -> bytes:
     """What is to be shown of a whole payload."""
-    if site.redact is None:
+    if site.redact is None or _of_decision(
+        given
+    ):  # what is private is not even recorded of a decision
         return data
     what, path = _what(given), given.text("path")
     payload = Payload(given.id("run"), workflow, what, path, codec.decode(data or b"null"))
