@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from troth.base.errors import UsageError
@@ -12,6 +12,7 @@ from troth.console.site import Visit
 from troth.store.tx import Tx
 from troth.view import doctor, installation
 from troth.view import health as view
+from troth.view.doctor import Finding
 from troth.view.health import TableLine
 
 _TABLES = 25  # the largest
@@ -49,8 +50,16 @@ async def read(tx: Tx, visit: Visit, asked: bool) -> Mapping[str, Any]:
     if asked:
         reach = site.reach
         facts = await installation.facts(reach.url, site.schema, limit_s=reach.limit_s)
-        told["findings"] = doctor.examine(facts)
+        told["findings"] = by_rule(doctor.examine(facts))
     return told
+
+
+def by_rule(findings: Sequence[Finding]) -> list[tuple[Finding, list[str]]]:
+    """The first finding of each rule, with all that the rule has found."""
+    found: dict[str, tuple[Finding, list[str]]] = {}
+    for each in findings:
+        found.setdefault(each.code, (each, []))[1].append(each.found)
+    return list(found.values())
 
 
 def bloated(line: TableLine) -> bool:
