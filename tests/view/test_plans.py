@@ -175,6 +175,7 @@ async def every_screen(tx: Any, schema: str) -> None:
     story = await machines.machine_object(tx, schema, "order", "o2", payloads=True)
     await machines.machine_object(tx, schema, "order", "o2", after=story.history.next)
     await workers.workers(tx, schema)
+    await workers.workers(tx, schema, workers.WorkerFilter(executes=True, worker=1))
     await workers.ahead(tx, schema)
     for decided in (
         decisions.DecisionFilter(),
@@ -185,10 +186,12 @@ async def every_screen(tx: Any, schema: str) -> None:
         await deep(decisions.decisions, tx, schema, decided)
     first = (await decisions.decisions(tx, schema)).rows[0]
     await decisions.decision(tx, schema, first.id, payloads=True)
+    await decisions.inputs(tx, schema, first.id)
     await deep(schedules.schedules, tx, schema, schedules.ScheduleFilter())
     told = await schedules.schedule(tx, schema, "schedule-7")
     await schedules.schedule(tx, schema, "schedule-7", after=told.firings.next)
     await providers.providers(tx, schema)
+    await providers.providers(tx, schema, name="provider-3")
     await health.health(tx, schema)
     await tx.execute(health.queries(schema).clock)
     for text in (str(first.id), str(UUID(int=7)), "key-9", "evt_9", "o9", "ab" * 16, "flow7"):
