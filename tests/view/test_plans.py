@@ -192,6 +192,7 @@ async def every_screen(tx: Any, schema: str) -> None:
     await machines.machine_object(tx, schema, "order", "o2", after=object_.history.next)
     await machines.payload(tx, schema, "order", "o2", 1)
     await workers.workers(tx, schema)
+    await workers.workers(tx, schema, workers.WorkerFilter(executes=True, worker=1))
     await workers.ahead(tx, schema)
     for decided in (
         decisions.DecisionFilter(),
@@ -202,10 +203,12 @@ async def every_screen(tx: Any, schema: str) -> None:
         await deep(decisions.decisions, tx, schema, decided)
     first = (await decisions.decisions(tx, schema)).rows[0]
     await decisions.decision(tx, schema, first.id, payloads=True)
+    await decisions.inputs(tx, schema, first.id)
     await deep(schedules.schedules, tx, schema, schedules.ScheduleFilter())
     told = await schedules.schedule(tx, schema, "schedule-7")
     await schedules.schedule(tx, schema, "schedule-7", after=told.firings.next)
     await providers.providers(tx, schema)
+    await providers.providers(tx, schema, name="provider-3")
     await health.health(tx, schema)
     await tx.execute(health.queries(schema).clock)
     await runs_and_acts(tx, schema)

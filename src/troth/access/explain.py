@@ -15,6 +15,15 @@ from troth.access.model import Because, Recorded
 from troth.access.policies import Policies, Policy, cedar, parsed
 from troth.base import codec
 
+# What became of a request, in words.
+MEANS: Mapping[Because, str] = {
+    Because.PERMIT: "allowed: a policy permits it, and none forbids it",
+    Because.FORBID: "denied: a policy forbids it",
+    Because.DEFAULT: "denied: no policy permits it",
+    Because.SCOPE: "denied: the API key is not for this action; no policy was asked",
+    Because.ERROR: "denied: something could not be evaluated",
+}
+
 _ALL = {"op": "All"}
 
 

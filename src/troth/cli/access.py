@@ -75,16 +75,9 @@ def why(
     return 0
 
 
-_MEANS = {
-    "permit": "allowed: a policy permits it, and none forbids it",
-    "forbid": "denied: a policy forbids it",
-    "default": "denied: no policy permits it",
-    "scope": "denied: the API key is not for this action; no policy was asked",
-    "error": "denied: something could not be evaluated",
-}
-
-
 def _page(told: Explanation, *, payloads: bool) -> None:
+    from troth.access.explain import MEANS
+
     out, decision = output.console(), told.decision
     output.facts(
         out,
@@ -94,7 +87,7 @@ def _page(told: Explanation, *, payloads: bool) -> None:
             "principal": decision.principal,
             "action": decision.action,
             "resource": decision.resource,
-            "answer": _MEANS[decision.because],
+            "answer": MEANS[decision.because],
         },
     )
     for error in decision.errors:

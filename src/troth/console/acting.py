@@ -84,6 +84,8 @@ async def carry_out(site: Site, visit: Visit, deed: Deed, about: str, given: Giv
                 require_as_shown(await _preview(tx, site, deed, given), given)
             return await deed.do(tx, site.schema, author, given)
 
+        if deed.own_desk:
+            return await act()
         return await desk.carry_out(
             tx, site.schema, author, deed.act, about, details, act, told=deed.told,
             telemetry=site.reach.telemetry,

@@ -98,7 +98,7 @@ class Deed:
     sentence. *hidden*: what the address says besides, and the form keeps. *preview* is read before, for *template*.
     *after*: the template for what *do* returned, where a sentence is not enough, with the values of *shown*. *back*: the
     page that it belongs to, as a path and a query. *note*: what to ask for as the note (nothing, if it is empty), and
-    whether it must be there. *each*: may it be done to all runs of a filter?
+    whether it must be there. *each*: may it be done to all runs of a filter? *own_desk*: *do* goes through the desk itself.
     """
 
     act: str
@@ -118,5 +118,6 @@ class Deed:
     note_needed: bool = False
     grave: bool = False
     each: bool = False
+    own_desk: bool = False
     told: Callable[[Any], Mapping[str, Any] | None] | None = None
     back: Callable[[Given], Place] | None = None

@@ -20,6 +20,11 @@ PLACES: dict[str, tuple[str, str, str]] = {
     "outbox_message": ("/outbox/messages/{id}", "", ""),
     "endpoint": ("/outbox", "endpoint", ""),
     "object": ("/machines/object", "id", "machine"),
+    "schedule": ("/schedule", "name", ""),
+    "provider": ("/providers", "name", ""),
+    "worker": ("/workers", "worker", ""),
+    "decision": ("/decisions/{id}", "", ""),
+    "principal": ("/decisions", "principal", ""),
 }
 
 SEARCHED = (

@@ -16,7 +16,7 @@ from troth.base.errors import UsageError
 from troth.console.deed import Given
 from troth.console.model import Payload, TooLargeError
 from troth.store.tx import Tx
-from troth.view import inbox, machines, outbox, requests, run, store
+from troth.view import decisions, inbox, machines, outbox, requests, run, store
 from troth.view.blobs import require_one_of
 from troth.view.paging import PAYLOAD_LIMIT, Blob
 from troth.view.run import What
@@ -123,6 +123,15 @@ async def _read_object(tx: Tx, schema: str, given: Given, limit: int) -> Blob:
     return await machines.payload(tx, schema, machine, object_id, given.number("seq"), limit)
 
 
+def _decision_path(given: Given) -> str:
+    require_one_of(given.needed("of"), ("inputs",), "a decision")
+    return "inputs"
+
+
+async def _read_decision(tx: Tx, schema: str, given: Given, limit: int) -> Blob:
+    return await decisions.inputs(tx, schema, given.id("decision"), limit=limit)
+
+
 HOLDERS: Final[Mapping[str, Holder]] = MappingProxyType(
     {
         "run": Holder(
@@ -140,6 +149,9 @@ HOLDERS: Final[Mapping[str, Holder]] = MappingProxyType(
         ),
         "object": Holder(
             "object", ("machine", "id", "seq"), lambda given: given.needed("id"), _object_path, _read_object
+        ),
+        "decision": Holder(
+            "decision", ("decision",), lambda given: str(given.id("decision")), _decision_path, _read_decision
         ),
     }
 )  # fmt: skip

@@ -8,9 +8,12 @@ from typing import Any
 from troth.console.page import Page
 from troth.console.pages import (
     attention,
+    audit,
+    decisions,
     effects,
     endpoints,
     event,
+    health,
     inbox,
     machine,
     machine_object,
@@ -18,10 +21,13 @@ from troth.console.pages import (
     message,
     outbox,
     overview,
+    providers,
     request,
     requests,
     run,
     runs,
+    schedules,
+    workers,
 )
 
 SCREENS: Sequence[Page[Any]] = (
@@ -41,4 +47,14 @@ SCREENS: Sequence[Page[Any]] = (
     machines.PAGE,
     machine.PAGE,
     machine_object.PAGE,
+    schedules.PAGE,
+    schedules.DETAIL,
+    workers.PAGE,
+    providers.PAGE,
+    decisions.PAGE,
+    decisions.DETAIL,
+    audit.PAGE,
+    audit.WAITING,
+    audit.RULES,
+    health.PAGE,
 )

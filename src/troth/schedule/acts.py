@@ -8,6 +8,7 @@ from typing import Final
 
 from troth.base.errors import UsageError
 from troth.schedule import rules, store
+from troth.schedule.model import Terms
 from troth.store.plan import Plan
 from troth.store.queries import Queries
 
@@ -20,9 +21,15 @@ def times_between(q: Queries, name: str, since: datetime, until: datetime) -> Pl
     if since.tzinfo is None or until.tzinfo is None:
         raise UsageError("since and until need a time zone")
     held = yield from store.hold(q, name)
-    if until > held.now:
+    return within(name, held.stored.terms, since, until, held.now)
+
+
+def within(
+    name: str, terms: Terms, since: datetime, until: datetime, now: datetime
+) -> list[datetime]:
+    """The same, of terms that are known. Pure."""
+    if until > now:
         raise UsageError("until has not come yet: what is to come fires by itself")
-    terms = held.stored.terms
     every = rules.times(terms.cron, terms.tz, since - _INSTANT, until)
     found = list(islice(every, MOST_AT_ONCE + 1))
     if len(found) > MOST_AT_ONCE:

@@ -175,6 +175,7 @@ def _line(row: Sequence[Any]) -> ActLine:
 
 def _proposal(row: Sequence[Any]) -> ProposalLine:
     kind = ACTS.get(row[1])  # None: of a later version, so nobody here knows what is confidential
-    told = kind is not None and row[8] is not None
-    shown = visible(kind, codec.decode(row[8])) if kind is not None and told else {}
-    return line(ProposalLine, *row[:8], shown, kind.hidden if kind else (), not told)
+    details: Mapping[str, Any] | None = None if row[8] is None else codec.decode(row[8])
+    if kind is None or details is None or set(details) != set(kind.details):
+        return line(ProposalLine, *row[:8], {}, kind.hidden if kind else (), True)
+    return line(ProposalLine, *row[:8], visible(kind, details), kind.hidden, False)

@@ -120,6 +120,15 @@ async def decisions(
     return scanned_page(found, limit, looked_at, SCAN_LIMIT, at_row, cursor(last))
 
 
+async def inputs(tx: Tx, schema: str, decision_id: UUID, *, limit: int = PAYLOAD_LIMIT) -> Blob:
+    """What was known when it was decided, or so many bytes of it, as JSON. Raises `DecisionNotFoundError`."""
+    params = {"id": decision_id, "most": limit}
+    row = await (await tx.execute(queries(schema).inputs, params)).fetchone()
+    if row is None:
+        raise _no(schema, decision_id)
+    return blob(*row) or Blob(0)
+
+
 async def decision(
     tx: Tx, schema: str, decision_id: UUID, *, payloads: bool = False
 ) -> DecisionStory:
@@ -127,10 +136,13 @@ async def decision(
     params = {"id": decision_id, "payloads": payloads, "most": PAYLOAD_LIMIT}
     row = await (await tx.execute(queries(schema).one, params)).fetchone()
     if row is None:
-        msg = f"no decision {decision_id} is recorded in the schema {schema}"
-        raise DecisionNotFoundError(msg)
+        raise _no(schema, decision_id)
     told = line(DecisionLine, *row[:11])
     errors, digest, policy_set, size, inputs, since = row[11:]
     return DecisionStory(
         told, tuple(errors), digest, policy_set, blob(size, inputs) or Blob(0), since
     )
+
+
+def _no(schema: str, decision_id: UUID) -> DecisionNotFoundError:
+    return DecisionNotFoundError(f"no decision {decision_id} is recorded in the schema {schema}")

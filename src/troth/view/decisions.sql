@@ -47,3 +47,8 @@ SELECT d.id, d.at, greatest(0, extract(epoch FROM clock_timestamp() - d.at))::fl
        CASE WHEN %(payloads)s THEN convert_to(left(d.inputs::text, %(most)s), 'UTF8') END, s.first_at
 FROM troth_schema.decision d LEFT JOIN troth_schema.policy_set s ON s.digest = d.policy_set
 WHERE d.id = %(id)s LIMIT 1
+
+-- name: inputs
+-- What was known when one decision was made: its size, and its beginning.
+SELECT octet_length(d.inputs::text), substring(convert_to(d.inputs::text, 'UTF8') FROM 1 FOR %(most)s)
+FROM troth_schema.decision d WHERE d.id = %(id)s LIMIT 1

@@ -23,9 +23,10 @@ from troth.view.paging import (
 
 @dataclass(frozen=True, slots=True)
 class WorkerFilter(Criteria):
-    """Which processes to list. *executes*: those that execute runs, and not those that only start them."""
+    """Which processes to list. *executes*: those that execute runs, and not those that only start them. *worker*: an id."""
 
     executes: bool = False
+    worker: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,6 +119,7 @@ async def processes(
     params = {
         "after": last or 0,
         "executes": which.executes,
+        "worker": which.worker,
         "limit": rows_of(limit),
         "cap": RUN_COUNT_CAP,
     }

@@ -10,7 +10,7 @@ SELECT w.id, w.name, w.executes, w.workflows, w.lease_s::float8, w.started_at,
        greatest(0, extract(epoch FROM clock_timestamp() - w.started_at))::float8, w.beat,
        greatest(0, extract(epoch FROM clock_timestamp() - w.beat_at))::float8, coalesce(h.runs, 0)
 FROM troth_schema.worker w LEFT JOIN in_hand h ON h.owner = w.id
-WHERE w.id > %(after)s AND (NOT %(executes)s OR w.executes)
+WHERE w.id > %(after)s AND (NOT %(executes)s OR w.executes) AND (%(worker)s::bigint IS NULL OR w.id = %(worker)s)
 ORDER BY w.id LIMIT %(limit)s
 
 -- name: gone

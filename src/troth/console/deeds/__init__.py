@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from troth.console.deed import Deed
-from troth.console.deeds import attention, effect, inbox, outbox, run
+from troth.console.deeds import attention, desk, effect, inbox, outbox, run, schedule
 
 DEEDS: Mapping[str, Deed] = {
-    deed.act: deed for room in (run, effect, attention, inbox, outbox) for deed in room.DEEDS
+    deed.act: deed
+    for room in (run, effect, attention, inbox, outbox, schedule, desk)
+    for deed in room.DEEDS
 }
