@@ -10,7 +10,7 @@ import psycopg
 
 from tests.access.conftest import make
 from tests.access.test_decisions import ACCOUNT, ADA, BOB
-from tests.console.conftest import words
+from tests.console.conftest import rows, words
 from tests.console.furnished import decision
 from tests.console.test_workers_page import line
 from troth.base import ids
@@ -100,7 +100,8 @@ async def test_what_was_known_is_hidden_until_somebody_asks_who_is_recorded(cell
     shown = await ada.act("payload.show", **form)
     assert '"tenant"' in words(shown.text)
     assert acts() == [("ada", "operator", "console", "payload.show", made, "done", None)]
-    whole = await ada.post("/payload", {"in": "decision", "decision": made, "of": "inputs"})
+    assert rows(cell, "SELECT details->>'of' FROM {}.operator_act") == [("decision",)]
+    whole = await ada.post("/payload", form)
     assert "entities" in whole.json()
     eve = meet("eve", Role.VIEWER)
     assert (await eve.act("payload.show", **form)).status_code == 403

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from datetime import UTC, datetime
 
 from tests.cli.parked import Journal, park
 from tests.console.conftest import rows, words
@@ -124,6 +125,9 @@ async def test_a_provider_says_whether_it_is_called_and_how_fast(cell, meet):
     assert "a worker that is gone" in stripe
     assert re.search(r"! open: it is not called tried again in (19|20)\.\d s", bank)
     assert re.search(r"1[01]\.\d s ago", bank), "open for 30 s, 20 s of them to come"
+    failed = re.search(r'id="p-bank".*?<time datetime="([^"]+)"', page, re.DOTALL)
+    assert failed
+    assert 9 < (datetime.now(UTC) - datetime.fromisoformat(failed[1])).total_seconds() < 15
     assert "any number" in bank
     assert re.search(r"none .* 1 min (29|30) s|none .* 1 min \d+ s", slow)
     ada = meet()
