@@ -31,8 +31,10 @@ def summary(verdict: Verdict) -> str:
 
 
 def _what(verdict: Verdict) -> str:
-    if verdict.word == "REFUSED":
+    if verdict.word in {"REFUSED", "DISAGREED"}:
         return "the lab cannot speak about this code"
+    if verdict.word == "HOLDS":
+        return "every promise, under the model below"
     broken = "broken: " + ", ".join(one.promise.title for one in verdict.counterexamples)
     if verdict.word == "VIOLATED":
         return broken
@@ -54,12 +56,14 @@ def _report(verdict: Verdict) -> Iterator[str]:
     )
     yield from _listed("accepted", verdict.accepted)
     yield from _listed("warning", verdict.warnings)
-    if (
-        verdict.word == "BOUNDED"
-    ):  # a counterexample needs no assumption; its absence is worth what they are worth
+    if verdict.word in {
+        "BOUNDED",
+        "HOLDS",
+    }:  # a counterexample needs no assumption; its absence is worth what they are worth
         yield from _listed("model", verdict.model)
         yield from _listed("not explored", verdict.unexplored)
         yield from _listed("open", verdict.open_because)
+    yield from _listed("confirmed", (verdict.confirmed,) if verdict.confirmed else ())
     yield from _listed("counts", _counts(verdict))
 
 
