@@ -37,7 +37,9 @@ def _what(verdict: Verdict) -> str:
         return "every promise, under the model below"
     broken = "broken: " + ", ".join(one.promise.title for one in verdict.counterexamples)
     if verdict.word == "VIOLATED":
-        return broken
+        return (
+            broken if verdict.counterexamples else "a history that was found before still breaks it"
+        )
     state = (
         "the graph closed under the model below" if verdict.closed else "the graph did not close"
     )
@@ -48,9 +50,11 @@ def _report(verdict: Verdict) -> Iterator[str]:
     yield summary(verdict)
     for one in verdict.counterexamples:
         yield ""
-        yield from _counterexample(one)
+        yield from counterexample(one)
     yield ""
-    yield from _listed("because", (verdict.reason,) if verdict.reason else ())
+    reason, *shown = verdict.reason.splitlines() or [""]
+    yield from _listed("because", (reason,) if reason else ())
+    yield from shown
     yield from _listed(
         "kept" if verdict.closed else "kept so far", tuple(one.title for one in verdict.kept)
     )
@@ -73,7 +77,8 @@ def _listed(title: str, lines: tuple[str, ...]) -> Iterator[str]:
             yield f"  {title if number == piece == 0 else '':<13} {text}"
 
 
-def _counterexample(one: Counterexample) -> Iterator[str]:
+def counterexample(one: Counterexample) -> Iterator[str]:
+    """The lanes of one failing history."""
     promise = one.promise
     yield f"  BROKEN  {promise.title}   [{promise.severity}{f': {promise.costs}' if promise.costs else ''}]"
     yield f"  {enough(one.faults)}"
@@ -87,6 +92,8 @@ def _counterexample(one: Counterexample) -> Iterator[str]:
             yield f"  {f'── {title} ':─<{_LEFT}}─┼{'─' * _RIGHT}"
         yield from _lane(line)
     yield ""
+    if one.id:
+        yield f"  again: troth lab replay {one.id}"
     if one.stuck:
         yield "  From here nothing helps: even if nothing fails any more, no attempt reaches a rest in which the promise is true."
     yield from _listed("the world", one.world)

@@ -36,6 +36,10 @@ class Counterexample(msgspec.Struct, frozen=True):
     world: tuple[str, ...]
     """What the world looks like then, where it differs from the beginning."""
     stuck: bool = False
+    schedule: tuple[tuple[object, ...], ...] = ()
+    """The history as data, for `rerun`."""
+    id: str = ""
+    """What it is called when it is asked for again; the same for the same history."""
 
 
 class Counts(msgspec.Struct, frozen=True):
