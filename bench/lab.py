@@ -12,6 +12,9 @@ import inspect
 import itertools
 import json
 import sqlite3
+import subprocess
+import sys
+import threading
 import time
 from contextlib import suppress
 from datetime import timedelta
@@ -50,8 +53,13 @@ class Provider(httpx.BaseTransport):
         self.keys: dict[str, dict[str, str]] = {}
         self.failing = failing
         self.calls = 0
+        self.lock = threading.Lock()  # a provider does one thing at a time
 
     def handle_request(self, request: httpx.Request) -> httpx.Response:
+        with self.lock:
+            return self.answer(request)
+
+    def answer(self, request: httpx.Request) -> httpx.Response:
         self.calls += 1
         if self.calls - 1 in self.failing:
             raise httpx.ReadTimeout("timed out", request=request)
@@ -134,43 +142,55 @@ TOOLS = {
 
 
 def main() -> None:
-    real = httpx.HTTPTransport.handle_request
+    """Each tool in a process of its own: frontrun wants its command around it."""
     rows = []
-    for name, (tool, parts) in TOOLS.items():
-        found: dict[str, Any] = {}
-        for program in PROGRAMS:
-            httpx.HTTPTransport.handle_request = real  # type: ignore[method-assign]
-            started = time.monotonic()
-            try:
-                wrong, executions = tool(program)
-            except Exception as error:  # noqa: BLE001  (a tool that gives up has found nothing)
-                wrong, executions = None, 0
-                print(
-                    f"  {name}, {program.handler.__name__}: {type(error).__name__}: {error}".splitlines()[
-                        0
-                    ]
-                )
-            seconds = time.monotonic() - started
-            found[program.handler.__name__] = [wrong, executions, round(seconds, 2)]
-            print(
-                f"{name:24}{program.handler.__name__:32}{wrong!s:7}{executions:7}{seconds:8.2f} s",
-                flush=True,
-            )
-        bad = [one.handler.__name__ for one in PROGRAMS if one.wrong]
-        good = [one.handler.__name__ for one in PROGRAMS if not one.wrong]
-        rows.append({
-            "tool": name,
-            "found": sum(found[one][0] is True for one in bad),
-            "of": len(bad),
-            "false alarms": sum(found[one][0] is True for one in good),
-            "finished on right ones": sum(found[one][0] is False for one in good),
-            "executions": sum(one[1] for one in found.values()),
-            "seconds": round(sum(one[2] for one in found.values()), 1),
-            "lines of set-up": sum(len(inspect.getsource(one).splitlines()) for one in parts),
-        })  # fmt: skip
+    for name in TOOLS:
+        command = [sys.executable, "-m", "bench.lab", name]
+        if name == "frontrun":
+            command.insert(0, str(Path(sys.executable).with_name("frontrun")))
+        done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=False)
+        print(done.stdout, end="", flush=True)
+        rows.append(json.loads(done.stdout.splitlines()[-1]))
     Path(FILE).unlink(missing_ok=True)
-    print(json.dumps(rows, indent=1))
+    columns = list(rows[0])
+    print("| " + " | ".join(columns) + " |\n|" + "---|" * len(columns))
+    for row in rows:
+        print("| " + " | ".join(str(row[column]) for column in columns) + " |")
+
+
+def measure(name: str) -> None:
+    tool, parts = TOOLS[name]
+    found: dict[str, Any] = {}
+    for program in PROGRAMS:
+        started = time.monotonic()
+        try:
+            wrong, executions = tool(program)
+        except Exception as error:  # noqa: BLE001  (a tool that gives up has found nothing)
+            wrong, executions = None, 0
+            print(
+                f"  {name}, {program.handler.__name__}: {type(error).__name__}: {error}".splitlines()[
+                    0
+                ]
+            )
+        seconds = time.monotonic() - started
+        found[program.handler.__name__] = [wrong, executions, round(seconds, 2)]
+        print(
+            f"{name:24}{program.handler.__name__:32}{wrong!s:7}{executions:7}{seconds:8.2f} s",
+            flush=True,
+        )
+    bad = [one.handler.__name__ for one in PROGRAMS if one.wrong]
+    good = [one.handler.__name__ for one in PROGRAMS if not one.wrong]
+    row = {
+        "tool": name,
+        "found": f"{sum(found[one][0] is True for one in bad)} of {len(bad)}",
+        "false alarms": sum(found[one][0] is True for one in good),
+        "right ones finished": f"{sum(found[one][0] is False for one in good)} of {len(good)}",
+        "executions": sum(one[1] for one in found.values()),
+        "seconds": round(sum(one[2] for one in found.values()), 1),
+        "lines of set-up": sum(len(inspect.getsource(one).splitlines()) for one in parts),
+    }
+    print(json.dumps(row))
 
 
 if __name__ == "__main__":
-    main()
+    measure(sys.argv[1]) if len(sys.argv) > 1 else main()
