@@ -11,6 +11,10 @@ from troth.lab import Lab, proof
 from troth.lab.edge.attempt import Attempt, Stopped
 from troth.lab.model import Observation, Op
 
+SLOW = frozenset({
+    "async_client_with_a_key", "cache_of_what_never_changes", "framework_with_a_thread_and_a_background_task", "gives_up_honestly",
+    "key_for_today_and_a_question_for_tomorrow", "random_key_stored_before_use", "resumable_compensation", "retries_with_a_key",
+})  # fmt: skip
 ATTEMPTS = 60
 WALKS = 4
 
@@ -116,7 +120,7 @@ class Beside:
         self.world = branch.world
 
 
-@pytest.mark.parametrize("case", parameters(CORRECT))
+@pytest.mark.parametrize("case", parameters(CORRECT, slow=SLOW))
 def test_chance_with_two_attempts_stays_inside(lab: Lab, case: Case, monkeypatch):
     """Also a check of the reductions: what is merged and what is left out makes no difference to the worlds."""
     outside, walked = [], []
@@ -143,7 +147,7 @@ def test_chance_with_two_attempts_stays_inside(lab: Lab, case: Case, monkeypatch
     assert outside == []
 
 
-@pytest.mark.parametrize("case", parameters(CORRECT))
+@pytest.mark.parametrize("case", parameters(CORRECT, slow=SLOW))
 def test_chance_stays_inside(lab: Lab, case: Case, monkeypatch):
     outside, walked = [], []
     judged = proof.Proof._judged

@@ -60,10 +60,12 @@ def correct_and_large(describe: Describe) -> Describe:
     return describe
 
 
-def parameters(cases: list[Case]) -> list[object]:
-    """The cases as parameters of a test."""
+def parameters(cases: list[Case], *, slow: frozenset[str] = frozenset()) -> list[object]:
+    """The cases as parameters of a test; those that are large, or named, are for soaks."""
     return [
-        pytest.param(one, id=one.name, marks=[pytest.mark.slow] if one.large else [])
+        pytest.param(
+            one, id=one.name, marks=[pytest.mark.slow] if one.large or one.name in slow else []
+        )
         for one in cases
     ]
 
