@@ -11,6 +11,7 @@ import pytest
 
 SOURCES = str(Path(__file__).parents[2] / "src")
 SUITE = """
+import os
 import sqlite3
 
 def register(keyword):
@@ -33,9 +34,14 @@ def test_bad(lab):
     describe(lab, "")
     lab.prove()
 
+def test_open(lab):
+    describe(lab, "ON CONFLICT DO NOTHING")
+    lab.prove(confirm=False)
+
 def test_refused(lab):
     describe(lab, "")
-    lab.prove(overlap=2)
+    lab.user(lambda: os.getpid())
+    lab.prove()
 """
 
 
@@ -74,18 +80,19 @@ def run(tmp_path):
 
 def test_verdicts_and_lanes_are_printed(run):
     done = run()
-    assert "1 passed" in done.stdout, done.stdout + done.stderr
+    assert "2 passed" in done.stdout, done.stdout + done.stderr
     assert "2 failed" in done.stdout
-    assert "BOUNDED  test_good: nothing broken; the graph closed" in done.stdout
+    assert "HOLDS  test_good: every promise" in done.stdout
+    assert "BOUNDED  test_open: nothing broken; the graph closed" in done.stdout
     assert "VIOLATED  test_bad: broken: registered" in done.stdout
     assert "is enough." in done.stdout
     assert "src/troth/lab" not in done.stdout, "a report is no traceback through the lab"
     assert "what the caller was told" in done.stdout
-    assert "overlap=2 is not explored yet" in done.stdout
+    assert "asks for its process id" in done.stdout
 
 
 def test_strict_fails_what_is_only_bounded(run):
-    done = run("--lab-strict", "-k", "test_good")
+    done = run("--lab-strict", "-k", "test_open")
     assert "--lab-strict" in done.stdout
     assert done.returncode == 1
 

@@ -1,53 +1,24 @@
-"""A real SQLite database behind the table E: restore a world, repeat the open transactions, do one operation, look.
-
-The application never touches this file. Its connections (`edge.sqlite`) ask the lab, and the lab asks here. A world's snapshot
-is a copy of bytes, never a re-insertion; its identity is the logical content with row ids and sequences.
-"""
+"""What every database of the world can do: begin, show itself, do one operation beside the open transactions of live attempts."""
 
 from __future__ import annotations
 
-import os
-import re
-import shutil
-import sqlite3
-import tempfile
-from collections.abc import Callable
-from datetime import UTC, datetime
-from pathlib import Path
-from typing import Any
+from abc import ABC, abstractmethod
+from typing import Any, NamedTuple
 
-from troth.lab import moments
-from troth.lab.faults import is_pragma
-from troth.lab.model import LabError, Observation, Op, Record, Refused
-from troth.lab.world import decode, encode
-
-# the real one: while the lab works, the name in the module is `edge.sqlite`'s
-_connect: Callable[..., sqlite3.Connection] = sqlite3.connect
-_READS_CLOCK = re.compile(
-    r"current_(timestamp|date|time)|'now'|\b(datetime|date|time|julianday|unixepoch)\(\s*\)",
-    re.IGNORECASE,
-)
-_INSERT = re.compile(r"\s*(insert|replace|with\b.*\binsert)\b", re.IGNORECASE | re.DOTALL)
-_CLOCK_FUNCTIONS = ("date", "time", "datetime", "julianday", "unixepoch", "strftime")
+from troth.lab.model import LabError, Observation, Op, Outcome, Record, Refused
+from troth.lab.world import decode
 
 
-_UNFOLLOWED = (
-    (re.compile(r"\s*(attach|detach|vacuum)\b", re.IGNORECASE), "it reaches another file"),
-    (re.compile(r"\s*create\s+temp", re.IGNORECASE), "a temporary table lives as long as its connection"),
-    (re.compile(r"\brandom(blob)?\s*\(", re.IGNORECASE), "the database's own randomness is not the lab's"),
-    (re.compile(r"\b(last_insert_rowid|changes|total_changes)\s*\(", re.IGNORECASE),
-     "it is a memory of the connection; use the cursor's lastrowid or rowcount"),
-)  # fmt: skip
+class Done(NamedTuple):
+    """What an operation did: the database after it, what the attempt still has open, and what it observes.
 
+    `blockers`: whom of the others it has to wait for. Then it did nothing, and the observation is that of a deadlock.
+    """
 
-def unfollowed(sql: str) -> str | None:
-    """Why the lab cannot follow a statement or a schema; None if it can."""
-    return next((why for pattern, why in _UNFOLLOWED if pattern.search(sql)), None)
-
-
-def reads_clock(sql: str) -> bool:
-    """Whether the text asks the database for the time."""
-    return bool(_READS_CLOCK.search(sql))
+    part: bytes
+    opened: tuple[Op, ...]
+    observation: Observation
+    blockers: tuple[int, ...] = ()
 
 
 class Tables:
@@ -66,275 +37,113 @@ class Tables:
         return [Record(zip(columns, row[-len(columns) :], strict=True)) for row in rows]
 
 
-class Database:
-    """One SQLite database of the world.
+class Database(ABC):
+    """One database of the world. A part of a world is its logical content; the real one stands behind it.
 
     Args:
         name: what promises call it.
-        path: the file that the application opens; None stands for every file that it opens.
         seed: SQL that is executed before anything else.
-        ignored: columns ("table.column") that are not part of a world's identity.
     """
 
-    def __init__(self, name: str, path: str | None, seed: str, ignored: set[str]) -> None:
+    def __init__(self, name: str, seed: str) -> None:
         self.name = name
-        self.path = None if path is None else str(Path(path).absolute())
         self.seed = seed
-        self.ignored = ignored
-        self._room: Path | None = None
-        self._copies = 0
-        self._at: tuple[bytes, tuple[bytes, ...]] | None = None
-        self._live: dict[int, sqlite3.Connection] = {}
-        self._observer: sqlite3.Connection | None = None
-        self._version = -1
-        self._bytes: dict[bytes, bytes] = {}
-        self._tick: int | None = None
-        self._blind = False
-        self._asked_time: sqlite3.Connection
-        self.schema_reads_clock = False
+        self.ignored: set[str] = set()
+        """Columns ("table.column") that are not part of a world's identity."""
 
-    def opens(self, path: str) -> bool:
-        """Whether a connection to this path is one to this database."""
-        return self.path is None or self.path == str(Path(path).absolute())
+    draws_numbers = False
+    """Whether there are sequences, which a rollback does not set back."""
 
+    @abstractmethod
     def initial(self) -> bytes:
         """The database after its seed."""
-        self._asked_time = _connect(":memory:", check_same_thread=False)
-        self._place(None)
-        if self.seed:
-            writer = self._open({})
-            writer.executescript(self.seed)
-            writer.close()
-        return self._look()
+
+    @abstractmethod
+    def describe(self) -> str:
+        """The model in words, for the verdict."""
+
+    @abstractmethod
+    def close(self) -> None:
+        """Close every connection and remove what was made."""
+
+    @abstractmethod
+    def holds(self, opened: tuple[Op, ...]) -> bool:
+        """Whether what is open can stand in the way of others: a transaction, not a mere connection or setting."""
+
+    @abstractmethod
+    def outcomes(self, op: Op, opened: tuple[Op, ...]) -> tuple[Outcome, ...]:
+        """Every way in which an operation can end."""
+
+    @abstractmethod
+    def perform(
+        self, part: bytes, opened: tuple[Op, ...], others: tuple[tuple[Op, ...], ...], op: Op
+    ) -> Done:
+        """Do one operation in a world with these operations already done in open transactions, this attempt's and others'."""
+
+    @abstractmethod
+    def check_change(
+        self,
+        before: bytes,
+        after: bytes,
+        mine: tuple[Op, ...],
+        others: tuple[tuple[Op, ...], ...],
+        op: Op,
+    ) -> None:
+        """Whether the lab can follow this change of what is committed.
+
+        Raises:
+            Refused: it cannot.
+        """
+
+    # ── the same for real processes (`processes`) ───────────────────────────────────────────────
+
+    @abstractmethod
+    def twin(self, part: bytes) -> str:
+        """Make a real database with this content, for real processes alone; where it is."""
+
+    @abstractmethod
+    def twin_differs(self, part: bytes) -> bool:
+        """Whether the real database now holds something else."""
+
+    @abstractmethod
+    def join(self, place: str) -> None:
+        """In a new process: from now on, work for real at this place."""
+
+    @abstractmethod
+    def join_at(self, tick: int) -> None:
+        """The clock that this process sees shows this tick."""
+
+    @abstractmethod
+    def really(self, op: Op) -> Observation:
+        """Do an operation on this process's own connection."""
+
+    @abstractmethod
+    def cut(self, handle: int) -> None:
+        """The connection is lost."""
+
+    @abstractmethod
+    def leave(self) -> None:
+        """An attempt has ended: what it left open goes with it."""
 
     def view(self, part: bytes) -> Tables:
         """The rows as promises see them."""
         return Tables(decode(part)["tables"])
 
-    def schema(self, part: bytes) -> list[str]:
-        """The statements that created what is there."""
+    def schema(self, part: bytes) -> list[Any]:
+        """What created what is there."""
         return list(decode(part)["schema"])
 
-    def describe(self) -> str:
-        """The model in words, for the verdict."""
-        return f"{self.name}: SQLite {sqlite3.sqlite_version}, a local file, COMMIT is durable and its answer is not lost"
+    def without(self, opened: tuple[Op, ...], handle: int) -> tuple[Op, ...]:
+        """What is open when a connection is lost: the server rolls back what it had."""
+        return tuple(op for op in opened if op.handle != handle or op.target != self.name)
 
-    def perform(
-        self, part: bytes, opened: tuple[Op, ...], op: Op
-    ) -> tuple[bytes, tuple[Op, ...], Observation]:
-        """Do one operation in a world with these operations already done in open transactions.
+    def check_schema(self, before: bytes, after: bytes, op: Op) -> None:
+        """Refuse an attempt that changes the schema.
 
-        Returns:
-            The database, the operations of transactions (and settings) still open, and what the code observes.
+        Raises:
+            Refused: it does.
         """
-        self._restore(part, opened)
-        observation = self._do(op)
-        if self._blind:
+        if self.schema(before) != self.schema(after):
             raise Refused(
-                f"{op.text!r} reads the database's clock where the lab cannot see it in the text"
+                f"an attempt changes the schema of {self.name}: {op.text!r}; create it with lab.database(migrate=…)"
             )
-        after = self._remaining(opened, op)
-        changed = self._changed()
-        if changed:
-            part = self._look()
-            if is_pragma(op.text):
-                after = opened  # it changed the file, not the connection
-        self._at = (part, tuple(map(encode_op, after)))
-        return part, after, observation
-
-    def close(self) -> None:
-        """Close every connection and remove the copies."""
-        self._vacate()
-        if self._room is not None:
-            self._asked_time.close()
-            shutil.rmtree(self._room, ignore_errors=True)
-            self._room = None
-
-    # ── one operation on the real thing ─────────────────────────────────────────────────────────
-
-    def _do(self, op: Op) -> Observation:
-        if op.kind == "clock":
-            self._tick = op.params[0]
-            return Observation()
-        if op.kind == "connect":
-            self._live[op.handle] = self._open(dict(op.params))
-            return Observation(self._live[op.handle].in_transaction)
-        connection = self._live[op.handle]
-        if op.kind == "close":
-            self._live.pop(op.handle).close()
-            return Observation(False)
-        try:
-            return self._ask(connection, op)
-        except sqlite3.Error as error:
-            code = (getattr(error, "sqlite_errorcode", 0), getattr(error, "sqlite_errorname", ""))
-            return Observation(
-                (*error.args[:1], *code, connection.in_transaction), type(error).__name__
-            )
-
-    def _ask(self, connection: sqlite3.Connection, op: Op) -> Observation:
-        if op.kind == "commit":
-            connection.commit()
-            return Observation(connection.in_transaction)
-        if op.kind == "rollback":
-            connection.rollback()
-            return Observation(connection.in_transaction)
-        if op.kind == "setting":
-            setattr(connection, op.text, op.params[0])
-            return Observation(connection.in_transaction)
-        method, *arguments = op.params
-        cursor = getattr(connection.cursor(), method)(op.text, *arguments)
-        rows = tuple(cursor.fetchall()) if cursor.description else ()
-        columns = tuple(column[0] for column in cursor.description) if cursor.description else None
-        inserted = (
-            cursor.lastrowid if _INSERT.match(op.text) else None
-        )  # else it is the connection's memory
-        seen = (columns, rows, cursor.rowcount, inserted, connection.in_transaction)
-        cursor.close()
-        return Observation(seen)
-
-    def _remaining(self, opened: tuple[Op, ...], op: Op) -> tuple[Op, ...]:
-        if op.kind == "close":
-            return tuple(other for other in opened if other.handle != op.handle)
-        if op.kind in {"connect", "setting"} or is_pragma(op.text):
-            return (*opened, op)
-        if self._live[op.handle].in_transaction:
-            return (*opened, op)
-        return tuple(
-            other
-            for other in opened
-            if other.handle != op.handle
-            or other.kind in {"connect", "setting"}
-            or is_pragma(other.text)
-        )
-
-    # ── worlds as files ─────────────────────────────────────────────────────────────────────────
-
-    def _restore(self, part: bytes, opened: tuple[Op, ...]) -> None:
-        if self._at == (part, tuple(map(encode_op, opened))):
-            return
-        self._place(self._bytes[part])
-        for op in opened:
-            self._do(op)
-
-    def _place(self, content: bytes | None) -> None:
-        """A new file (a new inode: locks of an old one cannot linger) with this content, and nobody connected to it."""
-        self._vacate()
-        if self._room is None:
-            memory = "/dev/shm" if os.access("/dev/shm", os.W_OK) else None  # noqa: S108  (a directory, not a file)
-            self._room = Path(tempfile.mkdtemp(prefix="troth-lab-", dir=memory))
-        self._copies += 1
-        self._file = self._room / f"world-{self._copies}.db"
-        if content:
-            self._file.write_bytes(content)
-        self._observer = _connect(self._file, check_same_thread=False, isolation_level=None)
-        self._version = self._data_version()
-
-    def _vacate(self) -> None:
-        self._at = self._tick = None
-        for connection in (*self._live.values(), self._observer):
-            if connection is not None:
-                connection.close()
-        self._live.clear()
-        if self._observer is not None:
-            self._observer = None
-            for leftover in self._file.parent.glob(f"{self._file.name}*"):
-                leftover.unlink()
-
-    def _data_version(self) -> int:
-        assert self._observer is not None
-        return int(self._observer.execute("PRAGMA data_version").fetchone()[0])
-
-    def _changed(self) -> bool:
-        try:
-            version = self._data_version()
-        except (
-            sqlite3.OperationalError
-        ):  # locked by one who wants to commit and waits: nothing has changed yet
-            return False
-        changed, self._version = version != self._version, version
-        return changed
-
-    def _look(self) -> bytes:
-        """Read the committed content, keep its bytes, and return the part that names it."""
-        observer = self._observer
-        assert observer is not None
-        schema = observer.execute(
-            "SELECT type, name, sql FROM sqlite_master WHERE sql IS NOT NULL ORDER BY name"
-        ).fetchall()
-        tables = [name for kind, name, _ in schema if kind == "table"]
-        if observer.execute(
-            "SELECT 1 FROM sqlite_master WHERE name = 'sqlite_sequence'"
-        ).fetchone():
-            tables.append("sqlite_sequence")
-        if why := next(filter(None, (unfollowed(sql) for _, _, sql in schema)), None):
-            raise Refused(f"the schema of {self.name} cannot be followed: {why}")
-        part = encode({
-            "versions": [observer.execute(f"PRAGMA {name}").fetchone()[0] for name in ("user_version", "application_id")],
-            "schema": [sql for _, _, sql in schema],
-            "tables": {name: self._rows(observer, name) for name in dict.fromkeys(tables)},
-        })  # fmt: skip
-        self.schema_reads_clock = any(reads_clock(sql) for _, _, sql in schema)
-        empty = observer.execute("PRAGMA page_count").fetchone()[0] == 0
-        self._bytes.setdefault(part, b"" if empty else observer.serialize())
-        self._version = self._data_version()
-        return part
-
-    def _rows(
-        self, observer: sqlite3.Connection, table: str
-    ) -> tuple[list[str], list[list[object]]]:
-        try:
-            found = observer.execute(f'SELECT rowid, * FROM "{table}" ORDER BY rowid')
-            columns = [column[0] for column in found.description[1:]]
-        except sqlite3.OperationalError:  # WITHOUT ROWID: no two rows are the same
-            found = observer.execute(f'SELECT * FROM "{table}"')
-            columns = [column[0] for column in found.description]
-        rows = [list(row) for row in found]
-        if len(columns) == len(found.description):
-            rows.sort(key=encode)
-        for index, column in enumerate(columns, start=-len(columns)):
-            if f"{table}.{column}" in self.ignored:
-                for row in rows:
-                    row[index] = None
-        return columns, rows
-
-    # ── connections whose clock is the lab's ────────────────────────────────────────────────────
-
-    def _open(self, options: dict[str, Any]) -> sqlite3.Connection:
-        connection = _connect(self._file, timeout=0, check_same_thread=False, **options)
-        for name in _CLOCK_FUNCTIONS:
-            connection.create_function(name, -1, self._timed(name), deterministic=True)
-        for name, form in (
-            ("current_timestamp", "datetime"),
-            ("current_date", "date"),
-            ("current_time", "time"),
-        ):
-            connection.create_function(name, 0, self._now(form), deterministic=True)
-        return connection
-
-    def _timed(self, name: str) -> Callable[..., Any]:
-        def function(*arguments: object) -> object:
-            given = list(arguments) or ["now"]
-            at = [self._instant() if one == "now" else one for one in given]
-            if name == "strftime" and len(at) == 1:
-                at.append(self._instant())
-            marks = ", ".join("?" * len(at))
-            return self._asked_time.execute(f"SELECT {name}({marks})", at).fetchone()[0]
-
-        return function
-
-    def _now(self, form: str) -> Callable[[], Any]:
-        def function() -> object:
-            return self._asked_time.execute(f"SELECT {form}(?)", (self._instant(),)).fetchone()[0]
-
-        return function
-
-    def _instant(self) -> str:
-        if self._tick is None:
-            self._blind = True  # raising here would become an error of the application's statement
-        at = datetime.fromtimestamp(moments.instant(self._tick or 0), UTC)
-        return at.strftime("%Y-%m-%d %H:%M:%S")
-
-
-def encode_op(op: Op) -> bytes:
-    """An operation as bytes, to compare it with another."""
-    return encode([op.kind, op.target, op.text, op.params, op.handle])

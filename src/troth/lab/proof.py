@@ -5,7 +5,9 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, cast
 
 import msgspec
 
@@ -14,29 +16,43 @@ from troth.lab.edge.attempt import escaped
 from troth.lab.effects import Issued
 from troth.lab.mailbox import Mailbox
 from troth.lab.memory import Memory
-from troth.lab.model import ASKING, Refused, State, Step
+from troth.lab.model import NEW, Refused, State, Step
 from troth.lab.narrate import Narrator
 from troth.lab.prelude import beginning
+from troth.lab.processes import Confirmed, Disagreement, Zygote, confirm
 from troth.lab.promise import Judge
 from troth.lab.request import Stage
+from troth.lab.rerun import id_of, kept_steps
 from troth.lab.scenario import Scenario
-from troth.lab.search import Graph, Limits, explore
+from troth.lab.search import Graph, explore
+from troth.lab.sqlite import Sqlite
+from troth.lab.steps import Limits
 from troth.lab.tables import Habits, Relearn, Tables
 from troth.lab.verdict import Counterexample, Counts, Verdict
 
+if TYPE_CHECKING:
+    from troth.lab.postgres import Postgres
+
+SEQUENTIAL = "overlap: attempts run one after the other; a caller's timeout with the first attempt still running is not explored"
+TOGETHER = "overlap in one process: attempts beside each other ran in processes of their own, and this code keeps memory"
+PROMPT = "late landing: an effect whose caller gave up has either happened by then or never happens"
+UNCONFIRMED = "real processes: crashes are deduced from durability, and were not confirmed by killing processes"
+AGELESS = "expiry: idempotency keys never expire"
 UNEXPLORED = (
-    "overlap: attempts run one after the other; a caller's timeout with the first attempt still running is not explored",
-    "late landing: an effect whose caller gave up has either happened by then or never happens",
-    "expiry: idempotency keys, tokens and leases never expire by themselves",
     "hash order: a second execution compares within this process, not under another PYTHONHASHSEED",
-    "real processes: crashes are deduced from durability, not yet confirmed by killing processes",
 )
 """What this version does not search. Printed with every verdict, so that a closed graph is not taken for more than it is."""
 
 Progress = Callable[[str], None]
 
 
-def verdict(scenario: Scenario, limits: Limits, progress: Progress | None = None) -> Verdict:
+def verdict(
+    scenario: Scenario,
+    limits: Limits,
+    progress: Progress | None = None,
+    *,
+    confirm: bool = True,
+) -> Verdict:
     """Explore a scenario. What is learned about the code on the way may start the search again.
 
     Raises:
@@ -46,7 +62,7 @@ def verdict(scenario: Scenario, limits: Limits, progress: Progress | None = None
     habits = Habits()
     while True:
         try:
-            return _Proof(scenario, limits, habits, started, progress).run()
+            return Proof(scenario, limits, habits, started, progress, confirm=confirm).run()
         except Relearn as learned:
             habits = learned.habits
 
@@ -60,7 +76,9 @@ class Finding:
     world: int
 
 
-class _Proof:
+class Proof:
+    """One search of one scenario."""
+
     def __init__(
         self,
         scenario: Scenario,
@@ -68,7 +86,11 @@ class _Proof:
         habits: Habits,
         started: float,
         progress: Progress | None,
+        *,
+        confirm: bool,
     ) -> None:
+        self._confirm = confirm
+        self._confirmed: Confirmed | None = None
         self._scenario = scenario
         self._limits = limits
         self._habits = habits
@@ -79,6 +101,7 @@ class _Proof:
         self._compared_after = 0
 
     def run(self) -> Verdict:
+        """The verdict."""
         scenario = self._scenario
         escaped.clear()
         for database in scenario.databases:
@@ -87,23 +110,38 @@ class _Proof:
             return self._explored()
         except Refused as refused:
             return Verdict("REFUSED", scenario.name, reason=str(refused), counts=self._counts())
+        except Disagreement as different:
+            reason = f"a real process and the lab disagree: {different}"
+            return Verdict("DISAGREED", scenario.name, reason=reason, counts=self._counts())
         finally:
             for database in scenario.databases:
                 database.close()
 
-    def _explored(self) -> Verdict:
+    @contextmanager
+    def ready(self) -> Iterator[tuple[Tables, Judge, State, Zygote | None]]:
+        """The boundary is closed around the application, and the first world is made.
+
+        Raises:
+            Refused: the application cannot be followed even before the first request.
+        """
         scenario = self._scenario
-        if reason := escape.opened_before([database.path for database in scenario.databases]):
+        if reason := escape.opened_before(
+            [one.path for one in scenario.databases if isinstance(one, Sqlite)]
+        ):
             raise Refused(reason)
         components = (*scenario.components(), *((Issued(),) if self._habits.derives else ()))
         boundary = installed(
-            tuple(scenario.databases),
+            tuple(one for one in scenario.databases if isinstance(one, Sqlite)),
+            tuple(
+                cast("Postgres", one) for one in scenario.databases if not isinstance(one, Sqlite)
+            ),
             {provider.host: provider.name for provider in scenario.providers},
             scenario.mailbox.name if scenario.mailbox else None,
             tuple(scenario.ignoring("path")),
         )
         with (
             boundary,
+            self._processes() as zygote,
             Stage() as stage,
             beginning(components, scenario.migrations, scenario.apps(), stage) as parts,
         ):
@@ -120,17 +158,45 @@ class _Proof:
                 self._habits,
             )
             judge = Judge(tuple(scenario.promises), tables.worlds)
-            first = tables.rest(tables.worlds.add(parts), memory=0)
-            clients = (ASKING,) * len(scenario.actors)
-            start = State(first, None, 0, clients, frozenset(), judge.folds(first))
+            first = tables.worlds.rest(tables.worlds.add(parts))
+            clients = (NEW,) * len(scenario.actors)
+            start = State(first, (), (), clients, frozenset(), judge.folds(first))
+            yield tables, judge, start, zygote
+
+    def _explored(self) -> Verdict:
+        with self.ready() as (tables, judge, start, zygote):
             graph = self._graph = explore(tables, judge, start, self._limits, progress=self._tell)
             findings = [
                 self._shortest(tables, judge, graph, one) for one in sorted(graph.violations)
             ]
             self._compared_after = tables.runs
-            suspects = [step.history for finding in findings for step in finding.steps]
+            if reason := self._in_vain(tables):
+                raise Refused(reason)
+            suspects = [
+                step.history for finding in findings for step in finding.steps if step.history >= 0
+            ]
             tables.confirm(suspects if findings else None)
+            if zygote is not None and (findings or not tuple(self._open(tables, graph))):
+                self._confirmed = confirm(
+                    graph,
+                    tables,
+                    zygote,
+                    [finding.steps for finding in findings],
+                    closed=graph.closed,
+                )
             return self._judged(tables, graph, findings)
+
+    @contextmanager
+    def _processes(self) -> Iterator[Zygote | None]:
+        """Where real processes come from: made before the application runs for the first time."""
+        if not self._confirm:
+            yield None
+            return
+        zygote = Zygote(self._scenario)
+        try:
+            yield zygote
+        finally:
+            zygote.close()
 
     def _shortest(self, tables: Tables, judge: Judge, graph: Graph, promise: int) -> Finding:
         """The violation with the fewest faults, reached in the fewest steps. The tables are full, so this is cheap."""
@@ -149,17 +215,24 @@ class _Proof:
                 f"up to {graph.cost} faults"
             )
 
+    def _in_vain(self, tables: Tables) -> str | None:
+        """Promises about code that never gets anywhere are kept, and mean nothing."""
+        answers = [tables.answers[number].status for number in range(len(tables.answers))]
+        if not tables.failure or not answers or min(answers) < 500:
+            return None
+        return f"no attempt ever succeeds, even when nothing fails: {tables.failure}"
+
     # ── what it is worth ────────────────────────────────────────────────────────────────────────
 
     def _judged(self, tables: Tables, graph: Graph, findings: list[Finding]) -> Verdict:
         scenario = self._scenario
         broken = {finding.promise for finding in findings}
-        open_because = tuple(self._open(tables, graph))
+        open_because = (*self._open(tables, graph), *((TOGETHER,) if self._shares_memory() else ()))
         found = Verdict(
             "BOUNDED",
             scenario.name,
             model=tuple(self._model(tables)),
-            unexplored=UNEXPLORED,
+            unexplored=tuple(self._unexplored()),
             closed=graph.closed and not open_because,
             open_because=open_because,
             counterexamples=tuple(self._told(tables, graph, finding) for finding in findings),
@@ -167,19 +240,42 @@ class _Proof:
             accepted=tuple(f"{name}, because {why}" for name, _, why in scenario.accepted),
             warnings=tuple(self._stale(tables)) if graph.closed else (),
             counts=self._counts(),
+            confirmed=self._confirmation(),
         )
-        return msgspec.structs.replace(found, word="VIOLATED") if found.failing else found
+        if found.failing:
+            return msgspec.structs.replace(found, word="VIOLATED")
+        if found.closed and self._confirmed is not None and not found.counterexamples:
+            return msgspec.structs.replace(found, word="HOLDS")
+        return found
+
+    def _confirmation(self) -> str:
+        if self._confirmed is None:
+            return ""
+        done = self._confirmed
+        kinds = f" of {done.kinds} kinds of edges" if done.kinds else ""
+        return f"{done.replays} histories{kinds} in real processes, {done.deaths} of which were killed; none differed"
+
+    def _shares_memory(self) -> bool:
+        """Whether attempts in one process could see each other's memory: then only separate processes were explored."""
+        return (
+            self._limits.overlap > 1
+            and self._tables is not None
+            and (len(self._tables.memory) > 1 or self._tables.remembers)
+        )
 
     def _told(self, tables: Tables, graph: Graph, finding: Finding) -> Counterexample:
         promise = self._scenario.promises[finding.promise]
         narrator = Narrator(tables)
+        schedule = kept_steps(finding.steps, tables)
         faults = [step for step in finding.steps if step.cost]
         return Counterexample(
             promise,
-            tuple(step.outcome.word if step.outcome else step.action for step in faults),
+            tuple(step.word for step in faults),
             narrator.lines(finding.steps),
             tuple(narrator.changes(graph.initial.world, finding.world)),
             stuck=promise.kind == "eventually",
+            schedule=schedule,
+            id=id_of(self._scenario.name, promise.title, schedule),
         )
 
     def _open(self, tables: Tables, graph: Graph) -> Iterator[str]:
@@ -205,11 +301,19 @@ class _Proof:
     def _model(self, tables: Tables) -> Iterator[str]:
         """What the verdict assumes."""
         limits, memories = self._limits, len(tables.memory)
-        yield "any number of crashes, lost responses and sequential retries"
+        if limits.overlap > 1:
+            yield "any number of crashes, lost responses, impatient callers and retries"
+            yield f"attempts alive at once <= {limits.overlap}"
+        else:
+            yield "any number of crashes, lost responses and sequential retries"
+        yield f"effects under way whose callers have given up <= {limits.in_flight}"
         yield f"errors that one attempt survives <= {limits.survived}, each for at most {limits.persists} tries"
         for part in self._scenario.components():
             if not isinstance(part, Mailbox):
                 yield part.describe()
+        for number, actor in enumerate(self._scenario.actors, start=1):
+            if actor.within is not None:
+                yield f"user {number} ({actor.call.label}) asks again only within {actor.within}"
         yield "start-up code runs once, before the first fault"
         if memories == 1:
             yield "memory: none carried from attempt to attempt"
@@ -218,8 +322,28 @@ class _Proof:
         for kind, which, because in self._scenario.ignored:
             yield f"ignored {kind}: {which}, because {because}"
 
+    def _unexplored(self) -> Iterator[str]:
+        limits = self._limits
+        if limits.overlap == 1 or any(actor.overlap == 1 for actor in self._scenario.actors):
+            yield SEQUENTIAL
+        if limits.in_flight == 0:
+            yield PROMPT
+        if not limits.expiry:
+            yield AGELESS
+        if self._shares_memory():
+            yield TOGETHER
+        yield from UNEXPLORED
+        if self._confirmed is None:
+            yield UNCONFIRMED
+        elif self._confirmed.left_out:
+            yield f"deadlocks in real processes: {self._confirmed.left_out} histories with one were not carried out"
+
     def _stale(self, tables: Tables) -> Iterator[str]:
-        """What was accepted but never happened."""
+        """What was accepted but never happened, and what was promised of an answer that nobody ever got."""
+        for promise in self._scenario.promises:
+            answers = (tables.answers[number] for number in range(len(tables.answers)))
+            if promise.kind == "told" and not any(promise.hears(one) for one in answers):
+                yield f"nobody was ever told {promise.status}, so this was never tried: {promise.name}"
         names = [part.name for part in self._scenario.components()]
         for name, sink, _ in self._scenario.accepted:
             place = names.index(sink.name)

@@ -9,7 +9,12 @@ from collections.abc import Iterator
 from troth.lab.verdict import Counterexample, Line, Verdict
 
 _NUMBERS = ("no", "one", "two", "three", "four", "five", "six")
-_PLURALS = {"crash": "crashes", "busy database": "busy databases"}
+_PLURALS = {
+    "crash": "crashes",
+    "busy database": "busy databases",
+    "crash with an effect under way": "crashes with an effect under way",
+    "key that has expired": "keys that have expired",
+}
 _LEFT, _RIGHT = 72, 46
 
 
@@ -26,11 +31,15 @@ def summary(verdict: Verdict) -> str:
 
 
 def _what(verdict: Verdict) -> str:
-    if verdict.word == "REFUSED":
+    if verdict.word in {"REFUSED", "DISAGREED"}:
         return "the lab cannot speak about this code"
+    if verdict.word == "HOLDS":
+        return "every promise, under the model below"
     broken = "broken: " + ", ".join(one.promise.title for one in verdict.counterexamples)
     if verdict.word == "VIOLATED":
-        return broken
+        return (
+            broken if verdict.counterexamples else "a history that was found before still breaks it"
+        )
     state = (
         "the graph closed under the model below" if verdict.closed else "the graph did not close"
     )
@@ -41,20 +50,24 @@ def _report(verdict: Verdict) -> Iterator[str]:
     yield summary(verdict)
     for one in verdict.counterexamples:
         yield ""
-        yield from _counterexample(one)
+        yield from counterexample(one)
     yield ""
-    yield from _listed("because", (verdict.reason,) if verdict.reason else ())
+    reason, *shown = verdict.reason.splitlines() or [""]
+    yield from _listed("because", (reason,) if reason else ())
+    yield from shown
     yield from _listed(
         "kept" if verdict.closed else "kept so far", tuple(one.title for one in verdict.kept)
     )
     yield from _listed("accepted", verdict.accepted)
     yield from _listed("warning", verdict.warnings)
-    if (
-        verdict.word == "BOUNDED"
-    ):  # a counterexample needs no assumption; its absence is worth what they are worth
+    if verdict.word in {
+        "BOUNDED",
+        "HOLDS",
+    }:  # a counterexample needs no assumption; its absence is worth what they are worth
         yield from _listed("model", verdict.model)
         yield from _listed("not explored", verdict.unexplored)
         yield from _listed("open", verdict.open_because)
+    yield from _listed("confirmed", (verdict.confirmed,) if verdict.confirmed else ())
     yield from _listed("counts", _counts(verdict))
 
 
@@ -64,7 +77,8 @@ def _listed(title: str, lines: tuple[str, ...]) -> Iterator[str]:
             yield f"  {title if number == piece == 0 else '':<13} {text}"
 
 
-def _counterexample(one: Counterexample) -> Iterator[str]:
+def counterexample(one: Counterexample) -> Iterator[str]:
+    """The lanes of one failing history."""
     promise = one.promise
     yield f"  BROKEN  {promise.title}   [{promise.severity}{f': {promise.costs}' if promise.costs else ''}]"
     yield f"  {enough(one.faults)}"
@@ -74,9 +88,12 @@ def _counterexample(one: Counterexample) -> Iterator[str]:
     for line in one.lines:
         if line.attempt != attempt:
             attempt = line.attempt
-            yield f"  {f'── attempt {attempt}: {line.actor} ':─<{_LEFT}}─┼{'─' * _RIGHT}"
+            title = f"attempt {attempt}: {line.actor}" if attempt else line.actor
+            yield f"  {f'── {title} ':─<{_LEFT}}─┼{'─' * _RIGHT}"
         yield from _lane(line)
     yield ""
+    if one.id:
+        yield f"  again: troth lab replay {one.id}"
     if one.stuck:
         yield "  From here nothing helps: even if nothing fails any more, no attempt reaches a rest in which the promise is true."
     yield from _listed("the world", one.world)

@@ -9,8 +9,9 @@ import msgspec
 from troth.base.errors import TrothError
 from troth.lab.promise import FAILING, Promise
 
-Word = Literal["BOUNDED", "VIOLATED", "REFUSED"]
-"""HOLDS is not among them yet: it needs every class of edges confirmed in real processes that really die."""
+Word = Literal["HOLDS", "VIOLATED", "BOUNDED", "REFUSED", "DISAGREED"]
+"""HOLDS: the graph closed under the printed model, and real processes that really died confirmed every kind of its edges.
+DISAGREED: a real process did something else than the search says."""
 
 
 class Line(msgspec.Struct, frozen=True):
@@ -35,6 +36,10 @@ class Counterexample(msgspec.Struct, frozen=True):
     world: tuple[str, ...]
     """What the world looks like then, where it differs from the beginning."""
     stuck: bool = False
+    schedule: tuple[tuple[object, ...], ...] = ()
+    """The history as data, for `rerun`."""
+    id: str = ""
+    """What it is called when it is asked for again; the same for the same history."""
 
 
 class Counts(msgspec.Struct, frozen=True):
@@ -56,7 +61,7 @@ class Verdict(msgspec.Struct, frozen=True):
     """The result of a search.
 
     `closed`: the graph of states was exhausted under `model`, each local history was executed twice, and nothing in it is
-    uncertain. It is not the word HOLDS: `unexplored` names the dimensions that this version does not search.
+    uncertain. It is the word HOLDS only if real processes have confirmed it. `unexplored` names what was not searched.
     """
 
     word: Word
@@ -71,6 +76,8 @@ class Verdict(msgspec.Struct, frozen=True):
     warnings: tuple[str, ...] = ()
     accepted: tuple[str, ...] = ()
     counts: Counts = Counts()
+    confirmed: str = ""
+    """What real processes have confirmed, in words."""
 
     @property
     def failing(self) -> tuple[Counterexample, ...]:
@@ -79,8 +86,8 @@ class Verdict(msgspec.Struct, frozen=True):
 
     @property
     def exit_status(self) -> int:
-        """1 VIOLATED, 2 BOUNDED, 3 REFUSED."""
-        return {"VIOLATED": 1, "BOUNDED": 2, "REFUSED": 3}[self.word]
+        """0 HOLDS, 1 VIOLATED, 2 BOUNDED, 3 REFUSED, 4 DISAGREED."""
+        return {"HOLDS": 0, "VIOLATED": 1, "BOUNDED": 2, "REFUSED": 3, "DISAGREED": 4}[self.word]
 
     def __str__(self) -> str:
         from troth.lab.report import render
