@@ -5,7 +5,7 @@ from __future__ import annotations
 from examples.naive_signup.scenario import VERSIONS, describe
 from troth.lab import Lab
 
-for title, app in VERSIONS.items():
+for title, version in VERSIONS.items():
     lab = Lab(title)
-    describe(lab, app)
+    describe(lab, *version)
     print(lab.explore(), end="\n\n")

@@ -22,11 +22,13 @@ def connect() -> sqlite3.Connection:
     return db
 
 
-def create_tables() -> None:
+def create_tables(payments_per_user: str = "UNIQUE") -> None:
     db = connect()
-    db.executescript("""
+    db.executescript(f"""
         CREATE TABLE IF NOT EXISTS users (id INTEGER PRIMARY KEY, email TEXT UNIQUE NOT NULL, customer TEXT);
-        CREATE TABLE IF NOT EXISTS payments (id INTEGER PRIMARY KEY, user INTEGER UNIQUE NOT NULL, charge TEXT NOT NULL);
+        CREATE TABLE IF NOT EXISTS payments (
+            id INTEGER PRIMARY KEY, user INTEGER {payments_per_user} NOT NULL, charge TEXT NOT NULL
+        );
     """)
     db.close()
 

@@ -93,5 +93,5 @@ def test_what_is_overwritten_by_each_attempt_closes(lab: Lab, make):
     lab.database("shop.db", seed=ORDERS)
     lab.user(touch)
     lab.always("one order", lambda w: len(w.db.orders) <= 1)
-    verdict = lab.explore(budget=10)
+    verdict = lab.explore(budget=30, overlap=1)
     assert verdict.closed, str(verdict)

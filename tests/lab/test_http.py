@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sqlite3
 from contextlib import asynccontextmanager
+from datetime import timedelta
 
 import httpx
 import pytest
@@ -18,7 +19,7 @@ from troth.lab.request import always_again, lost_or_5xx
 def shop(lab: Lab, app: FastAPI):
     lab.database("shop.db", seed=ORDERS)
     lab.stripe()
-    lab.user(lab.http(app).post("/buy"))
+    lab.user(lab.http(app).post("/buy"), within=timedelta(hours=1))
     lab.always("charged at most once", lambda w: len(w.stripe.charges) <= 1, costs="49 EUR")
     return lab
 

@@ -11,6 +11,7 @@ import pytest
 
 SOURCES = str(Path(__file__).parents[2] / "src")
 SUITE = """
+import os
 import sqlite3
 
 def register(keyword):
@@ -35,7 +36,8 @@ def test_bad(lab):
 
 def test_refused(lab):
     describe(lab, "")
-    lab.prove(overlap=2)
+    lab.user(lambda: os.getpid())
+    lab.prove()
 """
 
 
@@ -81,7 +83,7 @@ def test_verdicts_and_lanes_are_printed(run):
     assert "is enough." in done.stdout
     assert "src/troth/lab" not in done.stdout, "a report is no traceback through the lab"
     assert "what the caller was told" in done.stdout
-    assert "overlap=2 is not explored yet" in done.stdout
+    assert "asks for its process id" in done.stdout
 
 
 def test_strict_fails_what_is_only_bounded(run):

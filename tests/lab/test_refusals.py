@@ -10,6 +10,7 @@ import subprocess
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
+from datetime import timedelta
 
 import httpx
 import pytest
@@ -103,7 +104,7 @@ def test_sequential_tasks_are_followed(lab: Lab):
 
     lab.database("app.db", seed=SEED)
     lab.stripe()
-    lab.user(handler)
+    lab.user(handler, within=timedelta(hours=1))
     lab.always("charged once", lambda w: len(w.stripe.charges) <= 1)
     verdict = lab.explore(survived=1)
     assert verdict.closed, str(verdict)
@@ -249,12 +250,12 @@ def test_an_unsupported_feature_of_sqlite(lab: Lab):
     )
 
 
-@pytest.mark.parametrize("asked", [{"overlap": 2}, {"in_flight": 1}])
-def test_a_dimension_that_is_not_explored_yet(lab: Lab, asked):
+@pytest.mark.parametrize("asked", [{"overlap": 0}, {"in_flight": -1}, {"survived": -1}])
+def test_a_dimension_without_sense(lab: Lab, asked):
     lab.database("app.db", seed=SEED)
     lab.user(lambda: 200)
     lab.always("nothing", lambda w: True)
-    with pytest.raises(Refusal, match="not explored yet"):
+    with pytest.raises(LabError, match="at least"):
         lab.prove(**asked)
 
 
@@ -262,8 +263,8 @@ def test_actors_that_are_not_explored_yet(lab: Lab):
     for what in (lab.workers, lab.delivers, lab.timer, lab.queue):
         with pytest.raises(Refusal, match="not explored yet"):
             what()
-    with pytest.raises(Refusal, match="overlap"):
-        lab.user(lambda: 200, overlap=2)
+    with pytest.raises(LabError, match="at least one attempt"):
+        lab.user(lambda: 200, overlap=0)
 
 
 def test_a_test_that_is_wrong(lab: Lab):

@@ -14,10 +14,10 @@ import tempfile
 from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from troth.lab import moments
-from troth.lab.faults import is_pragma
+from troth.lab.faults import is_deferred, is_pragma
 from troth.lab.model import LabError, Observation, Op, Record, Refused
 from troth.lab.world import decode, encode
 
@@ -48,6 +48,18 @@ def unfollowed(sql: str) -> str | None:
 def reads_clock(sql: str) -> bool:
     """Whether the text asks the database for the time."""
     return bool(_READS_CLOCK.search(sql))
+
+
+class Done(NamedTuple):
+    """What an operation did: the database after it, what the attempt still has open, and what it observes.
+
+    `blockers`: whom of the others it has to wait for. Then it did nothing, and the observation is that of a deadlock.
+    """
+
+    part: bytes
+    opened: tuple[Op, ...]
+    observation: Observation
+    blockers: tuple[int, ...] = ()
 
 
 class Tables:
@@ -84,11 +96,12 @@ class Database:
         self._room: Path | None = None
         self._copies = 0
         self._at: tuple[bytes, tuple[bytes, ...]] | None = None
-        self._live: dict[int, sqlite3.Connection] = {}
+        self._live: dict[tuple[int, int], sqlite3.Connection] = {}
         self._observer: sqlite3.Connection | None = None
         self._version = -1
         self._bytes: dict[bytes, bytes] = {}
-        self._tick: int | None = None
+        self._ticks: dict[int, int] = {}
+        """By attempt: 0 is the one that acts, the others follow."""
         self._blind = False
         self._asked_time: sqlite3.Connection
         self.schema_reads_clock = False
@@ -102,7 +115,7 @@ class Database:
         self._asked_time = _connect(":memory:", check_same_thread=False)
         self._place(None)
         if self.seed:
-            writer = self._open({})
+            writer = self._open(0, {})
             writer.executescript(self.seed)
             writer.close()
         return self._look()
@@ -119,28 +132,66 @@ class Database:
         """The model in words, for the verdict."""
         return f"{self.name}: SQLite {sqlite3.sqlite_version}, a local file, COMMIT is durable and its answer is not lost"
 
-    def perform(
-        self, part: bytes, opened: tuple[Op, ...], op: Op
-    ) -> tuple[bytes, tuple[Op, ...], Observation]:
-        """Do one operation in a world with these operations already done in open transactions.
+    def holds(self, opened: tuple[Op, ...]) -> bool:
+        """Whether what is open can stand in the way of others: a transaction, not a mere connection or setting."""
+        return any(
+            one.kind == "sql" and not is_pragma(one.text) and not is_deferred(one.text)
+            for one in opened
+        )
 
-        Returns:
-            The database, the operations of transactions (and settings) still open, and what the code observes.
-        """
-        self._restore(part, opened)
-        observation = self._do(op)
+    def perform(
+        self, part: bytes, opened: tuple[Op, ...], others: tuple[tuple[Op, ...], ...], op: Op
+    ) -> Done:
+        """Do one operation in a world with these operations already done in open transactions, this attempt's and others'."""
+        self._restore(part, (opened, *others))
+        observation = self._do(0, op)
         if self._blind:
             raise Refused(
                 f"{op.text!r} reads the database's clock where the lab cannot see it in the text"
             )
+        if others and _is_busy(observation):
+            alone = self.perform(part, opened, (), op)
+            if not _is_busy(alone.observation):
+                return Done(part, opened, _BUSY, tuple(range(len(others))))
+            return alone
         after = self._remaining(opened, op)
-        changed = self._changed()
-        if changed:
+        if self._changed():
             part = self._look()
             if is_pragma(op.text):
                 after = opened  # it changed the file, not the connection
-        self._at = (part, tuple(map(encode_op, after)))
-        return part, after, observation
+        self._at = (part, _encoded((after, *others)))
+        return Done(part, after, observation)
+
+    def check_change(
+        self,
+        before: bytes,
+        after: bytes,
+        mine: tuple[Op, ...],
+        others: tuple[tuple[Op, ...], ...],
+        op: Op,
+    ) -> None:
+        """Whether the lab can follow this change of what is committed.
+
+        Raises:
+            Refused: it cannot.
+        """
+        if self.schema(before) != self.schema(after):
+            raise Refused(
+                f"an attempt changes the schema of {self.name}: {op.text!r}; create it with lab.database(migrate=…)"
+            )
+        if op.kind == "sql" and op.params[:1] == ("executescript",):
+            raise Refused(
+                "an attempt changes data by executescript, which commits in the middle; use execute"
+            )
+        if self.holds(tuple(one for one in mine if one.handle != op.handle)):
+            raise Refused(
+                "two transactions are open at once in one attempt; that is not explored yet"
+            )
+        if any(self.holds(one) for one in others):
+            raise Refused(
+                f"{op.text or op.kind!r} commits while another attempt reads an older snapshot "
+                "(journal_mode WAL); that is not explored yet"
+            )
 
     def close(self) -> None:
         """Close every connection and remove the copies."""
@@ -152,16 +203,16 @@ class Database:
 
     # ── one operation on the real thing ─────────────────────────────────────────────────────────
 
-    def _do(self, op: Op) -> Observation:
+    def _do(self, owner: int, op: Op) -> Observation:
         if op.kind == "clock":
-            self._tick = op.params[0]
+            self._ticks[owner] = op.params[0]
             return Observation()
         if op.kind == "connect":
-            self._live[op.handle] = self._open(dict(op.params))
-            return Observation(self._live[op.handle].in_transaction)
-        connection = self._live[op.handle]
+            made = self._live[owner, op.handle] = self._open(owner, dict(op.params))
+            return Observation(made.in_transaction)
+        connection = self._live[owner, op.handle]
         if op.kind == "close":
-            self._live.pop(op.handle).close()
+            self._live.pop((owner, op.handle)).close()
             return Observation(False)
         try:
             return self._ask(connection, op)
@@ -197,7 +248,7 @@ class Database:
             return tuple(other for other in opened if other.handle != op.handle)
         if op.kind in {"connect", "setting"} or is_pragma(op.text):
             return (*opened, op)
-        if self._live[op.handle].in_transaction:
+        if self._live[0, op.handle].in_transaction:
             return (*opened, op)
         return tuple(
             other
@@ -209,12 +260,13 @@ class Database:
 
     # ── worlds as files ─────────────────────────────────────────────────────────────────────────
 
-    def _restore(self, part: bytes, opened: tuple[Op, ...]) -> None:
-        if self._at == (part, tuple(map(encode_op, opened))):
+    def _restore(self, part: bytes, groups: tuple[tuple[Op, ...], ...]) -> None:
+        if self._at == (part, _encoded(groups)):
             return
         self._place(self._bytes[part])
-        for op in opened:
-            self._do(op)
+        for owner, opened in enumerate(groups):
+            for op in opened:
+                self._do(owner, op)
 
     def _place(self, content: bytes | None) -> None:
         """A new file (a new inode: locks of an old one cannot linger) with this content, and nobody connected to it."""
@@ -230,7 +282,8 @@ class Database:
         self._version = self._data_version()
 
     def _vacate(self) -> None:
-        self._at = self._tick = None
+        self._at = None
+        self._ticks.clear()
         for connection in (*self._live.values(), self._observer):
             if connection is not None:
                 connection.close()
@@ -299,42 +352,55 @@ class Database:
 
     # ── connections whose clock is the lab's ────────────────────────────────────────────────────
 
-    def _open(self, options: dict[str, Any]) -> sqlite3.Connection:
+    def _open(self, owner: int, options: dict[str, Any]) -> sqlite3.Connection:
         connection = _connect(self._file, timeout=0, check_same_thread=False, **options)
         for name in _CLOCK_FUNCTIONS:
-            connection.create_function(name, -1, self._timed(name), deterministic=True)
+            connection.create_function(name, -1, self._timed(owner, name), deterministic=True)
         for name, form in (
             ("current_timestamp", "datetime"),
             ("current_date", "date"),
             ("current_time", "time"),
         ):
-            connection.create_function(name, 0, self._now(form), deterministic=True)
+            connection.create_function(name, 0, self._now(owner, form), deterministic=True)
         return connection
 
-    def _timed(self, name: str) -> Callable[..., Any]:
+    def _timed(self, owner: int, name: str) -> Callable[..., Any]:
         def function(*arguments: object) -> object:
             given = list(arguments) or ["now"]
-            at = [self._instant() if one == "now" else one for one in given]
+            at = [self._instant(owner) if one == "now" else one for one in given]
             if name == "strftime" and len(at) == 1:
-                at.append(self._instant())
+                at.append(self._instant(owner))
             marks = ", ".join("?" * len(at))
             return self._asked_time.execute(f"SELECT {name}({marks})", at).fetchone()[0]
 
         return function
 
-    def _now(self, form: str) -> Callable[[], Any]:
+    def _now(self, owner: int, form: str) -> Callable[[], Any]:
         def function() -> object:
-            return self._asked_time.execute(f"SELECT {form}(?)", (self._instant(),)).fetchone()[0]
+            return self._asked_time.execute(
+                f"SELECT {form}(?)", (self._instant(owner),)
+            ).fetchone()[0]
 
         return function
 
-    def _instant(self) -> str:
-        if self._tick is None:
+    def _instant(self, owner: int) -> str:
+        tick = self._ticks.get(owner)
+        if tick is None:
             self._blind = True  # raising here would become an error of the application's statement
-        at = datetime.fromtimestamp(moments.instant(self._tick or 0), UTC)
+        at = datetime.fromtimestamp(moments.instant(tick or 0), UTC)
         return at.strftime("%Y-%m-%d %H:%M:%S")
 
 
-def encode_op(op: Op) -> bytes:
-    """An operation as bytes, to compare it with another."""
-    return encode([op.kind, op.target, op.text, op.params, op.handle])
+def _encoded(groups: tuple[tuple[Op, ...], ...]) -> tuple[bytes, ...]:
+    return tuple(
+        encode([[op.kind, op.target, op.text, op.params, op.handle] for op in group])
+        for group in groups
+    )
+
+
+def _is_busy(observation: Observation) -> bool:
+    return observation.error == "OperationalError" and observation.value[1] == sqlite3.SQLITE_BUSY
+
+
+_BUSY = Observation(("database is locked", sqlite3.SQLITE_BUSY, "SQLITE_BUSY"), "OperationalError")
+"""What a connection is told if the one that it waits for waits for it."""

@@ -35,6 +35,8 @@ class Effect:
     world: int
     opened: int
     observation: int
+    blockers: tuple[int, ...] = ()
+    """What those have open for whom it has to wait; it did not happen then."""
 
 
 class Effects:
@@ -59,8 +61,9 @@ class Effects:
         self._names = {component.name: index for index, component in enumerate(components)}
         self._bounds = bounds
         self._reuses = reuses
-        self._effects: dict[tuple[int, int, int], Effect] = {}
-        self._branches: dict[tuple[int, int, int], tuple[Branch, ...]] = {}
+        self._effects: dict[tuple[int, int, tuple[int, ...], int], Effect] = {}
+        self._branches: dict[tuple[int, int, tuple[int, ...], int], tuple[Branch, ...]] = {}
+        self._standing: dict[int, int] = {}
         self._grown: dict[tuple[int, int], frozenset[str]] = {}
 
     @property
@@ -68,17 +71,74 @@ class Effects:
         """How many operations were really done."""
         return len(self._effects)
 
-    def branches(self, world: int, opened: int, op: int) -> tuple[Branch, ...]:
-        """Every outcome of an operation, the likely one first."""
-        place = (world, opened, op)
+    def branches(
+        self, world: int, opened: int, others: tuple[int, ...], op: int
+    ) -> tuple[Branch, ...]:
+        """Every outcome of an operation, the likely one first.
+
+        `others` is what other live attempts have open. The first outcome is `faults.BLOCKED` if the operation has to wait for them.
+        """
+        asked = self.ops[op]
+        beside = self._beside(asked, others) if others else others
+        place = (world, opened, beside, op)
         if place not in self._branches:
-            asked = self.ops[op]
             part = self.part(asked)
             reads_only = isinstance(part, Provider) and part.reads_only(asked)
             possible = faults.outcomes(asked, self.opened[opened], reads_only=reads_only)
-            found = [self._branch(world, opened, op, outcome) for outcome in possible]
+            found = [self._branch(world, opened, beside, op, outcome) for outcome in possible]
             self._branches[place] = tuple(branch for branch in found if branch is not None)
         return self._branches[place]
+
+    def _beside(self, op: Op, others: tuple[int, ...]) -> tuple[int, ...]:
+        """What of the others' open transactions, ticks and seeds can make a difference to the operation."""
+        part = self.part(op)
+        if isinstance(part, Database):
+            return tuple(
+                one
+                for one in others
+                if part.holds(tuple(o for o in self.opened[one] if o.target == part.name))
+            )
+        return others if op.kind in {"clock", "draw"} else ()
+
+    def standing(self, opened: int) -> int:
+        """What of it can still stand in the way of others, when the attempt does nothing more with it."""
+        if opened not in self._standing:
+            ops = self.opened[opened]
+            held = [
+                part.name
+                for part in self.components
+                if isinstance(part, Database)
+                and part.holds(tuple(one for one in ops if one.target == part.name))
+            ]
+            self._standing[opened] = self.opened.add(
+                tuple(one for one in ops if held and (one.target in held or one.kind == "clock"))
+            )
+        return self._standing[opened]
+
+    def local(self, op: int) -> bool:
+        """Whether the operation neither changes nor sees anything that others could."""
+        return self.ops[op].kind in {"connect", "setting"}
+
+    def late(self, op: int) -> bool:
+        """Whether the operation can take effect after its caller gave up."""
+        asked = self.ops[op]
+        part = self.part(asked)
+        return isinstance(part, Provider) and part.lands_late(asked)
+
+    def land(self, world: int, op: int) -> int:
+        """The world after an effect that was under way."""
+        return self._effect(world, 0, (), op).world
+
+    def aged(self, world: int) -> list[tuple[int, Provider]]:
+        """The worlds in which a provider has forgotten its oldest key."""
+        found = []
+        parts = self.worlds[world]
+        for index, component in enumerate(self.components):
+            if isinstance(component, Provider) and component.keys and component.keys.lifetime:
+                part = component.expired(parts[index], self.worlds.latest_tick(world))
+                if part is not None:
+                    found.append((self._placed(parts, index, part), component))
+        return found
 
     def grown(self, before: int, after: int) -> frozenset[str]:
         """Where the second world is the first and more."""
@@ -104,36 +164,63 @@ class Effects:
         """What the operation is addressed to; None for the clock, random values and answers."""
         return self.components[self._names[op.target]] if op.target else None
 
-    def _branch(self, world: int, opened: int, op: int, outcome: Outcome) -> Branch | None:
-        asked = self.ops[op]
-        if asked.kind == "clock":
-            return self._clock(world, opened, outcome)
-        if asked.kind == "draw":
-            world, seed = self._issue(world, self.fresh_seed(world))
-            return Branch(outcome, world, opened, self.observations.add(Observation(seed)))
-        if asked.kind == "answer":
-            status, body = asked.params  # as `request` writes it
-            told = 1 + self.answers.add(Answer(status, body)) if outcome is faults.RECEIVED else 0
-            return Branch(outcome, world, opened, self.observations.add(Observation()), told)
+    def _branch(
+        self, world: int, opened: int, others: tuple[int, ...], op: int, outcome: Outcome
+    ) -> Branch | None:
+        kind = self.ops[op].kind
+        if kind == "clock":
+            return self._clock(world, opened, others, outcome)
+        if kind == "draw":
+            return self._draw(world, opened, others, outcome)
+        if kind == "answer":
+            return self._answer(world, opened, op, outcome)
+        if outcome.late and not self.late(op):
+            return None
         if not outcome.happens:
             assert outcome.observation is not None
             return Branch(outcome, world, opened, self.observations.add(outcome.observation))
-        effect = self._effect(world, opened, op)
-        seen = (
-            effect.observation
-            if outcome.observation is None
-            else self.observations.add(outcome.observation)
-        )
+        return self._happening(world, opened, others, op, outcome)
+
+    def _answer(self, world: int, opened: int, op: int, outcome: Outcome) -> Branch:
+        status, body = self.ops[op].params  # as `request` writes it
+        told = 1 + self.answers.add(Answer(status, body)) if outcome is faults.RECEIVED else 0
+        return Branch(outcome, world, opened, self.observations.add(Observation()), told)
+
+    def _happening(
+        self, world: int, opened: int, others: tuple[int, ...], op: int, outcome: Outcome
+    ) -> Branch | None:
+        effect = self._effect(world, opened, others, op)
+        if effect.blockers:
+            if outcome.cost:
+                return None  # what has to wait has not happened
+            blockers = frozenset(effect.blockers)
+            return Branch(
+                faults.BLOCKED, world, effect.opened, effect.observation, blockers=blockers
+            )
+        seen = effect.observation
+        if outcome.observation is not None:
+            seen = self.observations.add(outcome.observation)
         return Branch(outcome, effect.world, effect.opened, seen)
 
-    def fresh_seed(self, world: int) -> int:
-        """The smallest seed that left no trace."""
-        return clock.names.fresh(self.worlds[world])
+    def _draw(self, world: int, opened: int, others: tuple[int, ...], outcome: Outcome) -> Branch:
+        world, seed = self._issue(world, self.fresh_seed(world, self._held("draw", others)))
+        running = self.opened.add((*self.opened[opened], Op("draw", params=(seed,))))
+        return Branch(outcome, world, running, self.observations.add(Observation(seed)))
 
-    def _clock(self, world: int, opened: int, outcome: Outcome) -> Branch | None:
-        """A later tick than all in the world; or the latest of them again, if there is one."""
-        latest = self.worlds.latest_tick(world)
-        if outcome is faults.SAME_TICK and latest == 0:
+    def fresh_seed(self, world: int, taken: set[int]) -> int:
+        """The smallest seed that left no trace, and that no live attempt has."""
+        return clock.names.fresh(self.worlds[world], taken)
+
+    def _held(self, kind: str, others: tuple[int, ...]) -> set[int]:
+        """The ticks or seeds that other live attempts have been given."""
+        return {op.params[0] for one in others for op in self.opened[one] if op.kind == kind}
+
+    def _clock(
+        self, world: int, opened: int, others: tuple[int, ...], outcome: Outcome
+    ) -> Branch | None:
+        """A later tick than all in the world; or the latest of them again, if there is one and no day has passed."""
+        latest = max(self.worlds.latest_tick(world), *self._held("clock", others), 0)
+        if outcome is faults.SAME_TICK and (latest == 0 or self._a_day_after(world, latest)):
             return None
         world, tick = (
             (world, latest) if outcome is faults.SAME_TICK else self._issue(world, latest + 1)
@@ -141,6 +228,13 @@ class Effects:
         self.worlds.issue(tick)
         running = self.opened.add((*self.opened[opened], Op("clock", params=(tick,))))
         return Branch(outcome, world, running, self.observations.add(Observation(tick)))
+
+    def _a_day_after(self, world: int, tick: int) -> bool:
+        """Whether a key has expired since this tick: then the clock shows another."""
+        return any(
+            isinstance(component, Provider) and component.aged_at(part) == tick
+            for component, part in zip(self.components, self.worlds[world], strict=True)
+        )
 
     def _issue(self, world: int, number: int) -> tuple[int, int]:
         """A tick or seed to give out, and the world after it: the one proposed, or one that was never given before."""
@@ -151,14 +245,14 @@ class Effects:
         never = decode(parts[index]) + 1
         return self._placed(parts, index, encode(never)), never
 
-    def _effect(self, world: int, opened: int, op: int) -> Effect:
+    def _effect(self, world: int, opened: int, others: tuple[int, ...], op: int) -> Effect:
         """Do the operation on the real thing, once per (world, open transactions, operation)."""
-        place = (world, opened, op)
+        place = (world, opened, others, op)
         if place not in self._effects:
-            self._effects[place] = self._perform(world, opened, self.ops[op])
+            self._effects[place] = self._perform(world, opened, others, self.ops[op])
         return self._effects[place]
 
-    def _perform(self, world: int, opened: int, op: Op) -> Effect:
+    def _perform(self, world: int, opened: int, others: tuple[int, ...], op: Op) -> Effect:
         parts = self.worlds[world]
         index = self._names[op.target]
         component = self.components[index]
@@ -172,36 +266,23 @@ class Effects:
             return Effect(
                 self._placed(parts, index, part), opened, self.observations.add(observation)
             )
-        running = self.opened[opened]
-        mine = tuple(one for one in running if one.target in {"", op.target})
-        part, after, observation = component.perform(parts[index], mine, op)
-        if part != parts[index]:
-            self._check_change(component, parts[index], part, running, op)
-        others = tuple(one for one in running if one.target not in {"", op.target})
-        return Effect(
-            self._placed(parts, index, part),
-            self.opened.add((*others, *after)),
-            self.observations.add(observation),
-        )
-
-    def _check_change(
-        self, database: Database, before: bytes, after: bytes, running: tuple[Op, ...], op: Op
-    ) -> None:
-        if database.schema(before) != database.schema(after):
-            raise Refused(
-                f"an attempt changes the schema of {database.name}: {op.text!r}; create it with lab.database(migrate=…)"
-            )
-        if op.kind == "sql" and op.params[:1] == ("executescript",):
-            raise Refused(
-                "an attempt changes data by executescript, which commits in the middle; use execute"
-            )
-        if any(
-            one.kind == "sql" and one.handle != op.handle and not faults.is_pragma(one.text)
-            for one in running
-        ):
-            raise Refused(
-                "two transactions are open at once in one attempt; that is not explored yet"
-            )
+        mine, rest = _of(component, self.opened[opened])
+        beside = tuple(_of(component, self.opened[one])[0] for one in others)
+        done = component.perform(parts[index], mine, beside, op)
+        after = self.opened.add((*rest, *done.opened))
+        seen = self.observations.add(done.observation)
+        if done.blockers:
+            return Effect(world, after, seen, tuple(others[number] for number in done.blockers))
+        if done.part != parts[index]:
+            component.check_change(parts[index], done.part, mine, beside, op)
+        return Effect(self._placed(parts, index, done.part), after, seen)
 
     def _placed(self, parts: tuple[bytes, ...], index: int, part: bytes) -> int:
         return self.worlds.add((*parts[:index], part, *parts[index + 1 :]))
+
+
+def _of(database: Database, opened: tuple[Op, ...]) -> tuple[tuple[Op, ...], tuple[Op, ...]]:
+    """What is open in this database, with the ticks that its clock goes by; and the rest."""
+    mine = tuple(one for one in opened if one.target == database.name or one.kind == "clock")
+    rest = tuple(one for one in opened if one.target != database.name and one.kind != "clock")
+    return mine, rest

@@ -6,7 +6,8 @@ process observes nothing. Dying after an effect is dying before the next operati
 | operation                  | outcomes besides the world's own answer                                            |
 |----------------------------|------------------------------------------------------------------------------------|
 | read from a provider       | timed out; answered 500                                                            |
-| effect at a provider       | timed out and done; timed out and not done; 500 and done; 500 and not; unreachable |
+| effect at a provider       | timed out and done; timed out and not done; 500 and done; 500 and not; unreachable; |
+|                            | timed out and still under way                                                      |
 | mail                       | connection lost and sent; connection lost and not sent                             |
 | SQL that takes a lock      | busy                                                                               |
 | COMMIT of a write          | busy: not committed, the transaction stays open                                    |
@@ -46,11 +47,33 @@ ERROR_NOT = _fault("answered 500, not done", _SERVER_ERROR, "error 500", happens
 UNREACHABLE = _fault("unreachable, not done", _UNREACHABLE, "refused connection", happens=False)
 READ_TIMEOUT = _fault("timed out", _TIMEOUT, "timeout", happens=False)
 READ_ERROR = _fault("answered 500", _SERVER_ERROR, "error 500", happens=False)
+TIMEOUT_LATE = Outcome(
+    "timed out, still under way",
+    happens=False,
+    told="error",
+    observation=_TIMEOUT,
+    cost=1,
+    survived=True,
+    word="late effect",
+    late=True,
+)
+BLOCKED = Outcome(
+    "blocked", happens=False, told="error", observation=_BUSY, survived=True, word="deadlock"
+)
+"""It waits for another attempt. The observation is what it gets if that one waits for it, too."""
 MAIL_DONE = _fault("connection lost after it was sent", _DISCONNECTED, "lost answer", happens=True)
 MAIL_NOT = _fault("connection lost, not sent", _DISCONNECTED, "lost connection", happens=False)
 BUSY = _fault("busy, not done", _BUSY, "busy database", happens=False)
 
-PROVIDER_EFFECT = (ANSWERED, TIMEOUT_DONE, TIMEOUT_NOT, ERROR_DONE, ERROR_NOT, UNREACHABLE)
+PROVIDER_EFFECT = (
+    ANSWERED,
+    TIMEOUT_DONE,
+    TIMEOUT_NOT,
+    ERROR_DONE,
+    ERROR_NOT,
+    UNREACHABLE,
+    TIMEOUT_LATE,
+)
 PROVIDER_READ = (ANSWERED, READ_TIMEOUT, READ_ERROR)
 MAIL = (ANSWERED, MAIL_DONE, MAIL_NOT)
 LOCKING = (ANSWERED, BUSY)
@@ -76,6 +99,11 @@ def is_query(text: str) -> bool:
 def is_pragma(text: str) -> bool:
     """Whether the statement sets or asks something about the connection."""
     return bool(_PRAGMA.match(text))
+
+
+def is_deferred(text: str) -> bool:
+    """Whether the statement begins or marks a transaction without taking a lock yet."""
+    return bool(_DEFERRED.match(text))
 
 
 def writes(op: Op) -> bool:

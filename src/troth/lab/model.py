@@ -77,6 +77,8 @@ class Outcome(msgspec.Struct, frozen=True):
     survived: bool = False
     word: str = ""
     """What a report counts it as: "One lost answer is enough"."""
+    late: bool = False
+    """The one who asked is told an error, and the effect is still under way."""
 
 
 class Branch(NamedTuple):
@@ -88,6 +90,8 @@ class Branch(NamedTuple):
     observation: int
     told: int = 0
     """0, or 1 + the id of the answer that reached the caller."""
+    blockers: frozenset[int] = frozenset()
+    """If it has to wait: what the transactions that it waits for have open."""
 
 
 class Next(NamedTuple):
@@ -108,31 +112,41 @@ class Attempt(NamedTuple):
     """(call, observation) of the fault that was met last, while the client keeps trying the same call."""
     streak: int = 0
     told: int = 0
+    left: bool = False
+    """Whether its caller has given up waiting and asked again."""
 
 
 class State(NamedTuple):
     """Everything that decides what can happen next. Small ids only."""
 
     world: int
-    attempt: Attempt | None
-    memory: int
-    """What the warm process remembers; 0 is a fresh process."""
+    attempts: tuple[Attempt, ...]
+    """Those that are alive, sorted: two that are in the same place are alike."""
+    idle: tuple[int, ...]
+    """What each warm process remembers that is not at work, sorted. One that remembers nothing is as good as a fresh one."""
     clients: tuple[int, ...]
-    """Per actor: ASKING (has no final answer) or DONE."""
+    """Per actor: NEW (has not asked yet), ASKING (has no final answer), DONE, GONE (gave up without one)."""
     heard: frozenset[int]
     """Which `told` promises have been spoken to a caller."""
     folds: tuple[object, ...]
+    flying: tuple[int, ...] = ()
+    """Effects under way whose callers have given up, sorted: each may land at any time."""
+
+    @property
+    def quiet(self) -> bool:
+        """Whether nobody is at work and nothing is under way."""
+        return not self.attempts and not self.flying
 
 
-ASKING, DONE = 0, 1
+NEW, ASKING, DONE, GONE = range(4)
 
 
 class Step(NamedTuple):
     """An edge of the graph, with what a report needs to tell it."""
 
-    action: Literal["start", "op", "crash", "end"]
-    actor: int
-    history: int
+    action: Literal["start", "op", "crash", "end", "land", "expire"]
+    actor: int = -1
+    history: int = -1
     op: int = -1
     outcome: Outcome | None = None
     before: int = 0
@@ -141,6 +155,12 @@ class Step(NamedTuple):
     told: int = 0
     memory: int = 0
     cost: int = 0
+    word: str = ""
+    """What a report counts it as, if it costs something."""
+    slot: int = -1
+    """Which of the live attempts it belongs to."""
+    slots: tuple[int, ...] = ()
+    """Where each attempt that is alive afterwards was before; -1 for a new one."""
 
 
 _encode = msgspec.msgpack.Encoder(order="deterministic").encode

@@ -145,10 +145,10 @@ class Names:
         self._issued.setdefault(seed, set()).add((position, size))
         return next(_forms(seed, position, size))
 
-    def fresh(self, parts: tuple[bytes, ...]) -> int:
-        """The smallest seed that left no trace in the encoded parts of a world."""
+    def fresh(self, parts: tuple[bytes, ...], taken: Iterable[int] = ()) -> int:
+        """The smallest seed that left no trace in the encoded parts of a world, and is not taken."""
         seed = 1
-        while any(
+        while seed in taken or any(
             form in part
             for place in self._issued.get(seed, ())
             for form in _forms(seed, *place)

@@ -30,10 +30,15 @@ class Narrator:
     def lines(self, steps: list[Step]) -> tuple[Line, ...]:
         """The steps worth telling: effects, faults, refusals and answers. What was only read or prepared is left out."""
         told: list[Line] = []
-        attempt = 0
+        live: list[int] = []
+        attempts = 0
         for step in steps:
-            attempt += step.action == "start"
-            line = self._line(step)
+            attempts += step.action == "start"
+            attempt = (
+                attempts if step.action == "start" else live[step.slot] if step.slot >= 0 else 0
+            )
+            line = self._line(step, beside=bool(live))
+            live = [attempts if before < 0 else live[before] for before in step.slots]
             if line is not None:
                 again = line.irreversible and any(one.irreversible for one in told)
                 told.append(
@@ -54,15 +59,33 @@ class Narrator:
                 )
         return found
 
-    def _line(self, step: Step) -> Line | None:
+    def _line(self, step: Step, *, beside: bool) -> Line | None:
+        if step.action in {"land", "expire"}:
+            return self._by_itself(step)
         actor = self._tables.actors[step.actor].call.label
         site = self._tables.nodes[step.history].site
+        if step.action == "start" and beside:
+            return Line(actor, f"begins beside the other ({step.word})", fault=True)
         if step.action == "start" and step.memory:
             return Line(actor, "served by the same process, which remembers")
         if step.action == "crash":
-            before = described(self._tables.ops[step.op])
-            return Line(actor, f"the process dies, before: {before}", site=site, fault=True)
+            call = described(self._tables.ops[step.op])
+            when = "when it has just sent" if step.told else "before"
+            return Line(actor, f"the process dies, {when}: {call}", site=site, fault=True)
         return self._operation(step, actor, site) if step.action == "op" else None
+
+    def _by_itself(self, step: Step) -> Line:
+        if step.action == "expire":
+            return Line(
+                "time passes", "the provider forgets the oldest idempotency key", fault=True
+            )
+        change = "; ".join(self.changes(step.before, step.after, brief=True)) or "nothing changes"
+        op = self._tables.ops[step.op]
+        return Line(
+            "late",
+            f"now lands: {described(op)}: {change}",
+            irreversible=self._irreversible(step, op),
+        )
 
     def _operation(self, step: Step, actor: str, site: str) -> Line | None:
         assert step.outcome is not None
@@ -71,7 +94,7 @@ class Narrator:
             return self._answer(step, op, actor, site)
         if step.outcome is SAME_TICK:
             return Line(actor, "in the same moment, by the clock, as before")
-        fault = step.outcome.survived
+        fault = step.outcome.survived and bool(step.word)
         if not (fault or self._refused(step) or self.changes(step.before, step.after)):
             return None
         happened, told = self._happened(step, op), self._told(step, op)
@@ -88,6 +111,8 @@ class Narrator:
 
     def _happened(self, step: Step, op: Op) -> str:
         assert step.outcome is not None
+        if step.outcome.late:
+            return f"{described(op)}: still under way"
         if not step.outcome.happens:
             return f"{described(op)}: not done"
         change = "; ".join(self.changes(step.before, step.after, brief=True))
@@ -109,8 +134,7 @@ class Narrator:
         )
 
     def _irreversible(self, step: Step, op: Op) -> bool:
-        assert step.outcome is not None
-        if not step.outcome.happens or not self.changes(step.before, step.after):
+        if not self.changes(step.before, step.after):
             return False
         part = self._tables.part(op)
         return isinstance(part, Mailbox) or (isinstance(part, Provider) and part.irreversible(op))

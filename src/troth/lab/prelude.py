@@ -35,9 +35,10 @@ class _Fair:
             self.parts[index], observation = component.perform(self.parts[index], op)
             return observation
         mine = tuple(one for one in self._opened if one.target == op.target)
-        self.parts[index], after, observation = component.perform(self.parts[index], mine, op)
-        self._opened = (*(one for one in self._opened if one.target != op.target), *after)
-        return observation
+        done = component.perform(self.parts[index], mine, (), op)
+        self.parts[index] = done.part
+        self._opened = (*(one for one in self._opened if one.target != op.target), *done.opened)
+        return done.observation
 
 
 @contextmanager

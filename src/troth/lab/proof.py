@@ -14,20 +14,21 @@ from troth.lab.edge.attempt import escaped
 from troth.lab.effects import Issued
 from troth.lab.mailbox import Mailbox
 from troth.lab.memory import Memory
-from troth.lab.model import ASKING, Refused, State, Step
+from troth.lab.model import NEW, Refused, State, Step
 from troth.lab.narrate import Narrator
 from troth.lab.prelude import beginning
 from troth.lab.promise import Judge
 from troth.lab.request import Stage
 from troth.lab.scenario import Scenario
-from troth.lab.search import Graph, Limits, explore
+from troth.lab.search import Graph, explore
+from troth.lab.steps import Limits
 from troth.lab.tables import Habits, Relearn, Tables
 from troth.lab.verdict import Counterexample, Counts, Verdict
 
+SEQUENTIAL = "overlap: attempts run one after the other; a caller's timeout with the first attempt still running is not explored"
+PROMPT = "late landing: an effect whose caller gave up has either happened by then or never happens"
+AGELESS = "expiry: idempotency keys never expire"
 UNEXPLORED = (
-    "overlap: attempts run one after the other; a caller's timeout with the first attempt still running is not explored",
-    "late landing: an effect whose caller gave up has either happened by then or never happens",
-    "expiry: idempotency keys, tokens and leases never expire by themselves",
     "hash order: a second execution compares within this process, not under another PYTHONHASHSEED",
     "real processes: crashes are deduced from durability, not yet confirmed by killing processes",
 )
@@ -120,15 +121,17 @@ class _Proof:
                 self._habits,
             )
             judge = Judge(tuple(scenario.promises), tables.worlds)
-            first = tables.rest(tables.worlds.add(parts), memory=0)
-            clients = (ASKING,) * len(scenario.actors)
-            start = State(first, None, 0, clients, frozenset(), judge.folds(first))
+            first = tables.worlds.rest(tables.worlds.add(parts))
+            clients = (NEW,) * len(scenario.actors)
+            start = State(first, (), (), clients, frozenset(), judge.folds(first))
             graph = self._graph = explore(tables, judge, start, self._limits, progress=self._tell)
             findings = [
                 self._shortest(tables, judge, graph, one) for one in sorted(graph.violations)
             ]
             self._compared_after = tables.runs
-            suspects = [step.history for finding in findings for step in finding.steps]
+            suspects = [
+                step.history for finding in findings for step in finding.steps if step.history >= 0
+            ]
             tables.confirm(suspects if findings else None)
             return self._judged(tables, graph, findings)
 
@@ -159,7 +162,7 @@ class _Proof:
             "BOUNDED",
             scenario.name,
             model=tuple(self._model(tables)),
-            unexplored=UNEXPLORED,
+            unexplored=tuple(self._unexplored()),
             closed=graph.closed and not open_because,
             open_because=open_because,
             counterexamples=tuple(self._told(tables, graph, finding) for finding in findings),
@@ -176,7 +179,7 @@ class _Proof:
         faults = [step for step in finding.steps if step.cost]
         return Counterexample(
             promise,
-            tuple(step.outcome.word if step.outcome else step.action for step in faults),
+            tuple(step.word for step in faults),
             narrator.lines(finding.steps),
             tuple(narrator.changes(graph.initial.world, finding.world)),
             stuck=promise.kind == "eventually",
@@ -205,11 +208,19 @@ class _Proof:
     def _model(self, tables: Tables) -> Iterator[str]:
         """What the verdict assumes."""
         limits, memories = self._limits, len(tables.memory)
-        yield "any number of crashes, lost responses and sequential retries"
+        if limits.overlap > 1:
+            yield "any number of crashes, lost responses, impatient callers and retries"
+            yield f"attempts alive at once <= {limits.overlap}"
+        else:
+            yield "any number of crashes, lost responses and sequential retries"
+        yield f"effects under way whose callers have given up <= {limits.in_flight}"
         yield f"errors that one attempt survives <= {limits.survived}, each for at most {limits.persists} tries"
         for part in self._scenario.components():
             if not isinstance(part, Mailbox):
                 yield part.describe()
+        for number, actor in enumerate(self._scenario.actors, start=1):
+            if actor.within is not None:
+                yield f"user {number} ({actor.call.label}) asks again only within {actor.within}"
         yield "start-up code runs once, before the first fault"
         if memories == 1:
             yield "memory: none carried from attempt to attempt"
@@ -217,6 +228,16 @@ class _Proof:
             yield f"memory: {memories - 1} states of one warm process, and a fresh one"
         for kind, which, because in self._scenario.ignored:
             yield f"ignored {kind}: {which}, because {because}"
+
+    def _unexplored(self) -> Iterator[str]:
+        limits = self._limits
+        if limits.overlap == 1 or any(actor.overlap == 1 for actor in self._scenario.actors):
+            yield SEQUENTIAL
+        if limits.in_flight == 0:
+            yield PROMPT
+        if not limits.expiry:
+            yield AGELESS
+        yield from UNEXPLORED
 
     def _stale(self, tables: Tables) -> Iterator[str]:
         """What was accepted but never happened."""

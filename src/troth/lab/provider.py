@@ -28,6 +28,7 @@ from urllib.parse import parse_qsl
 
 import msgspec
 
+from troth.lab import moments
 from troth.lab.model import LabError, Observation, Op, Record
 from troth.lab.world import decode, encode
 
@@ -39,7 +40,7 @@ class Keys(msgspec.Struct, frozen=True):
 
     A request with a known key gets the first answer again. `scope`: a key is known per `"method+path"`, or for the
     whole `"account"`. `mismatch`: the status for a known key with other parameters. `caches`: which answers are kept,
-    as statuses' classes. `lifetime`: after it the key is forgotten (declared here, not explored by the search yet).
+    as statuses' classes. `lifetime`: after it the key may be forgotten, the oldest first; None: never.
     """
 
     header: str = "Idempotency-Key"
@@ -111,6 +112,7 @@ class _Route(msgspec.Struct, frozen=True):
     pattern: str
     reads_only: bool
     irreversible: bool
+    late: bool
 
 
 def effect(
@@ -121,27 +123,28 @@ def effect(
     Args:
         route: method and path, with `{names}` for segments.
         irreversible: it cannot simply be taken back (money moved, a message went out).
-        lands_within: how late it may still take effect after its caller gave up (declared, not explored yet).
+        lands_within: how late it may still take effect after its caller gave up; zero: never. By default, and in any case,
+            sooner than any key expires, but after any number of further attempts.
     """
-    del lands_within
-    return _route(route, reads_only=False, irreversible=irreversible)
+    late = lands_within is None or bool(lands_within)
+    return _route(route, reads_only=False, irreversible=irreversible, late=late)
 
 
 def read(route: str, *, lag: bool = False) -> Callable[[F], F]:
     """Marks a function that only looks. `lag`: what was just written may be missing from it (not explored yet)."""
     if lag:
         raise LabError(f"{route}: a lagging read is not explored yet; declare it without lag=True")
-    return _route(route, reads_only=True, irreversible=False)
+    return _route(route, reads_only=True, irreversible=False, late=False)
 
 
-def _route(route: str, *, reads_only: bool, irreversible: bool) -> Callable[[F], F]:
+def _route(route: str, *, reads_only: bool, irreversible: bool, late: bool) -> Callable[[F], F]:
     method, _, path = route.partition(" ")
     if not path.startswith("/"):
         raise LabError(f"a route is 'METHOD /path', not {route!r}")
     pattern = re.sub(r"\\\{(\w+)\\\}", r"(?P<\1>[^/]+)", re.escape(path))
 
     def mark(function: F) -> F:
-        function.__lab_route__ = (method.upper(), pattern, reads_only, irreversible)  # type: ignore[attr-defined]
+        function.__lab_route__ = (method.upper(), pattern, reads_only, irreversible, late)  # type: ignore[attr-defined]
         return function
 
     return mark
@@ -178,7 +181,7 @@ class Provider:
 
     def initial(self) -> bytes:
         """The first state."""
-        shelf = Shelf({"objects": {}, "counts": {}, "keys": {}})
+        shelf = Shelf({"objects": {}, "counts": {}, "keys": [], "aged": 0})
         self.start(shelf)
         return encode(shelf.data)
 
@@ -191,7 +194,8 @@ class Provider:
         version = f" {self.version}" if self.version else ""
         if self.keys is None:
             return f"{self.name}{version}: no idempotency keys"
-        return f"{self.name}{version}: idempotency keys by {self.keys.scope}, never forgotten"
+        kept = f"kept for {self.keys.lifetime}" if self.keys.lifetime else "never forgotten"
+        return f"{self.name}{version}: idempotency keys by {self.keys.scope}, {kept}"
 
     def knows(self, op: Op) -> bool:
         """Whether the model has this call."""
@@ -206,6 +210,31 @@ class Provider:
         """Whether the call, once done, cannot simply be taken back."""
         route = self._find(op)
         return route is not None and route.irreversible
+
+    def lands_late(self, op: Op) -> bool:
+        """Whether the call can still take effect after its caller gave up."""
+        route = self._find(op)
+        return route is not None and route.late
+
+    def expired(self, part: bytes, tick: int) -> bytes | None:
+        """The state when the oldest key has been forgotten; None if there is none. `tick` is the latest that the world knows."""
+        data = decode(part)
+        if not data["keys"]:
+            return None
+        del data["keys"][0]
+        data["aged"] = moments.instant(tick) if tick else 0
+        return encode(data)
+
+    def outlives(self, time: timedelta) -> bool:
+        """Whether a key lives at least so long."""
+        return (
+            self.keys is not None and self.keys.lifetime is not None and time <= self.keys.lifetime
+        )
+
+    def aged_at(self, part: bytes) -> int:
+        """The latest tick before the last expiry; 0 if there was none."""
+        aged = decode(part)["aged"]
+        return round((aged - moments.EPOCH) / moments.TICK) if aged else 0
 
     def perform(self, part: bytes, op: Op) -> tuple[bytes, Observation]:
         """The state and the answer after one request."""
@@ -247,9 +276,10 @@ class Provider:
 
     def _known(self, data: dict[str, Any], call: Call, route: _Route) -> Observation | None:
         key = self._key(call, route)
-        if self.keys is None or key is None or key not in data["keys"]:
+        found = next((one for one in data["keys"] if one[0] == key), None)
+        if self.keys is None or key is None or found is None:
             return None
-        asked, status, body = data["keys"][key]
+        _, asked, status, body = found
         if asked != [call.method, call.path, call.body]:
             return _response(
                 self.keys.mismatch, {"error": "this idempotency key belongs to another request"}
@@ -264,7 +294,7 @@ class Provider:
             return
         status, _, body = response.value  # as `_response` makes it
         if f"{status // 100}xx" in self.keys.caches:
-            data["keys"][key] = [[call.method, call.path, call.body], status, body]
+            data["keys"].append([key, [call.method, call.path, call.body], status, body])
 
 
 _JSON = (("content-type", "application/json"),)

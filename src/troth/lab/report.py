@@ -9,7 +9,12 @@ from collections.abc import Iterator
 from troth.lab.verdict import Counterexample, Line, Verdict
 
 _NUMBERS = ("no", "one", "two", "three", "four", "five", "six")
-_PLURALS = {"crash": "crashes", "busy database": "busy databases"}
+_PLURALS = {
+    "crash": "crashes",
+    "busy database": "busy databases",
+    "crash with an effect under way": "crashes with an effect under way",
+    "key that has expired": "keys that have expired",
+}
 _LEFT, _RIGHT = 72, 46
 
 
@@ -74,7 +79,8 @@ def _counterexample(one: Counterexample) -> Iterator[str]:
     for line in one.lines:
         if line.attempt != attempt:
             attempt = line.attempt
-            yield f"  {f'── attempt {attempt}: {line.actor} ':─<{_LEFT}}─┼{'─' * _RIGHT}"
+            title = f"attempt {attempt}: {line.actor}" if attempt else line.actor
+            yield f"  {f'── {title} ':─<{_LEFT}}─┼{'─' * _RIGHT}"
         yield from _lane(line)
     yield ""
     if one.stuck:

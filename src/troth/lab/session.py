@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from datetime import timedelta
 from typing import Any, NoReturn, cast
 
 from troth.lab.database import Database
@@ -13,7 +14,7 @@ from troth.lab.proof import verdict
 from troth.lab.provider import Provider
 from troth.lab.request import Again, Call, FunctionCall, HttpApp, HttpCall, lost_or_5xx
 from troth.lab.scenario import Scenario
-from troth.lab.search import Limits
+from troth.lab.steps import Limits
 from troth.lab.tables import Actor
 from troth.lab.verdict import Refusal, Verdict, Violation
 
@@ -85,23 +86,33 @@ class Lab:
         return HttpApp(app)
 
     def user(
-        self, request: Call | Callable[[], object], *, again: Again = lost_or_5xx, overlap: int = 1
+        self,
+        request: Call | Callable[[], object],
+        *,
+        again: Again = lost_or_5xx,
+        overlap: int = 2,
+        within: timedelta | None = None,
     ) -> None:
         """Somebody who sends the request, and sends it again as long as `again(answer)` says so.
 
         Args:
             request: a request of `lab.http(app)`, or a plain function (or coroutine function) without arguments.
             again: gets the answer, or None when none came. Retries are unlimited, served by the same or by a fresh process.
-            overlap: how many attempts may be alive at once; only 1 yet.
+            overlap: how many attempts of this user may be alive at once: a caller who stops waiting does not stop the attempt.
+            within: for how long the user asks again. Whoever has not had an answer by then has given up; by default, nobody does. It
+                matters where something expires: a key that lives for a day is of no use to who comes again next week.
+
+        Raises:
+            LabError: less than one attempt.
         """
-        if overlap != 1:
-            self._later(f"lab.user(overlap={overlap}): attempts that overlap")
+        if overlap < 1:
+            raise LabError(f"lab.user(overlap={overlap}): at least one attempt is alive")
         call = (
             request
             if isinstance(request, HttpCall | FunctionCall)
             else FunctionCall(cast("Callable[[], object]", request))
         )
-        self._scenario.actors.append(Actor(call, again))
+        self._scenario.actors.append(Actor(call, again, overlap, within))
 
     def workers(self, *_: object, **__: object) -> NoReturn:
         """Not explored yet."""
@@ -233,15 +244,22 @@ class Lab:
     # ── the search ──────────────────────────────────────────────────────────────────────────────
 
     def prove(
-        self, *, budget: float = 60.0, survived: int = 2, overlap: int = 1, in_flight: int = 0
+        self,
+        *,
+        budget: float = 60.0,
+        survived: int = 2,
+        overlap: int = 2,
+        in_flight: int = 1,
+        expiry: bool = True,
     ) -> Verdict:
         """Explore, and fail the test if a promise is broken.
 
         Args:
             budget: seconds of wall clock for the search. It can only turn a closed graph into an open one.
             survived: how many errors one attempt may survive.
-            overlap: attempts alive at once; only 1 yet.
-            in_flight: effects that may land late; only 0 yet.
+            overlap: how many attempts may be alive at once, of all users together.
+            in_flight: how many effects may be under way whose callers have given up; they land later.
+            expiry: whether providers forget keys when these have lived.
 
         Raises:
             Violation: a promise about money, truth, liveness or loss is broken.
@@ -249,7 +267,9 @@ class Lab:
             LabError: the test is wrong.
         """
         __tracebackhide__ = True  # pytest shows the test and the report, not the way through here
-        found = self.explore(budget=budget, survived=survived, overlap=overlap, in_flight=in_flight)
+        found = self.explore(
+            budget=budget, survived=survived, overlap=overlap, in_flight=in_flight, expiry=expiry
+        )
         if found.failing:
             raise Violation(found)
         if found.word == "REFUSED":
@@ -257,16 +277,25 @@ class Lab:
         return found
 
     def explore(
-        self, *, budget: float = 60.0, survived: int = 2, overlap: int = 1, in_flight: int = 0
+        self,
+        *,
+        budget: float = 60.0,
+        survived: int = 2,
+        overlap: int = 2,
+        in_flight: int = 1,
+        expiry: bool = True,
     ) -> Verdict:
         """Like `prove`, but the verdict is returned, whatever it is."""
         self._scenario.check()
-        for asked, possible, what in ((overlap, 1, "overlap"), (in_flight, 0, "in_flight")):
-            if asked != possible:
-                reason = f"{what}={asked} is not explored yet; only {possible}"
-                self.verdict = Verdict("REFUSED", self.name, reason=reason)
-                return self.verdict
-        limits = Limits(survived=survived, seconds=budget)
+        if overlap < 1 or in_flight < 0 or survived < 0:
+            raise LabError("overlap is at least 1, in_flight and survived at least 0")
+        limits = Limits(
+            survived=survived,
+            overlap=overlap,
+            in_flight=in_flight,
+            expiry=expiry,
+            seconds=budget,
+        )
         self.verdict = verdict(self._scenario, limits, self._progress)
         return self.verdict
 

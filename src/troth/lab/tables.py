@@ -10,14 +10,16 @@ from __future__ import annotations
 import random
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
+from datetime import timedelta
 
 from troth.lab import moments
+from troth.lab.alike import Alike
 from troth.lab.describe import described
 from troth.lab.edge import clock
 from troth.lab.edge.attempt import Attempt, escaped
 from troth.lab.effects import Effects, Part
 from troth.lab.memory import Carried, Memory
-from troth.lab.model import Answer, Next, Observation, Op, Refused
+from troth.lab.model import Answer, Branch, Next, Observation, Op, Refused, State
 from troth.lab.request import Again, Call, Stage
 from troth.lab.world import decode, encode
 
@@ -62,14 +64,16 @@ class Node:
 
 @dataclass(frozen=True)
 class Actor:
-    """A user: what it asks, and when it asks again."""
+    """A user: what it asks, when it asks again, how many of its attempts may be alive, for how long it asks at most."""
 
     call: Call
     again: Again
+    overlap: int = 2
+    within: timedelta | None = None
 
 
 class Tables(Effects):
-    """Implements `search.Program` on real code: E is inherited, H is here.
+    """Implements `steps.Program` on real code: E is inherited, H is here.
 
     Args:
         components: what the world consists of.
@@ -99,8 +103,14 @@ class Tables(Effects):
         self.derived: set[str] = set()
         self._stage = stage
         self._hears = hears
+        self._heard: dict[int, frozenset[int]] = {}
+        self._final: dict[tuple[int, int], bool] = {}
         self._habits = habits
         self._roots: dict[tuple[int, int], int] = {}
+        self._ends: dict[int, int | None] = {}
+        self._tails: dict[tuple[int, int, int], int] = {}
+        self._alike = Alike(self)
+        self._expiries: dict[int, tuple[tuple[int, frozenset[int]], ...]] = {}
         self._calls: dict[tuple[str, str, str], int] = {}
 
     def begin(self, actor: int, memory: int) -> int:
@@ -117,30 +127,75 @@ class Tables(Effects):
             self.nodes.append(Node(self.nodes[history].root, history, observation))
         return children[observation]
 
+    def after(self, history: int, branch: Branch) -> tuple[int, int, bool]:
+        node = self.extend(history, branch.observation)
+        if node not in self._ends:
+            self.following(node, branch.world, branch.opened)
+            self._ends[node] = self._tail(node)
+        same = self._ends[node]
+        return (
+            (node, branch.opened, False)
+            if same is None
+            else (same, self.standing(branch.opened), True)
+        )
+
+    def _tail(self, node: int) -> int | None:
+        """The first history of the same actor after which the same answer is given, and nothing else happens."""
+        asked = self.nodes[node].op
+        if asked is None or self.ops[asked].kind != "answer":
+            return None
+        (child,) = self.nodes[node].children.values()
+        if not self.nodes[child].ends:
+            return None
+        key = (self.nodes[node].root[0], asked, self.nodes[child].memory)
+        return self._tails.setdefault(key, node)
+
     def following(self, history: int, world: int, opened: int) -> Next:
         node = self.nodes[history]
         if not node.known:
             self._run(history, world, opened)
         return Next(node.op, node.memory)
 
-    def rest(self, world: int, memory: int) -> int:
-        """Worlds are renumbered at rest, unless the process remembers a time that it could compare."""
-        remembered = self.memory.text(memory)
-        return world if moments.ticks(remembered, self.worlds.issued) else self.worlds.rest(world)
+    def canonical(self, state: State) -> State:
+        """Worlds are renumbered at rest, unless a process remembers a time that it could compare."""
+        if any(moments.ticks(self.memory.text(one), self.worlds.issued) for one in state.idle):
+            return state
+        if state.quiet:
+            return state._replace(world=self.worlds.rest(state.world))
+        return self._alike.known(state) if self.worlds.issued else state
 
-    def fresh_seed(self, world: int) -> int:
+    def fresh_seed(self, world: int, taken: set[int]) -> int:
         remembered = tuple(self.memory.text(n).encode() for n in range(len(self.memory)))
-        return clock.names.fresh((*self.worlds[world], *remembered))
+        return clock.names.fresh((*self.worlds[world], *remembered), taken)
+
+    def expiries(self, world: int) -> tuple[tuple[int, frozenset[int]], ...]:
+        if world not in self._expiries:
+            self._expiries[world] = tuple(
+                (after, frozenset(
+                    number for number, one in enumerate(self.actors)
+                    if one.within is not None and provider.outlives(one.within)
+                ))
+                for after, provider in self.aged(world)
+            )  # fmt: skip
+        return self._expiries[world]
+
+    def overlap(self, actor: int) -> int:
+        return self.actors[actor].overlap
 
     def call(self, op: int) -> int:
         asked = self.ops[op]
         return self._calls.setdefault((asked.kind, asked.target, asked.text), len(self._calls))
 
     def final(self, actor: int, told: int) -> bool:
-        return not self.actors[actor].again(self.answers[told - 1] if told else None)
+        if (actor, told) not in self._final:
+            answer = self.answers[told - 1] if told else None
+            self._final[actor, told] = not self.actors[actor].again(answer)
+        return self._final[actor, told]
 
     def hears(self, told: int) -> frozenset[int]:
-        return self._hears(self.answers[told - 1])
+        if told not in self._heard:
+            self._heard[told] = self._hears(self.answers[told - 1])
+        return self._heard[told]
 
     def history(self, node: int) -> list[int]:
         """The nodes from the beginning of an attempt to this one."""
@@ -169,7 +224,7 @@ class Tables(Effects):
             if depth < len(path):
                 at = path[depth]
             else:
-                branch = self.branches(*place, number)[0]
+                branch = self.branches(*place, (), number)[0]
                 place = (branch.world, branch.opened)
                 at = self.extend(at, branch.observation)
             return self.observations[self.nodes[at].observation]

@@ -60,6 +60,7 @@ class Worlds:
         self._parts: list[tuple[bytes, ...]] = []
         self._views: dict[int, View] = {}
         self._issued: frozenset[int] = frozenset()
+        self._rests: dict[tuple[int, frozenset[int]], int] = {}
 
     def __len__(self) -> int:
         return len(self._parts)
@@ -76,8 +77,11 @@ class Worlds:
 
     def rest(self, world: int) -> int:
         """The id of the world when nobody is at work in it."""
-        parts = self._parts[world]
-        return self._add(self._key(parts), parts)
+        known = self._rests.get((world, self._issued))
+        if known is None:
+            parts = self._parts[world]
+            known = self._rests[world, self._issued] = self._add(self._key(parts), parts)
+        return known
 
     def _add(self, key: tuple[bytes, ...], parts: tuple[bytes, ...]) -> int:
         world = self._ids.setdefault(key, len(self._parts))

@@ -1,14 +1,16 @@
 """The golden corpus: small ordinary handlers whose truth is known.
 
 A *trap* is wrong, though it may look right; many of them fooled an earlier explorer. A trap is never called HOLDS: it is
-VIOLATED, or REFUSED, or it is BOUNDED and the verdict names the dimension in which the trap hides. A *correct* handler
-is never VIOLATED, and its graph closes.
+VIOLATED or REFUSED; if the dimension in which it hides is not explored, the verdict names that dimension. A *correct* handler is
+never VIOLATED, and its graph closes.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+
+import pytest
 
 from troth.lab import Lab
 
@@ -19,8 +21,8 @@ Describe = Callable[[Lab], None]
 class Case:
     """A handler with its scenario.
 
-    `word` is the verdict of this version. `faults`: the fewest that it takes, in the words of the report. `hides_in` is the dimension that must be explored to see the trap; the verdict has to admit
-    that it was not. `closes`: whether the graph closes under the printed model.
+    `word` is the verdict. `faults`: the fewest that it takes, in the words of the report. `hides_in` is the dimension that must be
+    explored to see the trap; a verdict that did not has to admit it.
     """
 
     name: str
@@ -28,7 +30,8 @@ class Case:
     word: str
     faults: tuple[str, ...] = ()
     hides_in: str = ""
-    closes: bool = True
+    large: bool = False
+    """Whether its graph takes more than a few seconds, so that only a soak searches it."""
 
 
 TRAPS: list[Case] = []
@@ -49,6 +52,20 @@ def correct(describe: Describe) -> Describe:
     """Register a scenario of a correct handler."""
     CORRECT.append(Case(describe.__name__, describe, "BOUNDED"))
     return describe
+
+
+def correct_and_large(describe: Describe) -> Describe:
+    """The same, with a graph that is searched in soaks only."""
+    CORRECT.append(Case(describe.__name__, describe, "BOUNDED", large=True))
+    return describe
+
+
+def parameters(cases: list[Case]) -> list[object]:
+    """The cases as parameters of a test."""
+    return [
+        pytest.param(one, id=one.name, marks=[pytest.mark.slow] if one.large else [])
+        for one in cases
+    ]
 
 
 from tests.lab.corpus import correct_handlers, traps  # noqa: E402, F401  (they register themselves)

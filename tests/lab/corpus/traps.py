@@ -9,20 +9,31 @@ import smtplib
 import time
 import uuid
 from collections.abc import Awaitable, Callable
+from datetime import timedelta
 from typing import Any
 
 import httpx
 
 from tests.lab.corpus import trap
 from tests.lab.corpus.shop import API, EMAIL, ORDERS, charge, connect, order, paid
-from troth.lab import Lab
+from troth.lab import Lab, effect
+from troth.lab.provider import Call, Shelf
+from troth.lab.stripe import Stripe
+
+HOUR = timedelta(hours=1)
 
 
-def shop(lab: Lab, handler: Callable[[], object]) -> None:
-    """One customer who buys, and the two promises of every shop."""
+def shop(
+    lab: Lab,
+    handler: Callable[[], object],
+    *,
+    within: timedelta | None = HOUR,
+    overlap: int = 2,
+) -> None:
+    """One customer who buys, and asks again for an hour; and the two promises of every shop."""
     lab.database("shop.db", seed=ORDERS)
     lab.stripe()
-    lab.user(handler)
+    lab.user(handler, within=within, overlap=overlap)
     charged_once(lab)
     lab.told(200, "the order is paid", lambda w: w.db.orders and w.db.orders[0].charge)
 
@@ -44,7 +55,7 @@ def buy_with_a_new_key() -> int:
     return 200
 
 
-@trap("VIOLATED", "crash")
+@trap("VIOLATED", "impatient caller")
 def key_per_attempt(lab: Lab) -> None:
     """The key is made anew by every attempt, so the provider cannot know that it is the same payment."""
     shop(lab, buy_with_a_new_key)
@@ -58,7 +69,7 @@ def buy_with_a_hashed_new_key() -> int:
     return 200
 
 
-@trap("VIOLATED", "crash")
+@trap("VIOLATED", "impatient caller")
 def hashed_key_per_attempt(lab: Lab) -> None:
     """The same, and the random value cannot be recognised in the world, because it was hashed."""
     shop(lab, buy_with_a_hashed_new_key)
@@ -72,7 +83,7 @@ def buy_with_a_key_by_the_clock() -> int:
     return 200
 
 
-@trap("VIOLATED", "crash")
+@trap("VIOLATED", "impatient caller")
 def key_by_the_clock(lab: Lab) -> None:
     shop(lab, buy_with_a_key_by_the_clock)
 
@@ -143,7 +154,7 @@ def buy_or_refund() -> int:
     return 200
 
 
-@trap("VIOLATED", "lost answer", "crash")
+@trap("VIOLATED", "late effect")
 def compensation_that_is_not_resumable(lab: Lab) -> None:
     """It refunds when the charge failed; if the refund fails too, the retry stops at the status that was written first."""
     lab.database("shop.db", seed=ORDERS)
@@ -200,7 +211,7 @@ def buy_with_a_cached_customer() -> int:
     return 200
 
 
-@trap("VIOLATED", "crash")
+@trap("VIOLATED", "impatient caller")
 def no_key_behind_a_cache(lab: Lab) -> None:
     """The cache changes what the next attempt does; the charge has no key."""
     shop(lab, buy_with_a_cached_customer)
@@ -246,7 +257,15 @@ def memory_of_a_time(lab: Lab) -> None:
     lab.told(409, "it is paid", lambda w: w.db.orders and w.db.orders[0].status == "paid")
 
 
-# ── overlap, lateness, expiry: not explored yet, and the verdict must say so ─────────────────────
+# ── overlap, lateness, expiry ────────────────────────────────────────────────────────────────────
+
+
+class PromptStripe(Stripe):
+    """A provider that does at once what it does at all."""
+
+    @effect("POST /v1/charges", lands_within=timedelta(0))
+    def create_charge(self, s: Shelf, req: Call) -> tuple[int, object]:
+        return super().create_charge(s, req)
 
 
 def buy_after_asking() -> int:
@@ -260,10 +279,19 @@ def buy_after_asking() -> int:
     return 200
 
 
-@trap("BOUNDED", hides_in="late landing")
-def probe_without_a_key(lab: Lab) -> None:
-    """It asks before it charges. A charge that lands after it asked, or a second attempt beside it, is charged twice."""
-    shop(lab, buy_after_asking)
+@trap("VIOLATED", "crash with an effect under way", hides_in="late landing")
+def probe_is_no_fence(lab: Lab) -> None:
+    """It asks before it charges, one attempt after the other. A charge that lands after it has asked is charged twice."""
+    shop(lab, buy_after_asking, overlap=1)
+
+
+@trap("VIOLATED", "impatient caller", hides_in="overlap")
+def probe_beside_another(lab: Lab) -> None:
+    """The same, with a provider that is never late: two attempts both ask first, and then both charge."""
+    lab.database("shop.db", seed=ORDERS)
+    lab.provider(PromptStripe)
+    lab.user(buy_after_asking, within=HOUR)
+    charged_once(lab)
 
 
 def buy_with_a_stable_key() -> int:
@@ -274,10 +302,89 @@ def buy_with_a_stable_key() -> int:
     return 200
 
 
-@trap("BOUNDED", hides_in="expiry")
+@trap("VIOLATED", "crash", "key that has expired", hides_in="expiry")
 def key_that_is_forgotten(lab: Lab) -> None:
     """The retry that comes after the key's lifetime charges again."""
-    shop(lab, buy_with_a_stable_key)
+    shop(lab, buy_with_a_stable_key, within=None)
+
+
+@trap("VIOLATED", "crash", "key that has expired", hides_in="expiry")
+def key_with_too_short_a_life(lab: Lab) -> None:
+    """The customer asks again for two days, and the key lives for one."""
+    shop(lab, buy_with_a_stable_key, within=timedelta(days=2))
+
+
+def buy_with_a_key_of_ones_own() -> int:
+    db = connect()
+    mine = order(db)
+    key = mine["key"]
+    if key is None:
+        key = str(uuid.uuid4())
+        db.execute("UPDATE orders SET key = ? WHERE id = ? AND key IS NULL", (key, mine["id"]))
+        db.commit()
+    if mine["status"] != "paid":
+        paid(db, mine["id"], charge(mine["id"], key=key))
+    return 200
+
+
+@trap("VIOLATED", "impatient caller", hides_in="overlap")
+def stored_key_that_is_not_read_again(lab: Lab) -> None:
+    """The key is stored only if there is none, but who loses this race goes on with its own."""
+    shop(lab, buy_with_a_key_of_ones_own)
+
+
+def spend() -> int:
+    db = connect()
+    balance = db.execute("SELECT credit FROM account").fetchone()[0]
+    if balance < 60:
+        return 409
+    db.execute("UPDATE account SET credit = ?, spent = spent + 60", (balance - 60,))
+    db.commit()
+    return 200
+
+
+@trap("VIOLATED", "second caller", hides_in="overlap")
+def lost_update(lab: Lab) -> None:
+    """Both read the same balance, and both write what is left of it."""
+    lab.database(
+        "shop.db",
+        seed="CREATE TABLE account (credit INT, spent INT); INSERT INTO account VALUES (100, 0)",
+    )
+    for _ in range(2):
+        lab.user(spend, again=lambda answer: False)
+    lab.always(
+        "no more is spent than there was", lambda w: w.db.account[0].spent <= 100, costs="60"
+    )
+
+
+def claim_a_job() -> int:
+    db = connect()
+    job = db.execute("SELECT id FROM jobs WHERE state = 'ready'").fetchone()
+    if job is None:
+        return 200
+    db.execute("UPDATE jobs SET state = 'taken' WHERE id = ?", (job[0],))
+    db.commit()
+    mail("your report")
+    db.execute("UPDATE jobs SET state = 'done' WHERE id = ?", (job[0],))
+    db.commit()
+    return 200
+
+
+@trap("VIOLATED", "impatient caller", hides_in="overlap")
+def claim_without_a_condition(lab: Lab) -> None:
+    """The claim is durable, but nobody looks whether somebody else has it."""
+    lab.database(
+        "shop.db",
+        seed="CREATE TABLE jobs (id INT, state TEXT); INSERT INTO jobs VALUES (1, 'ready')",
+    )
+    lab.mailbox()
+    lab.user(claim_a_job, again=lambda answer: answer is None)
+    lab.monitor(
+        "one report goes out while nothing fails",
+        init=(0, False),
+        step=lambda seen, w: (len(w.mailbox.messages), seen[1] or len(w.mailbox.messages) > 1),
+        holds=lambda seen: not seen[1],
+    )
 
 
 def record_a_payment() -> int:
@@ -289,14 +396,14 @@ def record_a_payment() -> int:
     return 200
 
 
-@trap("BOUNDED", hides_in="overlap")
+@trap("VIOLATED", "impatient caller", hides_in="overlap")
 def payment_without_a_unique_constraint(lab: Lab) -> None:
     """Two attempts beside each other both find nothing and both insert."""
     lab.database(
         "shop.db", seed="CREATE TABLE payments (id INTEGER PRIMARY KEY, email TEXT, charge TEXT)"
     )
     lab.stripe()
-    lab.user(record_a_payment)
+    lab.user(record_a_payment, within=HOUR)
     lab.always("recorded once", lambda w: len(w.db.payments) <= 1, costs="wrong books")
 
 
@@ -435,7 +542,7 @@ def pay_the_latest(email: str) -> int:
     return 200
 
 
-@trap("VIOLATED", "crash")
+@trap("VIOLATED", "second caller")
 def latest_row_is_mine(lab: Lab) -> None:
     """True of one customer. With two, whoever comes again pays the other's order. Needs ids that survive a restore."""
     lab.database("shop.db", seed=ORDERS)

@@ -1,0 +1,401 @@
+"""What can happen next in a state: pure, over small integers.
+
+Any live attempt makes its next operation, with every outcome, or dies; a caller asks, or asks again although an attempt of its is
+still running; an effect that is under way lands; a provider forgets a key. What is not listed cannot happen in the model.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from itertools import combinations
+from typing import Protocol
+
+from troth.lab.model import ASKING, DONE, GONE, Attempt, Branch, Next, State, Step
+from troth.lab.promise import Promise
+
+Edge = tuple[Step, State, int]
+"""How, to where, and at what cost."""
+
+
+class Program(Protocol):
+    """The system under test, as the search sees it. Worlds, histories, operations and answers are numbers."""
+
+    def begin(self, actor: int, memory: int) -> int:
+        """The empty history of an attempt of this actor in a process with this memory."""
+        ...
+
+    def following(self, history: int, world: int, opened: int) -> Next:
+        """What the code does after a history."""
+        ...
+
+    def branches(
+        self, world: int, opened: int, others: tuple[int, ...], op: int
+    ) -> tuple[Branch, ...]:
+        """Every outcome of an operation, carried out; `others` is what other live attempts have open."""
+        ...
+
+    def local(self, op: int) -> bool:
+        """Whether the operation neither changes nor sees anything that others could."""
+        ...
+
+    def after(self, history: int, branch: Branch) -> tuple[int, int, bool]:
+        """The history after one more observation, what is open then, and whether only the answer and the end can come.
+
+        Histories of which that is true are one, if the answer and the memory are the same.
+        """
+        ...
+
+    def call(self, op: int) -> int:
+        """Which call it is, whatever its parameters: to recognise a client that tries again."""
+        ...
+
+    def final(self, actor: int, told: int) -> bool:
+        """Whether the actor, told this (0: nothing), asks no more."""
+        ...
+
+    def overlap(self, actor: int) -> int:
+        """How many attempts of the actor may be alive at once."""
+        ...
+
+    def hears(self, told: int) -> frozenset[int]:
+        """Which promises an answer speaks of."""
+        ...
+
+    def canonical(self, state: State) -> State:
+        """The state by which all states that are like this one are known."""
+        ...
+
+    def late(self, op: int) -> bool:
+        """Whether the operation can take effect after its caller gave up."""
+        ...
+
+    def land(self, world: int, op: int) -> int:
+        """The world after an effect that was under way."""
+        ...
+
+    def expiries(self, world: int) -> tuple[tuple[int, frozenset[int]], ...]:
+        """The worlds in which something has expired, and which actors have given up by then."""
+        ...
+
+    def grown(self, before: int, after: int) -> frozenset[str]:
+        """Where the second world is the first and more."""
+        ...
+
+    def excluded(self, world: int) -> bool:
+        """Whether the user bounded the search so that this world is outside."""
+        ...
+
+
+class Judging(Protocol):
+    """The promises, as the search sees them."""
+
+    promises: tuple[Promise, ...]
+
+    def holds(self, promise: int, world: int) -> bool:
+        """Whether it is true of the world."""
+        ...
+
+    def folds(self, world: int, previous: tuple[object, ...] | None = None) -> tuple[object, ...]:
+        """The monitors' values after one more world."""
+        ...
+
+    def acceptable(self, promise: int, folds: tuple[object, ...]) -> bool:
+        """Whether a monitor's value is acceptable."""
+        ...
+
+
+@dataclass(frozen=True)
+class Limits:
+    """How far the search goes.
+
+    `overlap`: attempts alive at once. `in_flight`: effects that may be under way when their callers have given up. `expiry`: whether
+    providers forget keys. `survived`: episodes of errors that one attempt may survive. `persists`: how often one episode may hit
+    the same call, while a client tries again. `growth`: after so many similar worlds on one path, each with more in it, the path is cut.
+    `seconds`: wall clock. `aftermath`: once a promise is broken, the search for others goes on for as long as it took until then, and
+    at least so long.
+    """
+
+    survived: int = 2
+    overlap: int = 2
+    in_flight: int = 1
+    expiry: bool = True
+    persists: int = 5
+    growth: int = 5
+    seconds: float = 60.0
+    aftermath: float = 2.0
+
+
+class Moves:
+    """The edges of the graph."""
+
+    def __init__(self, program: Program, judge: Judging, limits: Limits) -> None:
+        self._program = program
+        self._judge = judge
+        self._limits = limits
+
+    def of(self, state: State) -> Iterator[Edge]:
+        """Everything that can happen next.
+
+        What only its own attempt can notice happens at once: in which order others do something beside it makes no difference.
+        """
+        pending = [
+            self._program.following(one.history, state.world, one.opened) for one in state.attempts
+        ]
+        for slot, following in enumerate(pending):
+            if following.op is None:
+                yield self._end(state, slot, following.memory)
+                return
+        for slot, following in enumerate(pending):
+            if following.op is not None and self._program.local(following.op):
+                yield from self._operation(state, slot, following.op)
+                return
+        blocked: dict[int, Branch] = {}
+        for slot, following in enumerate(pending):
+            assert following.op is not None
+            if slot and state.attempts[slot] == state.attempts[slot - 1]:
+                if slot - 1 in blocked:
+                    blocked[slot] = blocked[slot - 1]
+                continue  # two that are in the same place are alike
+            yield from self._crashes(state, slot, following.op)
+            yield from self._operation(state, slot, following.op, blocked)
+        yield from self._deadlocks(state, pending, blocked)
+        yield from self._starts(state)
+        yield from self._landings(state)
+        yield from self._expiries(state)
+
+    # ── an attempt goes on, or ends ─────────────────────────────────────────────────────────────
+
+    def _operation(
+        self, state: State, slot: int, op: int, blocked: dict[int, Branch] | None = None
+    ) -> Iterator[Edge]:
+        attempt = state.attempts[slot]
+        others = _others(state, slot)
+        for branch in self._program.branches(state.world, attempt.opened, others, op):
+            if branch.outcome.name == "blocked":
+                if blocked is not None:
+                    blocked[slot] = branch
+                continue
+            if branch.outcome.late and len(state.flying) >= self._limits.in_flight:
+                continue
+            edge = self._branch(state, slot, op, branch)
+            if edge is not None:
+                yield edge
+
+    def _branch(self, state: State, slot: int, op: int, branch: Branch) -> Edge | None:
+        attempt = state.attempts[slot]
+        moved = self._survive(attempt, op, branch)
+        if moved is None:
+            return None
+        after, cost = moved
+        attempts, slots = _placed(state.attempts, slot, after)
+        step = Step(
+            "op",
+            attempt.actor,
+            attempt.history,
+            op,
+            branch.outcome,
+            before=state.world,
+            after=branch.world,
+            observation=branch.observation,
+            told=branch.told,
+            cost=cost,
+            word=branch.outcome.word,
+            slot=slot,
+            slots=slots,
+        )
+        heard, folds, flying = state.heard, state.folds, state.flying
+        if branch.told:
+            heard |= self._program.hears(branch.told)
+        if branch.outcome.late:
+            flying = tuple(sorted((*flying, op)))
+        if branch.world != state.world:
+            folds = self._judge.folds(branch.world, folds)
+        result = State(branch.world, attempts, state.idle, state.clients, heard, folds, flying)
+        return step, result, cost
+
+    def _survive(self, attempt: Attempt, op: int, branch: Branch) -> tuple[Attempt, int] | None:
+        """The attempt after a branch and what it costs; None if that is beyond the limits.
+
+        A fault that goes on while the client tries the same call again is the same fault: it costs nothing more.
+        """
+        call, cost = self._program.call(op), branch.outcome.cost
+        survived, failing, streak = attempt.survived, attempt.failing, attempt.streak
+        if not branch.outcome.survived:
+            if failing and failing[0] == call:
+                failing, streak = (), 0
+            if attempt.left and not branch.told and branch.outcome.word == "lost response":
+                cost = 0  # nobody was listening
+        elif (call, branch.observation) == failing:
+            if streak >= self._limits.persists:
+                return None
+            streak, cost = streak + 1, int(branch.outcome.late)
+        elif survived == self._limits.survived:
+            return None
+        else:
+            survived, failing, streak = survived + 1, (call, branch.observation), 1
+        history, opened, over = self._program.after(attempt.history, branch)
+        if over:
+            survived, failing, streak = 0, (), 0
+        told = branch.told or attempt.told
+        return Attempt(
+            attempt.actor, history, opened, survived, failing, streak, told, attempt.left
+        ), cost
+
+    def _crashes(self, state: State, slot: int, op: int) -> Iterator[Edge]:
+        """The process dies before the operation, or when it has just sent an effect that will land later."""
+        yield self._gone(state, slot, Step("crash", op=op, cost=1, word="crash"), memory=0)
+        if len(state.flying) < self._limits.in_flight and self._program.late(op):
+            sent = state._replace(flying=tuple(sorted((*state.flying, op))))
+            step = Step("crash", op=op, cost=1, word="crash with an effect under way", told=1)
+            yield self._gone(sent, slot, step, memory=0)
+
+    def _end(self, state: State, slot: int, memory: int) -> Edge:
+        return self._gone(state, slot, Step("end"), memory)
+
+    def _gone(self, state: State, slot: int, step: Step, memory: int) -> Edge:
+        attempt = state.attempts[slot]
+        clients = list(state.clients)
+        if clients[attempt.actor] == ASKING and self._program.final(attempt.actor, attempt.told):
+            clients[attempt.actor] = DONE
+        kept = [n for n in range(len(state.attempts)) if n != slot]
+        idle = tuple(sorted((*state.idle, memory))) if memory else state.idle
+        step = step._replace(
+            actor=attempt.actor,
+            history=attempt.history,
+            before=state.world,
+            after=state.world,
+            slot=slot,
+        )
+        attempts = state.attempts[:slot] + state.attempts[slot + 1 :]
+        after = State(
+            state.world, attempts, idle, tuple(clients), state.heard, state.folds, state.flying
+        )
+        return self._canonical(step, after, kept)
+
+    def _deadlocks(
+        self, state: State, pending: list[Next], blocked: dict[int, Branch]
+    ) -> Iterator[Edge]:
+        """Who waits for somebody that waits for it, gets an error. Each of them may be the one."""
+        waits = {
+            slot: {
+                other
+                for other, one in enumerate(state.attempts)
+                if other != slot and one.opened in branch.blockers
+            }
+            for slot, branch in blocked.items()
+        }
+        for slot, branch in blocked.items():
+            reached, frontier = set[int](), set(waits[slot])
+            while frontier:
+                other = frontier.pop()
+                if other not in reached:
+                    reached.add(other)
+                    frontier |= waits.get(other, set())
+            op = pending[slot].op
+            if slot in reached and op is not None:
+                edge = self._branch(state, slot, op, branch)
+                if edge is not None:
+                    yield edge
+
+    # ── somebody asks ───────────────────────────────────────────────────────────────────────────
+
+    def _starts(self, state: State) -> Iterator[Edge]:
+        if len(state.attempts) >= self._limits.overlap:
+            return
+        for actor, client in enumerate(state.clients):
+            mine = sum(one.actor == actor for one in state.attempts)
+            if client in {DONE, GONE} or mine >= self._program.overlap(actor):
+                continue
+            if mine and self._program.final(actor, 0):
+                continue  # who does not ask again when no answer came does not ask a second time
+            for memory in sorted({0, *state.idle}):
+                idle = list(state.idle)
+                if memory:
+                    idle.remove(memory)
+                room = self._limits.overlap - len(state.attempts) - 1  # so many processes there are
+                for kept in {*combinations(idle, min(len(idle), room))}:
+                    yield self._start(state._replace(idle=kept), actor, memory)
+
+    def _start(self, state: State, actor: int, memory: int) -> Edge:
+        history = self._program.begin(actor, memory)
+        left = tuple(
+            one._replace(left=True) if one.actor == actor else one for one in state.attempts
+        )
+        attempts, slots = _placed((*left, Attempt(-1, -1)), len(left), Attempt(actor, history))
+        clients = list(state.clients)
+        clients[actor] = ASKING
+        cost = int(bool(state.attempts))
+        same = any(one.actor == actor for one in state.attempts)
+        step = Step(
+            "start",
+            actor,
+            history,
+            before=state.world,
+            after=state.world,
+            memory=memory,
+            cost=cost,
+            word="impatient caller" if same else "second caller",
+            slot=len(left),
+        )
+        after = state._replace(attempts=attempts, clients=tuple(clients))
+        return self._canonical(step, after, [-1 if n == len(left) else n for n in slots])
+
+    # ── what happens by itself ──────────────────────────────────────────────────────────────────
+
+    def _landings(self, state: State) -> Iterator[Edge]:
+        for op in sorted(set(state.flying)):
+            flying = list(state.flying)
+            flying.remove(op)
+            world = self._program.land(state.world, op)
+            step = Step("land", op=op, before=state.world, after=world)
+            after = state._replace(world=world, flying=tuple(flying))
+            if world != state.world:
+                after = after._replace(folds=self._judge.folds(world, state.folds))
+            yield self._canonical(step, after, range(len(state.attempts)))
+
+    def _expiries(self, state: State) -> Iterator[Edge]:
+        """No attempt lives, and no effect is under way, for as long as a key does."""
+        if not state.quiet or not self._limits.expiry:
+            return
+        for world, given_up in self._program.expiries(state.world):
+            clients = tuple(
+                GONE if actor in given_up and client == ASKING else client
+                for actor, client in enumerate(state.clients)
+            )
+            step = Step(
+                "expire", before=state.world, after=world, cost=1, word="key that has expired"
+            )
+            after = state._replace(world=world, clients=clients)
+            after = after._replace(folds=self._judge.folds(world, state.folds))
+            edge = self._canonical(step, after, ())
+            yield edge[0], edge[1], 1
+
+    def _canonical(self, step: Step, state: State, slots: Sequence[int]) -> Edge:
+        after = self._program.canonical(state)
+        origin = list(slots)
+        if after.attempts != state.attempts:
+            attempts, order = _sorted(after.attempts)
+            after = after._replace(attempts=attempts)
+            origin = [origin[n] for n in order]
+        return step._replace(slots=tuple(origin)), after, step.cost
+
+
+def _others(state: State, slot: int) -> tuple[int, ...]:
+    return tuple(
+        sorted(one.opened for n, one in enumerate(state.attempts) if n != slot and one.opened)
+    )
+
+
+def _placed(
+    attempts: tuple[Attempt, ...], slot: int, after: Attempt
+) -> tuple[tuple[Attempt, ...], tuple[int, ...]]:
+    """The attempts with one replaced, sorted, and where each was before."""
+    if len(attempts) == 1:
+        return (after,), (0,)
+    return _sorted((*attempts[:slot], after, *attempts[slot + 1 :]))
+
+
+def _sorted(attempts: tuple[Attempt, ...]) -> tuple[tuple[Attempt, ...], tuple[int, ...]]:
+    order = sorted(range(len(attempts)), key=attempts.__getitem__)
+    return tuple(attempts[n] for n in order), tuple(order)
