@@ -7,5 +7,5 @@ from troth.lab import Lab
 
 @pytest.fixture
 def lab(request: pytest.FixtureRequest) -> Lab:
-    """A scenario; unlike the plugin's fixture it prints nothing, because these tests look at the verdict themselves."""
-    return Lab(request.node.name)
+    """A scenario; unlike the plugin's fixture it prints and keeps nothing and takes no closer look: tests look themselves."""
+    return Lab(request.node.name, closer=0)

@@ -193,6 +193,22 @@ class Database:
                 "(journal_mode WAL); that is not explored yet"
             )
 
+    def with_index(self, part: bytes, sql: str) -> bytes:
+        """The database with one more index.
+
+        Raises:
+            LabError: there cannot be one.
+        """
+        self._place(self._bytes[part])
+        writer = self._open(0, {})
+        try:
+            writer.executescript(sql)
+        except sqlite3.Error as error:
+            raise LabError(f"{sql}: {error}") from error
+        finally:
+            writer.close()
+        return self._look()
+
     def close(self) -> None:
         """Close every connection and remove the copies."""
         self._vacate()

@@ -24,14 +24,17 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 @pytest.fixture
 def lab(request: pytest.FixtureRequest) -> Iterator[Lab]:
     """A scenario of the lab. Its verdict is printed at the end of the session."""
-    from troth.lab.report import summary
     from troth.lab.session import Lab
+    from troth.lab.show.keep import keep
+    from troth.lab.show.terminal import headline, hints
 
-    made = Lab(request.node.name, _progress(request.config))
+    made = Lab(request.node.name, _progress(request.config), test=request.node.nodeid)
     yield made
     if made.verdict is None:
         return
-    request.config.stash.setdefault(_verdicts, []).append(summary(made.verdict))
+    kept = keep(made.verdict, request.config.rootpath)
+    lines = request.config.stash.setdefault(_verdicts, [])
+    lines.extend((headline(kept), *hints(kept)))
     if made.verdict.word == "BOUNDED" and request.config.getoption("--lab-strict"):
         pytest.fail(f"--lab-strict:\n{made.verdict}", pytrace=False)
 

@@ -21,7 +21,9 @@ from troth.lab.promise import Judge
 from troth.lab.request import Stage
 from troth.lab.scenario import Scenario
 from troth.lab.search import Graph, explore
+from troth.lab.show.asked import asked
 from troth.lab.steps import Limits
+from troth.lab.study.examine import Examiner
 from troth.lab.tables import Habits, Relearn, Tables
 from troth.lab.verdict import Counterexample, Counts, Verdict
 
@@ -58,7 +60,13 @@ class Finding:
 
     promise: int
     steps: list[Step]
-    world: int
+    states: list[State]
+    """Before each step, and after the last."""
+
+    @property
+    def world(self) -> int:
+        """The world in the end."""
+        return self.states[-1].world
 
 
 class _Proof:
@@ -143,7 +151,7 @@ class _Proof:
             again = explore(tables, judge, graph.initial, limits, wanted=wanted, shortest=True)
             graph = again if promise in again.violations else graph
         state = graph.violations[promise]
-        return Finding(promise, graph.path(state), state.world)
+        return Finding(promise, graph.path(state), list(graph.ancestors(state))[::-1])
 
     def _tell(self, graph: Graph) -> None:
         if self._progress is not None:
@@ -156,7 +164,17 @@ class _Proof:
 
     def _judged(self, tables: Tables, graph: Graph, findings: list[Finding]) -> Verdict:
         scenario = self._scenario
-        broken = {finding.promise for finding in findings}
+        broken = frozenset(finding.promise for finding in findings)
+        counts = self._counts()
+        examiner = Examiner(
+            tables,
+            Judge(tuple(scenario.promises), tables.worlds),
+            self._limits,
+            graph.initial,
+            broken,
+            frozenset(scenario.hidden),
+            scenario.closer,
+        )
         open_because = tuple(self._open(tables, graph))
         found = Verdict(
             "BOUNDED",
@@ -165,24 +183,33 @@ class _Proof:
             unexplored=tuple(self._unexplored()),
             closed=graph.closed and not open_because,
             open_because=open_because,
-            counterexamples=tuple(self._told(tables, graph, finding) for finding in findings),
+            counterexamples=tuple(
+                self._told(tables, graph, finding, examiner) for finding in findings
+            ),
             kept=tuple(one for n, one in enumerate(scenario.promises) if n not in broken),
             accepted=tuple(f"{name}, because {why}" for name, _, why in scenario.accepted),
             warnings=tuple(self._stale(tables)) if graph.closed else (),
-            counts=self._counts(),
+            counts=counts,
+            asked=asked(scenario, self._limits, broken, closed=graph.closed and not open_because),
+            map=examiner.map(frozenset(sink.name for _, sink, _ in scenario.accepted)),
+            test=scenario.test,
         )
         return msgspec.structs.replace(found, word="VIOLATED") if found.failing else found
 
-    def _told(self, tables: Tables, graph: Graph, finding: Finding) -> Counterexample:
+    def _told(
+        self, tables: Tables, graph: Graph, finding: Finding, examiner: Examiner
+    ) -> Counterexample:
         promise = self._scenario.promises[finding.promise]
-        narrator = Narrator(tables)
+        narrator = Narrator(tables, frozenset(self._scenario.hidden))
+        examined = examiner.examine(finding.promise, finding.states, finding.steps)
         faults = [step for step in finding.steps if step.cost]
         return Counterexample(
             promise,
             tuple(step.word for step in faults),
-            narrator.lines(finding.steps),
+            examined.lines,
             tuple(narrator.changes(graph.initial.world, finding.world)),
             stuck=promise.kind == "eventually",
+            study=examined.study,
         )
 
     def _open(self, tables: Tables, graph: Graph) -> Iterator[str]:

@@ -25,13 +25,22 @@ class Lab:
     Args:
         name: what reports call it; the pytest fixture gives the test's id.
         progress: called with a line of text while the search runs.
+        closer: seconds for a closer look at what was found: the map, twins, checked remedies. 0: none.
+        test: the id of the pytest test, for reports.
     """
 
-    def __init__(self, name: str = "lab", progress: Callable[[str], None] | None = None) -> None:
+    def __init__(
+        self,
+        name: str = "lab",
+        progress: Callable[[str], None] | None = None,
+        *,
+        closer: float = 10.0,
+        test: str = "",
+    ) -> None:
         self.name = name
         self.verdict: Verdict | None = None
         self._progress = progress
-        self._scenario = Scenario(name)
+        self._scenario = Scenario(name, closer=closer, test=test)
 
     # ── the world ───────────────────────────────────────────────────────────────────────────────
 
@@ -240,6 +249,13 @@ class Lab:
         if len(given) != 1:
             raise LabError("lab.ignore() takes one of column=, memory=, path=, and because=")
         self._scenario.ignored.append((*given[0], because))
+
+    def redact(self, *names: str) -> None:
+        """Values of fields, columns and parameters whose names contain one of these are shown in no report.
+
+        Passwords, tokens, cards and the like are never shown, without being named here.
+        """
+        self._scenario.hidden.update(names)
 
     # ── the search ──────────────────────────────────────────────────────────────────────────────
 

@@ -72,6 +72,7 @@ class Check(msgspec.Struct, frozen=True):
     result: Result
     why: str = ""
     states: int = 0
+    within: str = ""
     together_with: tuple[str, ...] = ()
     then_breaks: tuple[str, ...] = ()
 
@@ -220,6 +221,7 @@ class Document(msgspec.Struct, frozen=True):
     verdict: str
     summary: str
     closed: bool
+    test: str = ""
     made: str = ""
     reason: str = ""
     assumptions: tuple[str, ...] = ()
@@ -231,6 +233,11 @@ class Document(msgspec.Struct, frozen=True):
     counterexamples: tuple[Counterexample, ...] = ()
     map: Map | None = None
     numbers: Numbers = Numbers()
+
+    @property
+    def key(self) -> str:
+        """By what verdicts of the same scenario are known: the test's id, or the scenario's name."""
+        return self.test or self.scenario
 
     @property
     def failing(self) -> tuple[Counterexample, ...]:

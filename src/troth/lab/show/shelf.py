@@ -43,11 +43,11 @@ class Shelf:
         """Keep a verdict as the latest of its scenario. Returns its file."""
         file = self._file(document.id)
         _write(file, encode(document))
-        known = self._index(document.scenario).verdicts
+        known = self._index(document.key).verdicts
         ids = (document.id, *(one for one in known if one != document.id))
         _write(
-            self._index_file(document.scenario),
-            msgspec.json.encode(_Index(document.scenario, ids[:_KEPT])),
+            self._index_file(document.key),
+            msgspec.json.encode(_Index(document.key, ids[:_KEPT])),
         )
         for old in ids[_KEPT:]:
             self._file(old).unlink(missing_ok=True)
@@ -74,7 +74,7 @@ class Shelf:
             LabError: there is none, or there are several.
         """
         for scenario in self.scenarios():
-            if scenario == name or scenario.endswith(f"::{name}"):
+            if name in {scenario, scenario.rpartition("::")[2]}:
                 latest = self.last(scenario)
                 if latest is not None:
                     return latest, None

@@ -6,7 +6,7 @@ import textwrap
 from collections.abc import Iterator
 
 from troth.lab.show.brief import brief
-from troth.lab.show.document import Check, Counterexample, Document, Entry, Map, Remedy, Site
+from troth.lab.show.document import Check, Counterexample, Document, Entry, Map, Remedy, Row, Site
 
 _LEFT, _RIGHT = 72, 46
 _WIDTH = _LEFT + _RIGHT + 3
@@ -153,34 +153,40 @@ def checked(check: Check) -> str:
     """What a check said, as a sentence."""
     if check.result == "unchecked":
         return f"not checked: {check.why}"
-    with_more = (
-        f", together with {' and '.join(check.together_with)}," if check.together_with else ""
-    )
+    applied = " and ".join((check.applied, *check.together_with))
     said = {
-        "holds": f"this promise HOLDS in the model ({check.states:,} states, closed)",
-        "not broken": f"this promise is not broken in {check.states:,} states; the graph did not close",
+        "holds": f"this promise HOLDS in the model ({check.within}; {check.states:,} states, closed)",
+        "not broken": f"this promise is not broken in {check.states:,} states ({check.within}; the graph did not close)",
         "breaks": f"this promise still breaks{f': {check.why}' if check.why else ''}",
     }[check.result]
     then = f", but then this breaks: {', '.join(check.then_breaks)}" if check.then_breaks else ""
-    return f"checked: {check.applied}{with_more} {said}{then}"
+    return f"checked: {applied}, {said}{then}"
 
 
 # ── the consequence map ─────────────────────────────────────────────────────────────────────────
 
 
 def _map(table: Map) -> Iterator[str]:
-    faults = table.faults()
-    wide = {fault: max(len(fault), 10) for fault in faults}
     yield "  what one fault leads to, if the caller then asks again and nothing else fails"
-    yield f"  {'':<{_STEP}} {' '.join(f'{fault:<{wide[fault]}}' for fault in faults)}".rstrip()
     for row in table.rows:
-        cells = {cell.fault: cell for cell in row.cells}
-        words = [f"{cells[f].consequence if f in cells else '·':<{wide[f]}}" for f in faults]
-        yield f"  {textwrap.shorten(row.op, _STEP, placeholder='…'):<{_STEP}} {' '.join(words)}".rstrip()
+        label = textwrap.shorten(row.op, _STEP, placeholder="…")
+        for number, line in enumerate(textwrap.wrap(_consequences(row), _WIDTH - _STEP - 5)):
+            yield f"  {label if number == 0 else '':<{_STEP}}   {line}"
     costs = sorted({cell.costs for row in table.rows for cell in row.cells if cell.costs})
     yield from _listed("money", tuple(costs))
-    if table.partial:
-        yield from _listed("partial", (table.partial,))
+    yield from _listed("partial", (table.partial,) if table.partial else ())
+
+
+def _consequences(row: Row) -> str:
+    """The faults by what they lead to, what is kept last."""
+    faults: dict[str, list[str]] = {}
+    for cell in sorted(row.cells, key=lambda cell: cell.consequence == "kept"):
+        faults.setdefault(cell.consequence, []).append(cell.fault)
+    if set(faults) == {"kept"}:
+        return "kept"
+    return "; ".join(
+        f"{word.upper() if word != 'kept' else word}: {', '.join(f)}" for word, f in faults.items()
+    )
 
 
 def _counts(document: Document) -> tuple[str, ...]:

@@ -1,0 +1,225 @@
+"""The consequence map: each step of a run in which nothing fails, each fault there, and what it leads to.
+
+After the fault nothing else fails, and the caller asks again as it would. Every way in which that can go on is followed, and the worst of
+them is told. What no promise speaks of is compared with the run in which nothing failed: how many of what there are, and what
+they say, but for ids and times.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
+
+from troth.lab.describe import call, site
+from troth.lab.mailbox import Mailbox
+from troth.lab.model import State, Step
+from troth.lab.narrate import collections
+from troth.lab.promise import SEVERITIES, Judge
+from troth.lab.provider import Provider
+from troth.lab.show.document import Cell, Consequence, Map, Row
+from troth.lab.steps import Moves
+from troth.lab.study.calm import Place, Reached, first_broken, reach
+
+if TYPE_CHECKING:
+    from troth.lab.tables import Tables
+
+MOST_ROWS = 40
+_WORDS: dict[str, Consequence] = {
+    "money": "money", "lie": "told a lie", "stuck": "stuck", "lost": "lost",
+    "doubled": "doubled", "litter": "litter", "repeat": "doubled",
+}  # fmt: skip
+_BADNESS = tuple(dict.fromkeys((*_WORDS.values(), "half-done", "in doubt", "unknown", "kept")))
+_COLUMNS = (
+    "crash", "lost answer", "timeout", "error 500", "refused connection", "busy database", "deadlock",
+    "lost connection", "late effect", "crash with an effect under way", "lost response", "impatient caller",
+    "second caller", "key that has expired",
+)  # fmt: skip
+_EPOCHS = range(10**9, 10**19)
+
+Content = dict[str, "Counter[str]"]
+
+
+class Mapper:
+    """Makes the map of one scenario.
+
+    Args:
+        tables: what the search has filled.
+        judge: the promises.
+        moves: what can happen next.
+        accepted: names of the mailboxes in which repetitions are accepted.
+    """
+
+    def __init__(
+        self, tables: Tables, judge: Judge, moves: Moves, accepted: frozenset[str]
+    ) -> None:
+        self._tables = tables
+        self._judge = judge
+        self._moves = moves
+        self._accepted = accepted
+        self._lasting = self._collections_that_last()
+
+    def map(self, start: State) -> Map:
+        """The map from this beginning on."""
+        clean, rest = self._clean(start)
+        if rest is None:
+            return Map(partial="there is no map: without any fault nobody comes to a rest")
+        expected = self._content(rest.world)
+        rows = []
+        for state, step in clean:
+            cells = self._cells(state, expected) if step.action == "op" else ()
+            if cells:
+                op = self._tables.ops[step.op]
+                label = self._tables.actors[step.actor].call.label
+                node = self._tables.nodes[step.history]
+                rows.append(Row(label, call(op), site(node.site), cells))
+        world = ", ".join(f"{len(list(c.elements()))} {name}" for name, c in expected.items() if c)
+        partial = (
+            f"only the first {MOST_ROWS} of {len(rows)} steps are shown"
+            if len(rows) > MOST_ROWS
+            else ""
+        )
+        return Map(
+            tuple(rows[:MOST_ROWS]),
+            f"Without any fault it ends with {world or 'nothing'}.",
+            partial,
+        )
+
+    def _clean(self, start: State) -> tuple[list[tuple[State, Step]], State | None]:
+        """The run in which nothing fails, of each actor once, and the rest that it ends in."""
+        reached = reach(self._moves, start)
+        rest = next(iter(reached.rests()), None)
+        if rest is None:
+            return [], None
+        steps: list[tuple[State, Step]] = []
+        place: Place = rest
+        while (parent := reached.parents[place]) is not None:
+            place, step = parent
+            steps.append((place[0], step))
+        return steps[::-1], rest[0]
+
+    def _cells(self, state: State, expected: Content) -> tuple[Cell, ...]:
+        """The faults that are possible here, one cell for each kind of them."""
+        found: dict[str, Cell] = {}
+        for step, after, cost in self._moves.of(state):
+            if cost:
+                cell = self._cell(step, after, expected)
+                worst = found.get(step.word)
+                if worst is None or _rank(cell) < _rank(worst):
+                    found[step.word] = cell
+        return tuple(sorted(found.values(), key=lambda cell: _column(cell.fault)))
+
+    def _cell(self, step: Step, after: State, expected: Content) -> Cell:
+        reached = reach(self._moves, after)
+        promises = self._judge.promises
+        broken = first_broken(self._judge, reached, set(range(len(promises))))
+        if broken:
+            worst = min(broken, key=lambda number: SEVERITIES.index(promises[number].severity))
+            return Cell(
+                step.word,
+                _WORDS[promises[worst].severity],
+                promises[worst].severity,
+                promises[worst].costs,
+                tuple(promises[number].title for number in sorted(broken)),
+                "; ".join(self._difference(broken[worst][0].world, expected)),
+            )
+        if not reached.whole:
+            return Cell(step.word, "unknown", detail=f"more than {len(reached.parents):,} states")
+        cells = [self._rest(step, reached, rest, expected) for rest in reached.rests()]
+        return min(
+            cells, key=_rank, default=Cell(step.word, "in doubt", detail="nobody comes to a rest")
+        )
+
+    def _rest(self, step: Step, reached: Reached, rest: Place, expected: Content) -> Cell:
+        """What a rest in which every promise is kept is like, beside the run in which nothing failed."""
+        told = self._told(reached, rest)
+        more, less, other = self._compared(rest[0].world, expected)
+        detail = "; ".join(self._difference(rest[0].world, expected))
+        consequence: Consequence = "kept"
+        if less or other:
+            consequence = "half-done"
+        elif any(self._matters(name) for name in more):
+            consequence = "doubled"
+        elif any(name.rpartition(".")[0] not in self._accepted for name in more):
+            consequence = "litter"
+        elif told.startswith(("4", "5")):
+            consequence = "in doubt"
+        return Cell(step.word, consequence, detail=detail, told=told)
+
+    def _told(self, reached: Reached, rest: Place) -> str:
+        answers = [step.told for step in reached.path(rest) if step.action == "op" and step.told]
+        return str(self._tables.answers[answers[-1] - 1].status) if answers else ""
+
+    # ── comparing worlds ────────────────────────────────────────────────────────────────────────
+
+    def _matters(self, name: str) -> bool:
+        """Whether one more of these is more than litter: a row, or what cannot be taken back at a provider."""
+        part = next(one for one in self._tables.components if one.name == name.rpartition(".")[0])
+        if isinstance(part, Provider):
+            return name in self._lasting
+        return not (isinstance(part, Mailbox) and part.name in self._accepted)
+
+    def _collections_that_last(self) -> set[str]:
+        """What grows at providers by calls that cannot be taken back."""
+        found = set[str]()
+        for number in range(len(self._tables.ops)):
+            op = self._tables.ops[number]
+            part = self._tables.part(op)
+            if isinstance(part, Provider) and part.irreversible(op):
+                before = part.initial()
+                after, _ = part.perform(before, op)
+                old, new = collections(part, before), collections(part, after)
+                found |= {name for name, rows in new.items() if len(rows) > len(old.get(name, []))}
+        return found
+
+    def _content(self, world: int) -> Content:
+        return {
+            name: Counter(_projected(one) for one in rows)
+            for part, data in zip(self._tables.components, self._tables.worlds[world], strict=True)
+            for name, rows in collections(part, data).items()
+        }
+
+    def _compared(self, world: int, expected: Content) -> tuple[list[str], list[str], list[str]]:
+        """Of what there is more, less, and as much but other, than there should be."""
+        found = self._content(world)
+        more, less, other = [], [], []
+        for name in sorted(found.keys() | expected.keys()):
+            mine, theirs = found.get(name, Counter()), expected.get(name, Counter())
+            if mine.total() > theirs.total():
+                more.append(name)
+            elif mine.total() < theirs.total():
+                less.append(name)
+            elif mine != theirs:
+                other.append(name)
+        return more, less, other
+
+    def _difference(self, world: int, expected: Content) -> Iterator[str]:
+        found = self._content(world)
+        more, less, other = self._compared(world, expected)
+        for name in (*more, *less):
+            there, wanted = found.get(name, Counter()), expected.get(name, Counter())
+            yield f"{there.total()} {name}, not {wanted.total()}"
+        for name in other:
+            yield f"{name}: {', '.join(found[name] - expected[name])}"
+
+
+def _projected(row: dict[str, Any]) -> str:
+    """A row without what differs from one run to the next anyway: ids, times, numbers in names."""
+    return " ".join(
+        f"{name}={re.sub(r'[0-9]+', '#', value) if isinstance(value, str) else value}"
+        for name, value in row.items()
+        if value is not None and name != "id" and not name.endswith("_id") and not _is_time(value)
+    )
+
+
+def _is_time(value: object) -> bool:
+    return isinstance(value, int | float) and int(value) in _EPOCHS
+
+
+def _rank(cell: Cell) -> int:
+    return _BADNESS.index(cell.consequence) if cell.consequence in _BADNESS else 0
+
+
+def _column(fault: str) -> tuple[int, str]:
+    return (_COLUMNS.index(fault) if fault in _COLUMNS else len(_COLUMNS), fault)
