@@ -17,6 +17,12 @@ SCHEMA = "troth.lab/1"
 Consequence = Literal[
     "kept", "in doubt", "litter", "half-done", "doubled", "lost", "stuck", "told a lie", "money", "broken", "unknown"
 ]  # fmt: skip
+FAULTS = (
+    "crash", "lost answer", "timeout", "error 500", "refused connection", "busy database", "deadlock",
+    "lost connection", "late effect", "crash with an effect under way", "lost response", "impatient caller",
+    "second caller", "key that has expired",
+)  # fmt: skip
+"""Kinds of faults in the order in which they are shown; others come after them."""
 Result = Literal["holds", "not broken", "breaks", "unchecked"]
 
 
@@ -147,8 +153,8 @@ class Map(msgspec.Struct, frozen=True):
     partial: str = ""
 
     def faults(self) -> tuple[str, ...]:
-        """The columns, in the order in which they first occur."""
-        return tuple(dict.fromkeys(cell.fault for row in self.rows for cell in row.cells))
+        """The columns."""
+        return tuple(sorted({cell.fault for row in self.rows for cell in row.cells}, key=column))
 
 
 class Promised(msgspec.Struct, frozen=True):
@@ -243,6 +249,11 @@ class Document(msgspec.Struct, frozen=True):
     def failing(self) -> tuple[Counterexample, ...]:
         """The counterexamples that fail a test."""
         return tuple(one for one in self.counterexamples if one.fails)
+
+
+def column(fault: str) -> tuple[int, str]:
+    """Where a kind of fault is shown among others."""
+    return (FAULTS.index(fault) if fault in FAULTS else len(FAULTS), fault)
 
 
 def encode(document: Document) -> bytes:

@@ -276,19 +276,22 @@ def _map(table: Map) -> Iterator[str]:
     faults = table.faults()
     yield "<h2>What one fault leads to</h2>"
     yield f'<p class="soft small">Each step of a run in which nothing fails, and each fault there; then the caller asks again, and nothing else fails. {escape(table.clean)}</p>'
-    present = dict.fromkeys(cell.consequence for row in table.rows for cell in row.cells)
+    cells = [cell for row in table.rows for cell in row.cells]
+    present = {cell.consequence for cell in cells}
+    costs = ", ".join(sorted({cell.costs for cell in cells if cell.costs}))
+    meanings = _MEANINGS | ({"money": f"money is lost: {costs}"} if costs else {})
     key = "".join(
-        f'<span><span class="tag {_colour(c)}">{c}</span> <span class="soft small">{meaning}</span></span>'
-        for c, meaning in _MEANINGS.items()
+        f'<span><span class="tag {_colour(c)}">{c}</span> <span class="soft small">{escape(meaning)}</span></span>'
+        for c, meaning in meanings.items()
         if c in present
     )
     yield f'<div class="key">{key}</div>'
     heads = "".join(f"<th>{escape(fault)}</th>" for fault in faults)
     yield f'<div class="scroll"><table><thead><tr><th>step</th>{heads}</tr></thead><tbody>'
     for row in table.rows:
-        cells = {cell.fault: cell for cell in row.cells}
+        here = {cell.fault: cell for cell in row.cells}
         site = f'<span class="site mono">{escape(str(row.site))}</span>' if row.site else ""
-        shown = "".join(_cell(cells, fault) for fault in faults)
+        shown = "".join(_cell(here, fault) for fault in faults)
         yield f'<tr><th scope="row"><span class="op">{escape(row.op)}</span>{site}</th>{shown}</tr>'
     yield "</tbody></table></div>"
     if table.partial:
@@ -299,7 +302,7 @@ def _cell(cells: dict[str, Cell], fault: str) -> str:
     cell = cells.get(fault)
     if cell is None:
         return '<td class="soft">·</td>'
-    detail = "".join(f"<small>{escape(line)}</small>" for line in (cell.costs, cell.detail) if line)
+    detail = f"<small>{escape(cell.detail)}</small>" if cell.detail else ""
     return f'<td class="{_colour(cell.consequence)}"><b>{escape(cell.consequence)}</b>{detail}</td>'
 
 

@@ -18,7 +18,7 @@ from troth.lab.model import State, Step
 from troth.lab.narrate import collections
 from troth.lab.promise import SEVERITIES, Judge
 from troth.lab.provider import Provider
-from troth.lab.show.document import Cell, Consequence, Map, Row
+from troth.lab.show.document import Cell, Consequence, Map, Row, column
 from troth.lab.steps import Moves
 from troth.lab.study.calm import Place, Reached, first_broken, reach
 
@@ -31,11 +31,6 @@ _WORDS: dict[str, Consequence] = {
     "doubled": "doubled", "litter": "litter", "repeat": "doubled",
 }  # fmt: skip
 _BADNESS = tuple(dict.fromkeys((*_WORDS.values(), "half-done", "in doubt", "unknown", "kept")))
-_COLUMNS = (
-    "crash", "lost answer", "timeout", "error 500", "refused connection", "busy database", "deadlock",
-    "lost connection", "late effect", "crash with an effect under way", "lost response", "impatient caller",
-    "second caller", "key that has expired",
-)  # fmt: skip
 _EPOCHS = range(10**9, 10**19)
 
 Content = dict[str, "Counter[str]"]
@@ -108,7 +103,7 @@ class Mapper:
                 worst = found.get(step.word)
                 if worst is None or _rank(cell) < _rank(worst):
                     found[step.word] = cell
-        return tuple(sorted(found.values(), key=lambda cell: _column(cell.fault)))
+        return tuple(sorted(found.values(), key=lambda cell: column(cell.fault)))
 
     def _cell(self, step: Step, after: State, expected: Content) -> Cell:
         reached = reach(self._moves, after)
@@ -116,13 +111,14 @@ class Mapper:
         broken = first_broken(self._judge, reached, set(range(len(promises))))
         if broken:
             worst = min(broken, key=lambda number: SEVERITIES.index(promises[number].severity))
+            midway = promises[worst].kind in {"always", "monitor"}  # what is missing may still come
             return Cell(
                 step.word,
                 _WORDS[promises[worst].severity],
                 promises[worst].severity,
                 promises[worst].costs,
                 tuple(promises[number].title for number in sorted(broken)),
-                "; ".join(self._difference(broken[worst][0].world, expected)),
+                "; ".join(self._difference(broken[worst][0].world, expected, midway=midway)),
             )
         if not reached.whole:
             return Cell(step.word, "unknown", detail=f"more than {len(reached.parents):,} states")
@@ -194,9 +190,11 @@ class Mapper:
                 other.append(name)
         return more, less, other
 
-    def _difference(self, world: int, expected: Content) -> Iterator[str]:
+    def _difference(self, world: int, expected: Content, *, midway: bool = False) -> Iterator[str]:
         found = self._content(world)
         more, less, other = self._compared(world, expected)
+        if midway and more:
+            less, other = [], []
         for name in (*more, *less):
             there, wanted = found.get(name, Counter()), expected.get(name, Counter())
             yield f"{there.total()} {name}, not {wanted.total()}"
@@ -219,7 +217,3 @@ def _is_time(value: object) -> bool:
 
 def _rank(cell: Cell) -> int:
     return _BADNESS.index(cell.consequence) if cell.consequence in _BADNESS else 0
-
-
-def _column(fault: str) -> tuple[int, str]:
-    return (_COLUMNS.index(fault) if fault in _COLUMNS else len(_COLUMNS), fault)
