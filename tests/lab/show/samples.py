@@ -28,8 +28,8 @@ HERE = Site("app.py", 7, "pay")
 STEPS = (
     Entry(1, 1, "pay", "COMMIT: db.orders + id=1", "ok", "COMMIT", (), ("db.orders + id=1",), HERE),
     Entry(
-        2, 1, "pay", "stripe POST /v1/charges amount=<1>: stripe.charges + ch_1", "timeout", "stripe POST /v1/charges",
-        ("amount=<1>",), ("stripe.charges + ch_1",), HERE, "lost answer", irreversible=True,
+        2, 1, "pay", "stripe POST /v1/charges amount=<i>1: stripe.charges + ch_1", "timeout", "stripe POST /v1/charges",
+        ("amount=<i>1",), ("stripe.charges + ch_1",), HERE, "lost answer", irreversible=True,
     ),
     Entry(3, 2, "pay", "answers", "→ 200", "answers"),
 )  # fmt: skip

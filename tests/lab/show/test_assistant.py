@@ -11,7 +11,7 @@ def test_an_assistant_is_told_what_where_why_and_what_not():
     for said in (
         "c0ffee00: the promise 'charged once' is broken",
         "Severity: money, costs 49 EUR. One lost answer is enough.",
-        "2. attempt 1: stripe POST /v1/charges amount=<1>: stripe.charges + ch_1 | timeout [FAULT: lost answer, IRREVERSIBLE]  (app.py:7 pay)",
+        "2. attempt 1: stripe POST /v1/charges amount=<i>1: stripe.charges + ch_1 | timeout [FAULT: lost answer, IRREVERSIBLE]  (app.py:7 pay)",
         "because:  it took effect twice (steps 2)",
         "where:    app.py:7 pay",
         "checked: with a stable key, this promise HOLDS in the model (one attempt at a time; 12 states, closed)",

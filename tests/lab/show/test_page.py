@@ -44,10 +44,10 @@ def test_it_says_everything_that_a_person_needs():
     text = Reader(page(DOCUMENT)).text
     for said in (
         "VIOLATED", "One lost answer is enough. It costs 49 EUR.", "the promise 'x' is gone", "attempt 2 · pay",
-        "amount=<1>", "timeout", "from here it cannot simply be taken back", "app.py:7 pay", "the twin is fine",
+        "amount=<i>1", "timeout", "from here it cannot simply be taken back", "app.py:7 pay", "the twin is fine",
         "without any one of its faults it vanishes", "with a stable key, this promise HOLDS in the model",
         "troth lab replay c0ffee00", 'pytest "t.py::test_pay"', "2 stripe.charges, not 1", "other.py:9 refund",
-        "stripe model 1", "hash order", "mail may repeat, because harmless", "a warning", "beef0001",
+        "steps explored in memory", "stripe model 1", "hash order", "mail may repeat, because harmless", "a warning", "beef0001",
     ):  # fmt: skip
         assert said in text, said
 

@@ -78,6 +78,8 @@ def test_a_promise_is_known_by_what_it_tests_not_by_its_line():
     same = {}
     exec("def one(w):\n    return len(w.charges) <= 2\n", same)
     assert digest_of(moved["one"]) == digest_of(same["one"])
+    assert digest_of(lambda w: w.charges == 1) != digest_of(lambda w: w.charges == 2)
+    assert digest_of(lambda w: w.charges) != digest_of(lambda w: w.payments)
     before = digest_of(one)
     most = 2
     assert digest_of(one) != before
