@@ -7,6 +7,7 @@ import smtplib
 import pytest
 
 from tests.lab.corpus.shop import ORDERS, charge, connect, order, paid
+from tests.lab.study.shops import verdict
 from troth.lab import Lab, never_again
 from troth.lab.show.document import Cell, Map
 
@@ -108,3 +109,10 @@ def test_what_can_be_taken_back_is_litter():
     assert (
         cell(mapped(customer_without_a_use), "stripe POST", "lost answer").consequence == "litter"
     )
+
+
+def test_of_two_ways_to_lose_an_answer_the_worse_one_is_told():
+    """A timeout is asked again, a 500 is taken for a refusal: both are lost answers."""
+    found = verdict("error_taken_for_a_refusal").map
+    assert found is not None
+    assert cell(found, "stripe POST", "lost answer").consequence == "told a lie"

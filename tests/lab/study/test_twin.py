@@ -7,8 +7,11 @@ import pytest
 from tests.lab.corpus.shop import ORDERS, charge, connect, order, paid
 from tests.lab.study.shops import example
 from troth.lab import Lab
+from troth.lab.model import DONE, State, Step
+from troth.lab.promise import Promise
 from troth.lab.study import examine
-from troth.lab.study.twin import History
+from troth.lab.study.calm import Reached
+from troth.lab.study.twin import History, is_fine
 
 
 @pytest.mark.parametrize(
@@ -90,3 +93,24 @@ def test_what_must_be_possible_is_said():
     assert example("memory_that_is_not_cleared").study.assumptions == (
         "a process that has served one attempt serves the next",
     )
+
+
+def test_a_way_on_which_a_promise_is_broken_is_no_twin():
+    """In the end all is well, but it was not on the way."""
+
+    class Judging:
+        promises = (Promise("always", "never two", bool, "lost"),)
+        bad = 1
+
+        def holds(self, promise: int, world: int) -> bool:
+            return world != self.bad
+
+    worlds = [State(world, (), (), (DONE,), frozenset(), ()) for world in range(3)]
+    places = [(state, 0) for state in worlds]
+    step = Step("end")
+    reached = Reached(
+        places[0], {places[0]: None, places[1]: (places[0], step), places[2]: (places[1], step)}
+    )
+    assert not is_fine(Judging(), reached, places[2], {0})
+    Judging.bad = 7
+    assert is_fine(Judging(), reached, places[2], {0})

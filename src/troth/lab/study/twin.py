@@ -74,12 +74,12 @@ def twin(judge: Judging, moves: Moves, history: History) -> Fine | None:
         reached = reach(moves, history.before[position])
         for place in reached.rests():
             steps = reached.path(place)
-            if steps and _fine(judge, reached, place, every):
+            if steps and is_fine(judge, reached, place, every):
                 return Fine(position, tuple(steps))
     return None
 
 
-def _fine(judge: Judging, reached: Reached, rest: Place, promises: set[int]) -> bool:
+def is_fine(judge: Judging, reached: Reached, rest: Place, promises: set[int]) -> bool:
     """Whether no promise is broken on the way, and those about the end are true there."""
     at: Place | None = rest
     while at is not None:
