@@ -95,7 +95,13 @@ class _Proof:
         try:
             return self._explored()
         except Refused as refused:
-            return Verdict("REFUSED", scenario.name, reason=str(refused), counts=self._counts())
+            return Verdict(
+                "REFUSED",
+                scenario.name,
+                reason=str(refused),
+                counts=self._counts(),
+                test=scenario.test,
+            )
         finally:
             for database in scenario.databases:
                 database.close()

@@ -316,5 +316,10 @@ class Lab:
         return self.verdict
 
     def _later(self, what: str) -> NoReturn:
-        self.verdict = Verdict("REFUSED", self.name, reason=f"{what} are not explored yet")
+        self.verdict = Verdict(
+            "REFUSED",
+            self.name,
+            reason=f"{what} are not explored yet",
+            test=self._scenario.test,
+        )
         raise Refusal(self.verdict)

@@ -37,13 +37,13 @@ def note_and_mail() -> int:
     return 200
 
 
-def mapped(handler, *, costs: str = "49 EUR", again=None, accept: bool = False) -> Map:
-    lab = Lab(handler.__name__, closer=1)
+def mapped(handler, *, again=None, accept: bool = False, closer: float = 60) -> Map:
+    lab = Lab(handler.__name__, closer=closer)
     lab.database("shop.db", seed=ORDERS)
     lab.stripe()
     box = lab.mailbox()
     lab.user(handler, overlap=1, **({"again": again} if again else {}))
-    lab.always("charged at most once", lambda w: len(w.stripe.charges) <= 1, costs=costs)
+    lab.always("charged at most once", lambda w: len(w.stripe.charges) <= 1, costs="49 EUR")
     if accept:
         lab.accept("thanks may repeat", sink=box, because="harmless")
     found = lab.explore(in_flight=0, expiry=False, survived=1).map
@@ -116,3 +116,9 @@ def test_of_two_ways_to_lose_an_answer_the_worse_one_is_told():
     found = verdict("error_taken_for_a_refusal").map
     assert found is not None
     assert cell(found, "stripe POST", "lost answer").consequence == "told a lie"
+
+
+def test_a_map_that_there_is_no_time_for_says_how_far_it_got():
+    found = mapped(buy, closer=1e-9)
+    assert found.rows == ()
+    assert found.partial.startswith("only the first 0 of ")

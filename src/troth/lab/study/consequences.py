@@ -8,8 +8,9 @@ they say, but for ids and times.
 from __future__ import annotations
 
 import re
+import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, Any
 
 from troth.lab.describe import call, site
@@ -44,15 +45,23 @@ class Mapper:
         judge: the promises.
         moves: what can happen next.
         accepted: names of the mailboxes in which repetitions are accepted.
+        seconds: after so long no further step is looked at.
     """
 
     def __init__(
-        self, tables: Tables, judge: Judge, moves: Moves, accepted: frozenset[str]
+        self,
+        tables: Tables,
+        judge: Judge,
+        moves: Moves,
+        accepted: frozenset[str],
+        seconds: float,
     ) -> None:
         self._tables = tables
         self._judge = judge
         self._moves = moves
         self._accepted = accepted
+        self._deadline = time.monotonic() + seconds
+        self._told_clean: dict[int, int] = {}
         self._lasting = self._collections_that_last()
 
     def map(self, start: State) -> Map:
@@ -60,26 +69,29 @@ class Mapper:
         clean, rest = self._clean(start)
         if rest is None:
             return Map(partial="there is no map: without any fault nobody comes to a rest")
+        self._told_clean = self._told(step for _, step in clean)
         expected = self._content(rest.world)
-        rows = []
-        for state, step in clean:
-            cells = self._cells(state, expected) if step.action == "op" else ()
-            if cells:
-                op = self._tables.ops[step.op]
-                label = self._tables.actors[step.actor].call.label
-                node = self._tables.nodes[step.history]
-                rows.append(Row(label, call(op), site(node.site), cells))
-        world = ", ".join(f"{len(list(c.elements()))} {name}" for name, c in expected.items() if c)
-        partial = (
-            f"only the first {MOST_ROWS} of {len(rows)} steps are shown"
-            if len(rows) > MOST_ROWS
-            else ""
-        )
+        steps = [
+            (state, step) for state, step in clean if step.action == "op" and self._fails(state)
+        ]
+        rows: list[Row] = []
+        for state, step in steps[:MOST_ROWS]:
+            if time.monotonic() > self._deadline:
+                break
+            label = self._tables.actors[step.actor].call.label
+            place = site(self._tables.nodes[step.history].site)
+            op = call(self._tables.ops[step.op])
+            rows.append(Row(label, op, place, self._cells(state, expected)))
+        world = ", ".join(f"{c.total()} {name}" for name, c in expected.items() if c)
+        cut = len(rows) < len(steps)
         return Map(
-            tuple(rows[:MOST_ROWS]),
+            tuple(rows),
             f"Without any fault it ends with {world or 'nothing'}.",
-            partial,
+            f"only the first {len(rows)} of {len(steps)} steps were looked at" if cut else "",
         )
+
+    def _fails(self, state: State) -> bool:
+        return any(cost for *_, cost in self._moves.of(state))
 
     def _clean(self, start: State) -> tuple[list[tuple[State, Step]], State | None]:
         """The run in which nothing fails, of each actor once, and the rest that it ends in."""
@@ -129,7 +141,8 @@ class Mapper:
 
     def _rest(self, step: Step, reached: Reached, rest: Place, expected: Content) -> Cell:
         """What a rest in which every promise is kept is like, beside the run in which nothing failed."""
-        told = self._told(reached, rest)
+        told = self._told(reached.path(rest))
+        unsure = any(one >= 400 > self._told_clean.get(actor, 500) for actor, one in told.items())
         more, less, other = self._compared(rest[0].world, expected)
         detail = "; ".join(self._difference(rest[0].world, expected))
         consequence: Consequence = "kept"
@@ -139,13 +152,17 @@ class Mapper:
             consequence = "doubled"
         elif any(name.rpartition(".")[0] not in self._accepted for name in more):
             consequence = "litter"
-        elif told.startswith(("4", "5")):
+        elif unsure:
             consequence = "in doubt"
-        return Cell(step.word, consequence, detail=detail, told=told)
+        return Cell(step.word, consequence, detail=detail, told=", ".join(map(str, told.values())))
 
-    def _told(self, reached: Reached, rest: Place) -> str:
-        answers = [step.told for step in reached.path(rest) if step.action == "op" and step.told]
-        return str(self._tables.answers[answers[-1] - 1].status) if answers else ""
+    def _told(self, steps: Iterable[Step]) -> dict[int, int]:
+        """The last answer that each actor was told."""
+        return {
+            step.actor: self._tables.answers[step.told - 1].status
+            for step in steps
+            if step.action == "op" and step.told
+        }
 
     # ── comparing worlds ────────────────────────────────────────────────────────────────────────
 

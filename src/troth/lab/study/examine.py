@@ -70,7 +70,9 @@ class Examiner:
         if not self._seconds:
             return None
         try:
-            return Mapper(self._tables, self._judge, self._moves, accepted).map(self._start)
+            return Mapper(self._tables, self._judge, self._moves, accepted, self._seconds).map(
+                self._start
+            )
         except (Refused, Relearn) as error:
             return Map(
                 partial=f"there is no map: what a fault leads to cannot be followed: {error}"
