@@ -1,9 +1,10 @@
-"""What is promised of the wallet, and who uses it: four scenarios, the same for both versions.
+"""What is promised of the wallet, and who uses it: five scenarios, the same for both versions.
 
 * `told_twice`: the bank reports a deposit, and again if it gets no answer.
 * `told_and_asked`: the bank reports it while the customer asks for it.
 * `two_transfers`: two customers' orders move money out of one account at the same time.
 * `transfer_and_deposit`: money leaves an account while a deposit comes in.
+* `one_transfer`: a customer's order whose answer may be lost, so that it is sent again.
 """
 
 from __future__ import annotations
@@ -113,8 +114,17 @@ def transfer_and_deposit(lab: Lab, app: FastAPI) -> None:
     the_books_agree(lab)
 
 
+def one_transfer(lab: Lab, app: FastAPI) -> None:
+    transfer(lab, app, 300, "k-1")
+    the_books_agree(lab)
+    lab.always(
+        "the order is carried out once", lambda w: balance(w, "bob") <= 300, costs="300, again"
+    )
+
+
 SCENARIOS: dict[str, Callable[[Lab, FastAPI], None]] = {
-    one.__name__: one for one in (told_twice, told_and_asked, two_transfers, transfer_and_deposit)
+    one.__name__: one
+    for one in (told_twice, told_and_asked, two_transfers, transfer_and_deposit, one_transfer)
 }
 
 

@@ -5,6 +5,7 @@ import pytest
 from troth.lab import faults
 from troth.lab.faults import is_query, outcomes, takes_lock
 from troth.lab.model import Op
+from troth.lab.sqlite import Sqlite
 
 
 def sql(text: str, handle: int = 1) -> Op:
@@ -39,7 +40,7 @@ COMMIT = Op("commit", "db", handle=1)
 )
 def test_sqlite_can_be_busy_only_where_it_takes_a_lock(op, opened, locks):
     assert takes_lock(op, opened) == locks
-    assert (faults.BUSY in outcomes(op, opened, reads_only=False)) == locks
+    assert (faults.BUSY in Sqlite("db", None, "").outcomes(op, opened)) == locks
 
 
 @pytest.mark.parametrize(
@@ -58,8 +59,8 @@ def test_what_only_reads(text, query):
 
 
 def test_an_effect_is_ambiguous_and_a_read_is_not():
-    effect = outcomes(Op("http", "stripe", "POST /v1/charges"), (), reads_only=False)
-    read = outcomes(Op("http", "stripe", "GET /v1/charges"), (), reads_only=True)
+    effect = outcomes(Op("http", "stripe", "POST /v1/charges"), reads_only=False)
+    read = outcomes(Op("http", "stripe", "GET /v1/charges"), reads_only=True)
     assert {(one.happens, one.told) for one in effect} == {
         (True, "answer"),
         (True, "error"),

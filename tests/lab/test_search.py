@@ -82,13 +82,16 @@ class Toy:
     def hears(self, told: int) -> frozenset[int]:
         return frozenset()
 
-    def local(self, op: int) -> bool:
+    def local(self, op: int, opened: int) -> bool:
         return False
 
     def overlap(self, actor: int) -> int:
         return 2
 
     def canonical(self, state: State) -> State:
+        return state
+
+    def refreshed(self, state: State, op: int) -> State:
         return state
 
     def late(self, op: int) -> bool:

@@ -126,6 +126,14 @@ def _cleaned(plain: Any, hidden: Hidden) -> Any:
 
 def _values(params: Any) -> Any:
     """What is bound to a statement: a sequence, or a mapping by name."""
+    if (
+        isinstance(params, tuple | list) and len(params) == 6
+    ):  # of PostgreSQL: values, types, formats, …
+        values, types, formats = params[:3]
+        return [
+            _loaded(value, types[n] if n < len(types) else 0, formats[n] if n < len(formats) else 0)
+            for n, value in enumerate(values or ())
+        ]
     given = (
         params[1:]
         if isinstance(params, tuple | list) and params and isinstance(params[0], str)
@@ -138,6 +146,21 @@ def _values(params: Any) -> Any:
     ):
         return given[0]
     return given
+
+
+def _loaded(value: bytes | None, kind: int, form: int) -> object:
+    """A parameter as it went over the wire to PostgreSQL, as far as people can read it."""
+    if value is None:
+        return None
+    if form and kind in _INTEGERS:
+        return int.from_bytes(value, "big", signed=True)
+    try:
+        return bytes(value).decode()
+    except UnicodeDecodeError:
+        return bytes(value).hex()
+
+
+_INTEGERS = frozenset({20, 21, 23})  # int8, int2, int4
 
 
 def _bound(text: str, values: Any, hidden: Hidden) -> Iterator[str]:

@@ -83,8 +83,11 @@ class Effects:
         place = (world, opened, beside, op)
         if place not in self._branches:
             part = self.part(asked)
-            reads_only = isinstance(part, Provider) and part.reads_only(asked)
-            possible = faults.outcomes(asked, self.opened[opened], reads_only=reads_only)
+            if isinstance(part, Database):
+                possible = part.outcomes(asked, _of(part, self.opened[opened])[0])
+            else:
+                reads_only = isinstance(part, Provider) and part.reads_only(asked)
+                possible = faults.outcomes(asked, reads_only=reads_only)
             found = [self._branch(world, opened, beside, op, outcome) for outcome in possible]
             self._branches[place] = tuple(branch for branch in found if branch is not None)
         return self._branches[place]
@@ -115,9 +118,16 @@ class Effects:
             )
         return self._standing[opened]
 
-    def local(self, op: int) -> bool:
+    def local(self, op: int, opened: int) -> bool:
         """Whether the operation neither changes nor sees anything that others could."""
-        return self.ops[op].kind in {"connect", "setting"}
+        asked = self.ops[op]
+        part = self.part(asked)
+        if asked.kind == "close" and isinstance(part, Database):
+            return not any(
+                one.handle == asked.handle and one.kind not in {"connect", "setting"}
+                for one in self.opened[opened]
+            )
+        return asked.kind in {"connect", "setting"}
 
     def late(self, op: int) -> bool:
         """Whether the operation can take effect after its caller gave up."""
@@ -178,6 +188,7 @@ class Effects:
             return None
         if not outcome.happens:
             assert outcome.observation is not None
+            opened = self._severed(opened, op) if outcome.severs else opened
             return Branch(outcome, world, opened, self.observations.add(outcome.observation))
         return self._happening(world, opened, others, op, outcome)
 
@@ -200,7 +211,15 @@ class Effects:
         seen = effect.observation
         if outcome.observation is not None:
             seen = self.observations.add(outcome.observation)
-        return Branch(outcome, effect.world, effect.opened, seen)
+        after = self._severed(effect.opened, op) if outcome.severs else effect.opened
+        return Branch(outcome, effect.world, after, seen)
+
+    def _severed(self, opened: int, op: int) -> int:
+        """What is open when the connection of an operation is lost."""
+        asked = self.ops[op]
+        part = self.part(asked)
+        assert isinstance(part, Database)
+        return self.opened.add(part.without(self.opened[opened], asked.handle))
 
     def _draw(self, world: int, opened: int, others: tuple[int, ...], outcome: Outcome) -> Branch:
         world, seed = self._issue(world, self.fresh_seed(world, self._held("draw", others)))

@@ -135,8 +135,8 @@ def takes_lock(op: Op, opened: tuple[Op, ...]) -> bool:
     return not wrote
 
 
-def outcomes(op: Op, opened: tuple[Op, ...], *, reads_only: bool) -> tuple[Outcome, ...]:
-    """Every way in which the operation can end. `reads_only` is what the provider declares of this call."""
+def outcomes(op: Op, *, reads_only: bool) -> tuple[Outcome, ...]:
+    """Every way in which an operation outside databases can end. `reads_only` is what the provider declares of this call."""
     if op.kind == "http":
         return PROVIDER_READ if reads_only else PROVIDER_EFFECT
     if op.kind == "mail":
@@ -145,4 +145,4 @@ def outcomes(op: Op, opened: tuple[Op, ...], *, reads_only: bool) -> tuple[Outco
         return ANSWER
     if op.kind == "clock":
         return CLOCK
-    return LOCKING if takes_lock(op, opened) else PLAIN
+    return PLAIN

@@ -12,7 +12,7 @@ import msgspec
 from troth.base.errors import UsageError
 
 Kind = Literal[
-    "connect", "setting", "sql", "commit", "rollback", "close",  # a database
+    "connect", "setting", "sql", "commit", "rollback", "close", "held",  # a database
     "http",  # a provider
     "mail",  # a sink
     "clock", "draw",  # what the process takes from its surroundings
@@ -77,6 +77,8 @@ class Outcome(msgspec.Struct, frozen=True):
     survived: bool = False
     word: str = ""
     """What a report counts it as: "One lost answer is enough"."""
+    severs: bool = False
+    """The connection is lost with it, and what it had open is rolled back."""
     late: bool = False
     """The one who asked is told an error, and the effect is still under way."""
 

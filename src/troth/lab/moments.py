@@ -29,7 +29,7 @@ _SCALES = (1, 1_000, 1_000_000, 1_000_000_000)
 _UNITS = (60, 3_600, 86_400)
 _NEAR, _FAR = TICK / 2, 400 * 86_400
 _EARLIEST, _LATEST = EPOCH - _FAR, EPOCH + 3 * WHOLE_DAYS * TICK
-_ISO = re.compile(r"2[01]\d\d-\d\d-\d\d(?:[T ]\d\d:\d\d(?::\d\d(?:\.\d{1,6})?)?)?")
+ISO = re.compile(r"2[01]\d\d-\d\d-\d\d(?:[T ]\d\d:\d\d(?::\d\d(?:\.\d{1,6})?)?)?")
 _DIGITS = re.compile(r"(?<!\d)(?:\d{10}|\d{13}|\d{16}|\d{19})(?!\d)")
 
 Ranks = Mapping[int, int]
@@ -100,7 +100,7 @@ def _marked_text(text: str, ranks: Ranks) -> str:
             return match.group()
         return mark(match.group(), at.replace(tzinfo=UTC).timestamp())
 
-    text = _ISO.sub(iso, text)
+    text = ISO.sub(iso, text)
     return _DIGITS.sub(lambda match: mark(match.group(), int(match.group())), text)
 
 

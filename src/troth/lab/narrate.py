@@ -162,7 +162,7 @@ class Narrator:
     def _told(self, step: Step, op: Op) -> str:
         seen: Any = self._tables.observations[step.observation]
         if seen.error:
-            return f"{seen.error}: {seen.value[0]}"
+            return f"{seen.error}: {complaint(seen)}"
         if op.kind == "http":
             return f"{seen.value[0]} {short(content(seen.value[2], self._hidden), 50)}"
         if op.kind == "sql" and is_query(op.text):
@@ -199,9 +199,26 @@ def attempts(steps: Sequence[Step]) -> list[int]:
 def result_rows(seen: Observation) -> Sequence[object] | None:
     """The rows that a statement returned, as the boundary of its library writes them; None if it returned none."""
     value = seen.value
-    if isinstance(value, tuple | list) and len(value) > 1 and isinstance(value[1], tuple | list):
-        return value[1]
-    return None
+    if seen.error or not isinstance(value, tuple | list) or len(value) < 5:
+        return None
+    if isinstance(
+        value[1], str
+    ):  # of PostgreSQL: status, tag, whether there are rows, columns, rows
+        return value[4] if value[2] else None
+    return value[1] if value[0] else None  # of SQLite: columns, rows, …
+
+
+def complaint(seen: Observation) -> str:
+    """What the code was told of an error, in words."""
+    value = seen.value
+    if isinstance(value[-1], tuple | list):  # of PostgreSQL: status, fields by their codes
+        return next(
+            (bytes(text).decode() for code, text in value[-1] if code == _MESSAGE), seen.error
+        )
+    return str(value[1] if seen.error == "lost" and len(value) > 1 else value[0])
+
+
+_MESSAGE = 77  # "M", PG_DIAG_MESSAGE_PRIMARY
 
 
 def _counted(rows: Sequence[object]) -> str:

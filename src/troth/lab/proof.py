@@ -6,6 +6,7 @@ import os
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, cast
 
 import msgspec
 
@@ -22,10 +23,14 @@ from troth.lab.request import Stage
 from troth.lab.scenario import Scenario
 from troth.lab.search import Graph, explore
 from troth.lab.show.asked import asked
+from troth.lab.sqlite import Sqlite
 from troth.lab.steps import Limits
 from troth.lab.study.examine import Examiner
 from troth.lab.tables import Habits, Relearn, Tables
 from troth.lab.verdict import Counterexample, Counts, Verdict
+
+if TYPE_CHECKING:
+    from troth.lab.postgres import Postgres
 
 SEQUENTIAL = "overlap: attempts run one after the other; a caller's timeout with the first attempt still running is not explored"
 PROMPT = "late landing: an effect whose caller gave up has either happened by then or never happens"
@@ -108,11 +113,16 @@ class _Proof:
 
     def _explored(self) -> Verdict:
         scenario = self._scenario
-        if reason := escape.opened_before([database.path for database in scenario.databases]):
+        if reason := escape.opened_before(
+            [one.path for one in scenario.databases if isinstance(one, Sqlite)]
+        ):
             raise Refused(reason)
         components = (*scenario.components(), *((Issued(),) if self._habits.derives else ()))
         boundary = installed(
-            tuple(scenario.databases),
+            tuple(one for one in scenario.databases if isinstance(one, Sqlite)),
+            tuple(
+                cast("Postgres", one) for one in scenario.databases if not isinstance(one, Sqlite)
+            ),
             {provider.host: provider.name for provider in scenario.providers},
             scenario.mailbox.name if scenario.mailbox else None,
             tuple(scenario.ignoring("path")),
@@ -143,6 +153,8 @@ class _Proof:
                 self._shortest(tables, judge, graph, one) for one in sorted(graph.violations)
             ]
             self._compared_after = tables.runs
+            if reason := self._in_vain(tables):
+                raise Refused(reason)
             suspects = [
                 step.history for finding in findings for step in finding.steps if step.history >= 0
             ]
@@ -165,6 +177,13 @@ class _Proof:
                 f"{self._scenario.name}: {graph.states:,} states, {graph.steps:,} steps, "
                 f"up to {graph.cost} faults"
             )
+
+    def _in_vain(self, tables: Tables) -> str | None:
+        """Promises about code that never gets anywhere are kept, and mean nothing."""
+        answers = [tables.answers[number].status for number in range(len(tables.answers))]
+        if not tables.failure or not answers or min(answers) < 500:
+            return None
+        return f"no attempt ever succeeds, even when nothing fails: {tables.failure}"
 
     # ── what it is worth ────────────────────────────────────────────────────────────────────────
 
@@ -273,7 +292,11 @@ class _Proof:
         yield from UNEXPLORED
 
     def _stale(self, tables: Tables) -> Iterator[str]:
-        """What was accepted but never happened."""
+        """What was accepted but never happened, and what was promised of an answer that nobody ever got."""
+        for promise in self._scenario.promises:
+            answers = (tables.answers[number] for number in range(len(tables.answers)))
+            if promise.kind == "told" and not any(promise.hears(one) for one in answers):
+                yield f"nobody was ever told {promise.status}, so this was never tried: {promise.name}"
         names = [part.name for part in self._scenario.components()]
         for name, sink, _ in self._scenario.accepted:
             place = names.index(sink.name)

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import inspect
+import traceback
 from collections.abc import Awaitable, Callable, Coroutine, MutableMapping
 from contextvars import copy_context
+from pathlib import Path
 from typing import Any, Protocol, Self, cast
 from urllib.parse import urlencode, urlsplit
 
 import msgspec
 
 from troth.lab.edge import tasks
-from troth.lab.edge.attempt import Attempt, Stopped, running
+from troth.lab.edge.attempt import Attempt, Stopped, ours, running
 from troth.lab.model import Answer, LabError, Op
 
 Again = Callable[[Answer | None], bool]
@@ -50,6 +52,13 @@ class Call(Protocol):
         ...
 
 
+def described_error(error: Exception) -> str:
+    """The exception and the innermost place of the application, in one line."""
+    places = [one for one in traceback.extract_tb(error.__traceback__) if ours(one.filename)]
+    place = f" (at {Path(places[-1].filename).name}:{places[-1].lineno})" if places else ""
+    return f"{type(error).__name__}: {error}{place}"
+
+
 def _tell(attempt: Attempt, status: int, body: bytes) -> None:
     attempt.ask(Op("answer", params=(status, body)))
 
@@ -71,6 +80,7 @@ class FunctionCall:
             if inspect.isawaitable(result):
                 result = await result
         except Exception as error:  # noqa: BLE001  (what a server would do with it)
+            attempt.failure = described_error(error)
             status, body = 500, type(error).__name__.encode()
         else:
             status, body = _answer_of(result)
@@ -202,7 +212,8 @@ class HttpCall:
 
         try:
             await self.app(dict(self._scope, headers=list(self._scope["headers"])), receive, send)
-        except Exception:  # noqa: BLE001  (a server logs it)
+        except Exception as error:  # noqa: BLE001  (a server logs it)
+            attempt.failure = described_error(error)
             if told:
                 return
         if not told:

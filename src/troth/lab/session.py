@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from datetime import timedelta
 from typing import Any, NoReturn, cast
@@ -14,9 +15,12 @@ from troth.lab.proof import verdict
 from troth.lab.provider import Provider
 from troth.lab.request import Again, Call, FunctionCall, HttpApp, HttpCall, lost_or_5xx
 from troth.lab.scenario import Scenario
+from troth.lab.sqlite import Sqlite
 from troth.lab.steps import Limits
 from troth.lab.tables import Actor
 from troth.lab.verdict import Refusal, Verdict, Violation
+
+_POSTGRES = re.compile(r"postgres(ql)?://|\w+=")
 
 
 class Lab:
@@ -52,10 +56,12 @@ class Lab:
         migrate: Callable[[], object] | None = None,
         name: str = "db",
     ) -> Database:
-        """A SQLite database. The application's file is never opened: its connections are the lab's.
+        """A database: SQLite, or PostgreSQL if `path` is its URL. The application's connections are the lab's.
 
         Args:
-            path: which file; by default every file that the application opens with `sqlite3.connect`.
+            path: which file; by default every file that the application opens with `sqlite3.connect`. It is never opened itself. Or
+                the URL (`postgresql://…`, or `host=… dbname=…`) of a server on which the lab may make a database of its own; wherever the application
+                connects to with psycopg or asyncpg, it gets that one. The role must be a superuser.
             seed: SQL that makes the tables and rows of the beginning.
             migrate: the application's own function that makes them, run once, without faults.
             name: what promises call it: `w.db.users`.
@@ -63,9 +69,15 @@ class Lab:
         Raises:
             LabError: the path is that of another database system.
         """
-        if path is not None and "://" in path:
-            raise LabError(f"{path}: only SQLite is explored yet")
-        made = Database(name, path, seed, set())
+        made: Database
+        if path is not None and _POSTGRES.match(path):
+            from troth.lab.postgres import Postgres
+
+            made = Postgres(name, path, seed)
+        elif path is not None and "://" in path:
+            raise LabError(f"{path}: SQLite and PostgreSQL are explored, nothing else yet")
+        else:
+            made = Sqlite(name, path, seed)
         self._scenario.databases.append(made)
         if migrate is not None:
             self._scenario.migrations.append(migrate)

@@ -35,7 +35,7 @@ class Program(Protocol):
         """Every outcome of an operation, carried out; `others` is what other live attempts have open."""
         ...
 
-    def local(self, op: int) -> bool:
+    def local(self, op: int, opened: int) -> bool:
         """Whether the operation neither changes nor sees anything that others could."""
         ...
 
@@ -64,6 +64,10 @@ class Program(Protocol):
 
     def canonical(self, state: State) -> State:
         """The state by which all states that are like this one are known."""
+        ...
+
+    def refreshed(self, state: State, op: int) -> State:
+        """The state before an operation that draws a number: numbers of which there is no trace may be drawn again."""
         ...
 
     def late(self, op: int) -> bool:
@@ -147,7 +151,9 @@ class Moves:
                 yield self._end(state, slot, following.memory)
                 return
         for slot, following in enumerate(pending):
-            if following.op is not None and self._program.local(following.op):
+            if following.op is not None and self._program.local(
+                following.op, state.attempts[slot].opened
+            ):
                 yield from self._operation(state, slot, following.op)
                 return
         blocked: dict[int, Branch] = {}
@@ -169,6 +175,7 @@ class Moves:
     def _operation(
         self, state: State, slot: int, op: int, blocked: dict[int, Branch] | None = None
     ) -> Iterator[Edge]:
+        state = self._program.refreshed(state, op)
         attempt = state.attempts[slot]
         others = _others(state, slot)
         for branch in self._program.branches(state.world, attempt.opened, others, op):

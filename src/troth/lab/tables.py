@@ -14,13 +14,16 @@ from datetime import timedelta
 
 from troth.lab import moments
 from troth.lab.alike import Alike
+from troth.lab.database import Database
 from troth.lab.describe import described
 from troth.lab.edge import clock
 from troth.lab.edge.attempt import Attempt, escaped
 from troth.lab.effects import Effects, Part
 from troth.lab.memory import Carried, Memory
 from troth.lab.model import Answer, Branch, Next, Observation, Op, Refused, State
+from troth.lab.postgres_rules import draws
 from troth.lab.request import Again, Call, Stage
+from troth.lab.sequences import Freed
 from troth.lab.world import decode, encode
 
 
@@ -100,6 +103,9 @@ class Tables(Effects):
         self.memory = memory
         self.nodes: list[Node] = []
         self.runs = 0
+        self.failure = ""
+        """What the code let through to its server in a run in which nothing failed."""
+        self._raised = ""
         self.derived: set[str] = set()
         self._stage = stage
         self._hears = hears
@@ -110,6 +116,8 @@ class Tables(Effects):
         self._ends: dict[int, int | None] = {}
         self._tails: dict[tuple[int, int, int], int] = {}
         self._alike = Alike(self)
+        draws = any(isinstance(part, Database) and part.draws_numbers for part in components)
+        self._freed = Freed(self) if draws else None
         self._expiries: dict[int, tuple[tuple[int, frozenset[int]], ...]] = {}
         self._calls: dict[tuple[str, str, str], int] = {}
 
@@ -139,6 +147,10 @@ class Tables(Effects):
             else (same, self.standing(branch.opened), True)
         )
 
+    def only_answers(self, history: int) -> bool:
+        """Whether the attempt does nothing any more with what it has seen."""
+        return self._ends.get(history) is not None
+
     def _tail(self, node: int) -> int | None:
         """The first history of the same actor after which the same answer is given, and nothing else happens."""
         asked = self.nodes[node].op
@@ -158,11 +170,18 @@ class Tables(Effects):
 
     def canonical(self, state: State) -> State:
         """Worlds are renumbered at rest, unless a process remembers a time that it could compare."""
+        if self._freed is not None:
+            state = self._freed.of(state)
         if any(moments.ticks(self.memory.text(one), self.worlds.issued) for one in state.idle):
             return state
         if state.quiet:
             return state._replace(world=self.worlds.rest(state.world))
         return self._alike.known(state) if self.worlds.issued else state
+
+    def refreshed(self, state: State, op: int) -> State:
+        if self._freed is None or self.ops[op].kind != "sql" or not draws(self.ops[op].text):
+            return state
+        return self._freed.of(state)
 
     def fresh_seed(self, world: int, taken: set[int]) -> int:
         remembered = tuple(self.memory.text(n).encode() for n in range(len(self.memory)))
@@ -230,6 +249,8 @@ class Tables(Effects):
             return self.observations[self.nodes[at].observation]
 
         after = self._execute(actor, memory, respond)
+        if len(path) == 1:
+            self.failure = self.failure or self._raised
         if self.nodes[at].op is not None:
             raise Refused(
                 _nondeterminism(self.ops[self.nodes[at].op or 0], None, self.nodes[at].site)
@@ -255,6 +276,7 @@ class Tables(Effects):
             used = random.getstate() != unused
             random.setstate(before)
         self.runs += 1
+        self._raised = attempt.failure
         reason = attempt.refused or next(iter(escaped), None)
         if reason:
             raise Refused(reason)

@@ -9,13 +9,18 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
+from typing import TYPE_CHECKING
 
-from troth.lab.database import Database
+from troth.lab.sqlite import Sqlite
+
+if TYPE_CHECKING:
+    from troth.lab.postgres import Postgres
 
 
 @contextmanager
 def installed(
-    databases: tuple[Database, ...],
+    sqlites: tuple[Sqlite, ...],
+    postgreses: tuple[Postgres, ...],
     hosts: dict[str, str],
     mail: str | None,
     allowed: tuple[str, ...],
@@ -23,15 +28,17 @@ def installed(
     """Catch calls while the context lasts.
 
     Args:
-        databases: to which connections of sqlite3 go.
+        sqlites: to which connections of sqlite3 go.
+        postgreses: to which connections of psycopg and asyncpg go.
         hosts: the provider's name per host, for HTTP.
         mail: the name of the mailbox, if there is one.
         allowed: patterns of paths that the application may write.
     """
-    from troth.lab.edge import cache, clock, escape, http, smtp, sqlalchemy, sqlite, tasks
+    from troth.lab.edge import cache, clock, escape, http, psycopg, smtp, sqlalchemy, sqlite, tasks
 
     with ExitStack() as stack:
-        stack.enter_context(sqlite.caught(databases))
+        stack.enter_context(sqlite.caught(sqlites))
+        stack.enter_context(psycopg.caught(postgreses))
         stack.enter_context(sqlalchemy.caught())
         stack.enter_context(http.caught(hosts))
         stack.enter_context(smtp.caught(mail))

@@ -37,9 +37,11 @@ class Attempt:
     """
 
     def __init__(self, respond: Callable[[Op, str], Observation], *, ordered: bool = True) -> None:
-        self._ordered = ordered
+        self.ordered = ordered
         self._respond = respond
         self.refused: str | None = None
+        self.failure = ""
+        """What the code raised to its server, if it did."""
         self.responding = False
         """While the lab itself works for the attempt; its own files are no escapes."""
         self.kept: list[Callable[[], None]] = []
@@ -92,7 +94,7 @@ class Attempt:
         """Whether another task of the attempt than the one that asks could run now."""
         from troth.lab.edge.tasks import strand
 
-        if not self._ordered:
+        if not self.ordered:
             return False
         mine = strand.get()
         return any(other is not mine and other.able_to_run for other in self.strands)

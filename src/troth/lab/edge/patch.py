@@ -6,6 +6,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import lru_cache
+from inspect import getattr_static
 from types import ModuleType
 from typing import Any
 
@@ -31,7 +32,7 @@ def _application_modules(loaded: int) -> tuple[ModuleType, ...]:
 @contextmanager
 def replaced(substitutes: dict[tuple[Any, str], Any]) -> Iterator[None]:
     """Put substitutes for (owner, attribute) in place, and take them back."""
-    originals = {home: getattr(*home) for home in substitutes}
+    originals = {home: getattr_static(*home) for home in substitutes}  # a classmethod as such
     by_identity = {id(originals[home]): new for home, new in substitutes.items()}
     undo: list[tuple[Any, str, Any]] = []
     for module in application_modules():

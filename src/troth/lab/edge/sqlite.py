@@ -13,11 +13,11 @@ from contextlib import contextmanager
 from types import TracebackType
 from typing import Any, Literal, Self
 
-from troth.lab.database import Database, reads_clock, unfollowed
 from troth.lab.edge import clock
 from troth.lab.edge.attempt import Attempt, attributed
 from troth.lab.edge.patch import replaced
 from troth.lab.model import Observation, Op
+from troth.lab.sqlite import Sqlite, reads_clock, unfollowed
 
 _real_connect = sqlite3.connect
 _OPTIONS = ("detect_types", "isolation_level")
@@ -36,7 +36,7 @@ _PLACED = (
 
 
 @contextmanager
-def caught(databases: tuple[Database, ...]) -> Iterator[None]:
+def caught(databases: tuple[Sqlite, ...]) -> Iterator[None]:
     """`sqlite3.connect` asks the lab while the context lasts."""
 
     def connect(*positional: Any, **options: Any) -> sqlite3.Connection:
@@ -129,7 +129,7 @@ class Cursor(sqlite3.Cursor):
 class Connection(sqlite3.Connection):
     """A connection whose database is a world of the lab."""
 
-    def __init__(self, attempt: Attempt, database: Database, options: dict[str, Any]) -> None:
+    def __init__(self, attempt: Attempt, database: Sqlite, options: dict[str, Any]) -> None:
         super().__init__(":memory:", check_same_thread=False)
         self.attempt = attempt
         self._database = database

@@ -161,9 +161,7 @@ class Examiner:
         }
         providers = {part.name: part for part in tables.components if isinstance(part, Provider)}
         locking = any(
-            getattr(part, "has_row_locks", False)
-            for part in tables.components
-            if isinstance(part, Database)
+            part.has_row_locks for part in tables.components if isinstance(part, Database)
         )
         stuck = self._judge.promises[promise].kind == "eventually"
         told = self._told_later(tables, last) if stuck else frozenset[int]()

@@ -7,7 +7,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from troth.lab.database import Database
 from troth.lab.faults import is_deferred, is_query, writes
 from troth.lab.model import Op, Step
 from troth.lab.narrate import Rows, attempts, collections, result_rows
@@ -173,11 +172,12 @@ def _difference(tables: Tables, step: Step) -> dict[str, Any]:
     return {"changed": frozenset(changed), "grew": frozenset(grew)}
 
 
-def databases(tables: Tables) -> dict[str, Database]:
-    """The databases of the world by name."""
-    return {part.name: part for part in tables.components if isinstance(part, Database)}
-
-
 def writes_of(opened: tuple[Op, ...]) -> tuple[str, ...]:
     """The statements of open operations that a commit would make durable."""
-    return tuple(one.text for one in opened if one.kind == "sql" and writes(one))
+    return tuple(one.text for one in map(_statement, opened) if one.kind == "sql" and writes(one))
+
+
+def _statement(one: Op) -> Op:
+    """What is open in SQLite is the operation itself; in PostgreSQL it is held with what it observed."""
+    is_held = one.kind == "held" and bool(one.text) and one.params[0].get("kind") == "sql"
+    return Op("sql", one.target, one.text) if is_held else one
