@@ -4,7 +4,7 @@
 * `told_and_asked`: the bank reports it while the customer asks for it.
 * `two_transfers`: two customers' orders move money out of one account at the same time.
 * `transfer_and_deposit`: money leaves an account while a deposit comes in.
-* `one_transfer`: a customer's order whose answer may be lost, so that it is sent again.
+* `one_transfer`: a customer's order, which is sent again if no answer comes.
 """
 
 from __future__ import annotations

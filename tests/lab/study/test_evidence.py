@@ -171,9 +171,30 @@ def test_a_row_that_nothing_prevented():
 
 
 def test_a_fault_between_two_commits():
-    one = found(COMMIT, crash(5))["two commits for one thing"]
+    without = (COMMIT, replace(COMMIT, number=5))
+    one = found(COMMIT, crash(5), twin=without)["two commits for one thing"]
     assert one.change.defers == (("UPDATE accounts SET x = ?",),)
-    assert "two commits for one thing" not in found(crash(1), replace(COMMIT, attempt=2))
+    assert "two commits for one thing" not in found(
+        crash(1), replace(COMMIT, attempt=2), twin=without
+    )
+    assert "two commits for one thing" not in found(COMMIT, crash(5), twin=without[:1]), (
+        "it was the only one"
+    )
+
+
+def test_the_same_request_that_does_the_same_again():
+    start = Event(5, 2, 0, "start", "")
+    again = replace(COMMIT, number=6, attempt=2)
+    one = found(COMMIT, crash(4), start, again)["no inbox"]
+    assert one.change is None
+    for other in (
+        replace(again, actor=1),
+        replace(again, changed=frozenset()),
+        replace(again, pending=("UPDATE others SET x = ?",)),
+    ):
+        assert "no inbox" not in found(COMMIT, crash(4), start, other)
+    beside = replace(start, number=1)
+    assert "no inbox" not in found(beside, COMMIT, again), "they overlap: that is another class"
 
 
 def test_an_effect_and_a_fault_before_the_commit_that_names_it():
@@ -201,7 +222,11 @@ def test_two_errors_in_one_attempt():
 
 
 def test_a_dead_end_is_one_only_if_every_retry_is_refused():
-    assert "dead end" in found(COMMIT, stuck=True, told_later=frozenset({409}))
+    stuck = found(COMMIT, stuck=True, told_later=frozenset({409}))
+    assert stuck["dead end"].change is None
+    more = (COMMIT, replace(COMMIT, number=5))
+    stuck = found(COMMIT, stuck=True, told_later=frozenset({409}), twin=more)
+    assert stuck["dead end"].change is not None
     for told in (frozenset({200, 409}), frozenset({500}), frozenset()):
         assert "dead end" not in found(COMMIT, stuck=True, told_later=told)
     assert "dead end" not in found(COMMIT, told_later=frozenset({409}))

@@ -7,6 +7,8 @@ import pytest
 from tests.lab.study.shops import CASES, example
 from troth.lab import Lab
 from troth.lab.show.document import Remedy
+from troth.lab.study import rows, varied
+from troth.lab.study.evidence import Proposal
 
 
 def remedy(name: str, kind: str) -> Remedy:
@@ -105,3 +107,22 @@ def test_a_check_that_there_is_no_time_for_says_so():
     (found,) = lab.explore().counterexamples[0].study.remedies
     assert found.check.result == "unchecked"
     assert found.check.why == "the time for it was over"
+
+
+def test_a_remedy_under_which_nothing_is_done_is_none():
+    """To leave a commit to a next one that never comes would keep every promise."""
+    lab = Lab("one commit", closer=60)
+    CASES["lost_update"].describe(lab)
+    real = rows.RULES
+
+    def never(case):
+        commit = next(one for one in case.events if one.commits)
+        yield Proposal("never", "", "", "certain", (commit,), varied.as_one(commit.pending))
+
+    try:
+        rows.RULES = (never,)
+        (example,) = lab.explore().counterexamples
+    finally:
+        rows.RULES = real
+    tried = [one.check.why for one in example.study.remedies if one.kind == "never"]
+    assert tried == ["as one transaction: without any fault the work is not done any more"]

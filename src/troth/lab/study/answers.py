@@ -53,14 +53,15 @@ def _dead_end(case: Case) -> Iterator[Proposal]:
     if case.stuck and case.told_later and all(400 <= status < 500 for status in case.told_later):
         statuses = ", ".join(map(str, sorted(case.told_later)))
         commits = tuple(one for one in case.events if one.commits and one.changed)
+        waits = bool(commits) and case.goes_on(commits[-1])
         yield Proposal(
             "dead end",
             "A retry must be able to go on where the first attempt stopped: look at what is there and do what is missing, instead of"
             " refusing because something is there.",
             f"from there every retry is answered {statuses}, and nothing changes any more",
             "likely", commits[-1:],
-            varied.as_one(commits[-1].pending) if commits else None,
-            "" if commits else "there is no commit that could wait for the rest",
+            varied.as_one(commits[-1].pending) if waits else None,
+            "" if waits else "there is no commit that could wait for a later one",
         )  # fmt: skip
 
 

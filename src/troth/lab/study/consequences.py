@@ -70,7 +70,7 @@ class Mapper:
         if rest is None:
             return Map(partial="there is no map: without any fault nobody comes to a rest")
         self._told_clean = self._told(step for _, step in clean)
-        expected = self._content(rest.world)
+        expected = content(self._tables, rest.world)
         steps = [
             (state, step) for state, step in clean if step.action == "op" and self._fails(state)
         ]
@@ -186,16 +186,9 @@ class Mapper:
                 found |= {name for name, rows in new.items() if len(rows) > len(old.get(name, []))}
         return found
 
-    def _content(self, world: int) -> Content:
-        return {
-            name: Counter(_projected(one) for one in rows)
-            for part, data in zip(self._tables.components, self._tables.worlds[world], strict=True)
-            for name, rows in collections(part, data).items()
-        }
-
     def _compared(self, world: int, expected: Content) -> tuple[list[str], list[str], list[str]]:
         """Of what there is more, less, and as much but other, than there should be."""
-        found = self._content(world)
+        found = content(self._tables, world)
         more, less, other = [], [], []
         for name in sorted(found.keys() | expected.keys()):
             mine, theirs = found.get(name, Counter()), expected.get(name, Counter())
@@ -208,7 +201,7 @@ class Mapper:
         return more, less, other
 
     def _difference(self, world: int, expected: Content, *, midway: bool = False) -> Iterator[str]:
-        found = self._content(world)
+        found = content(self._tables, world)
         more, less, other = self._compared(world, expected)
         if midway and more:
             less, other = [], []
@@ -217,6 +210,15 @@ class Mapper:
             yield f"{there.total()} {name}, not {wanted.total()}"
         for name in other:
             yield f"{name}: {', '.join(found[name] - expected[name])}"
+
+
+def content(tables: Tables, world: int) -> Content:
+    """What there is in a world, and how often, but for ids and times."""
+    return {
+        name: Counter(_projected(one) for one in rows)
+        for part, data in zip(tables.components, tables.worlds[world], strict=True)
+        for name, rows in collections(part, data).items()
+    }
 
 
 def _projected(row: dict[str, Any]) -> str:

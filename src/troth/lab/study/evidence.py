@@ -12,7 +12,8 @@
 | no constraint | two attempts wrote the same row, and nothing prevented it |
 | claim without a condition | two attempts claimed the same row, one after the other, and both did the work |
 | lost update | a read, another's commit to the same table, and a write that was computed from the read |
-| two commits for one thing | a commit, a fault in the same attempt, and the rest was never done |
+| no inbox | the same request committed the same again, and nothing told the second from the first |
+| two commits for one thing | a commit, a fault in the same attempt, and another commit that comes if nothing fails |
 | dual write | an effect, and a fault before the commit that would have named it; or a commit, and a fault before the mail |
 | call inside a transaction | an effect while writes were pending that were never committed |
 | told before the commit | a mail while its transaction was open, and a fault before the commit |
@@ -63,6 +64,8 @@ class Case:
     events: tuple[Event, ...]
     providers: dict[str, Provider]
     rows: dict[str, list[dict[str, Any]]]
+    twin: tuple[Event, ...] = ()
+    """The history without its last fault, if that is fine."""
     stuck: bool = False
     told_later: frozenset[int] = frozenset()
     locking: bool = False
@@ -70,6 +73,11 @@ class Case:
     def of(self, attempt: int) -> tuple[Event, ...]:
         """The events of one attempt."""
         return tuple(one for one in self.events if one.attempt == attempt)
+
+    def goes_on(self, event: Event) -> bool:
+        """Whether the attempt of a commit commits more if nothing fails."""
+        made = sum(one.commits for one in self.of(event.attempt) if one.number <= event.number)
+        return sum(one.commits for one in self.twin if one.attempt == event.attempt) > made
 
     def after(self, event: Event) -> tuple[Event, ...]:
         """What its attempt did later."""

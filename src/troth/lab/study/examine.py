@@ -20,7 +20,7 @@ from troth.lab.study.evidence import Case, Proposal
 from troth.lab.study.propose import proposals
 from troth.lab.study.remedies import Checker, Way
 from troth.lab.study.trace import Event, events
-from troth.lab.study.twin import History, needs, twin
+from troth.lab.study.twin import Fine, History, needs, twin
 from troth.lab.tables import Relearn, Tables
 from troth.lab.verdict import Line, Study
 
@@ -84,19 +84,19 @@ class Examiner:
             return Examined(self._narrator.lines(steps), Study())
         history = History(promise, tuple(steps), tuple(states[:-1]))
         found = events(self._tables, steps)
-        case = self._case(self._tables, promise, found, states[-1])
+        fine = self._fine(history)
+        case = self._case(self._tables, promise, found, states[-1], self._without(history, fine))
         offers = proposals(case)
         shown = frozenset(one.number for offer in offers for one in offer.events)
         lines = self._narrator.lines(steps, shown)
         numbers = {line.step: number for number, line in enumerate(lines, start=1)}
         try:
             wanted = self._needs(history, numbers)
-            fine = self._twin(history, numbers)
         except (Refused, Relearn) as error:
-            wanted, fine = (Need(0, "", "unchecked", str(error)),), None
+            wanted = (Need(0, "", "unchecked", str(error)),)
         study = Study(
             wanted,
-            fine,
+            None if fine is None else self._twin(history, fine, numbers),
             tuple(self._assumptions(steps)),
             self._remedies(promise, steps, offers, numbers),
             self._similar(offers),
@@ -109,10 +109,18 @@ class Examiner:
             for one in needs(self._tables, self._judge, self._moves, history)
         )
 
-    def _twin(self, history: History, numbers: dict[int, int]) -> Twin | None:
-        fine = twin(self._judge, self._moves, history)
-        if fine is None:
+    def _fine(self, history: History) -> Fine | None:
+        try:
+            return twin(self._judge, self._moves, history)
+        except (Refused, Relearn):
             return None
+
+    def _without(self, history: History, fine: Fine | None) -> tuple[Event, ...]:
+        if fine is None:
+            return ()
+        return events(self._tables, (*history.steps[: fine.position], *fine.steps))
+
+    def _twin(self, history: History, fine: Fine, numbers: dict[int, int]) -> Twin:
         way = (*history.steps[: fine.position], *fine.steps)
         whose = attempts(way)[fine.position :]
         lines = self._narrator.lines(fine.steps, whose=whose)
@@ -151,9 +159,20 @@ class Examiner:
 
     def _offers(self, tables: Tables, promise: int, way: Way) -> list[Proposal]:
         steps, states = way
-        return proposals(self._case(tables, promise, events(tables, steps), states[-1]))
+        history = History(promise, steps, states[:-1])
+        fine = twin(self._judge, Moves(tables, self._judge, self._limits), history)
+        twins = () if fine is None else (*steps[: fine.position], *fine.steps)
+        found, without = events(tables, steps), events(tables, twins)
+        return proposals(self._case(tables, promise, found, states[-1], without))
 
-    def _case(self, tables: Tables, promise: int, found: tuple[Event, ...], last: State) -> Case:
+    def _case(
+        self,
+        tables: Tables,
+        promise: int,
+        found: tuple[Event, ...],
+        last: State,
+        without: tuple[Event, ...],
+    ) -> Case:
         rows = {
             name: held
             for part, data in zip(tables.components, tables.worlds[last.world], strict=True)
@@ -165,7 +184,7 @@ class Examiner:
         )
         stuck = self._judge.promises[promise].kind == "eventually"
         told = self._told_later(tables, last) if stuck else frozenset[int]()
-        return Case(found, providers, rows, stuck, told, locking)
+        return Case(found, providers, rows, without, stuck, told, locking)
 
     def _told_later(self, tables: Tables, last: State) -> frozenset[int]:
         try:

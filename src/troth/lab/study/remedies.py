@@ -16,7 +16,9 @@ from troth.lab.promise import Judge
 from troth.lab.search import Graph, explore
 from troth.lab.show.document import Check, Result
 from troth.lab.show.words import enough
-from troth.lab.steps import Limits
+from troth.lab.steps import Limits, Moves
+from troth.lab.study.calm import reach
+from troth.lab.study.consequences import Content, content
 from troth.lab.study.evidence import Proposal
 from troth.lab.study.varied import Change, Narrowed, Varied
 from troth.lab.tables import Relearn, Tables
@@ -114,7 +116,7 @@ class Checker:
                 else self._together(promise, proposal, limits, others, tried) or check
             )
         except (Refused, Relearn, LabError) as error:
-            return Check("", "unchecked", f"{change.says} the lab cannot follow the code: {error}")
+            return Check("", "unchecked", f"{change.says}: {error}")
 
     def _together(
         self, promise: int, proposal: Proposal, limits: Limits, others: list[Proposal], tried: Tried
@@ -177,9 +179,17 @@ class Checker:
             start = _constrain(tables, start, database, table, columns)
         moves = Narrowed(tables, self._judge, limits, change)
         wanted = frozenset(range(len(self._judge.promises))) - (self._broken - {promise})
+        usual = Moves(self._tables, self._judge, limits)
+        if self._ends(moves, start) != self._ends(usual, self._start):
+            raise LabError("without any fault the work is not done any more")
         graph = explore(tables, self._judge, start, limits, wanted=wanted, moves=moves)
         ways = {number: _way(graph, state) for number, state in graph.violations.items()}
         return Tried(tables, ways, graph.closed, graph.states)
+
+    def _ends(self, moves: Moves, start: State) -> Content | None:
+        """What there is in the end if nothing fails."""
+        rest = next(iter(reach(moves, start).rests()), None)
+        return None if rest is None else content(self._tables, rest[0].world)
 
 
 def smallest(limits: Limits, steps: Sequence[Step]) -> Limits:

@@ -124,18 +124,33 @@ def _two_commits(case: Case) -> Iterator[Proposal]:
     for attempt in case.attempts():
         mine = case.of(attempt)
         commits = [one for one in mine if one.commits and one.changed]
-        fault = next(
-            (one for one in mine if one.fault and commits and one.number > commits[0].number), None
-        )
-        if commits and fault:
-            before = [one for one in commits if one.number < fault.number]
+        faults = [one for one in mine if one.fault and commits and one.number > commits[0].number]
+        before = [one for one in commits if faults and one.number < faults[0].number]
+        if before and case.goes_on(before[-1]):
             yield Proposal(
                 "two commits for one thing",
                 "What belongs together is committed together, or the first commit records what is still to be done, and every attempt goes on"
                 " from there.",
                 "the first commit was done, and a fault came before the rest",
-                "likely", (*before, fault), varied.as_one(before[-1].pending),
+                "likely", (*before, faults[0]), varied.as_one(before[-1].pending),
             )  # fmt: skip
+
+
+def _no_inbox(case: Case) -> Iterator[Proposal]:
+    commits = [one for one in case.events if one.commits and one.changed and one.pending]
+    for number, first in enumerate(commits):
+        for second in commits[number + 1 :]:
+            begun = next(one.number for one in case.of(second.attempt))
+            same = (first.actor, first.pending) == (second.actor, second.pending)
+            later = first.attempt != second.attempt and begun > first.number
+            if same and later and not case.goes_on(first):
+                yield Proposal(
+                    "no inbox",
+                    "Let whoever asks send a key or an event's id, and insert it, unique, in the transaction that does the work: the second time"
+                    " the insert finds it, and the answer is that of the first.",
+                    "the same request was asked again after it had been committed, and committed the same again",
+                    "likely", (first, second), None, "what tells one request from another is in the code",
+                )  # fmt: skip
 
 
 def _dual_writes(case: Case) -> Iterator[Proposal]:
@@ -210,4 +225,4 @@ def _pending(events: tuple[Event, ...], effect: Event) -> list[Event]:
     return waiting
 
 
-RULES: tuple[Rule, ...] = (_races, _no_constraint, _claims, _two_commits, _dual_writes)
+RULES: tuple[Rule, ...] = (_races, _no_constraint, _claims, _no_inbox, _two_commits, _dual_writes)
