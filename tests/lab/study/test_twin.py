@@ -25,6 +25,13 @@ def test_every_fault_of_a_smallest_history_is_needed(name):
         assert found.lines[need.step - 1].word == need.fault
 
 
+def test_of_what_begins_beside_another_one_sees_beside_what():
+    lines = example("lost_update").lines
+    second = next(number for number, line in enumerate(lines) if line.word == "second caller")
+    assert lines[second - 1].op.startswith("UPDATE"), "it has written, and not committed yet"
+    assert lines[second - 1].attempt != lines[second].attempt
+
+
 def test_the_twin_is_the_same_without_one_fault_and_every_promise_is_kept():
     twin = example("lost_update").study.twin
     assert twin is not None

@@ -19,7 +19,7 @@ Consequence = Literal[
 ]  # fmt: skip
 FAULTS = (
     "crash", "lost answer", "timeout", "error 500", "refused connection", "busy database", "deadlock",
-    "lost connection", "late effect", "crash with an effect under way", "lost response", "impatient caller",
+    "lost connection", "lost commit answer", "late effect", "crash with an effect under way", "lost response", "impatient caller",
     "second caller", "key that has expired",
 )  # fmt: skip
 """Kinds of faults in the order in which they are shown; others come after them."""

@@ -87,8 +87,8 @@ class Examiner:
         fine = self._fine(history)
         case = self._case(self._tables, promise, found, states[-1], self._without(history, fine))
         offers = proposals(case)
-        shown = frozenset(one.number for offer in offers for one in offer.events)
-        lines = self._narrator.lines(steps, shown)
+        evidence = frozenset(one.number for offer in offers for one in offer.events)
+        lines = self._narrator.lines(steps, evidence | _beside(found))
         numbers = {line.step: number for number, line in enumerate(lines, start=1)}
         try:
             wanted = self._needs(history, numbers)
@@ -246,6 +246,20 @@ class Examiner:
             if place and header not in dict(op.params[1]):
                 found.append(place)
         return tuple(dict.fromkeys(found))
+
+
+def _beside(found: Sequence[Event]) -> frozenset[int]:
+    """When an attempt begins beside another: what the other did last, so that one sees how far it had come."""
+    numbers = set[int]()
+    for start in found:
+        if start.action == "start" and start.fault:
+            last = {
+                one.attempt: one.number
+                for one in found
+                if one.number < start.number and one.kind in {"sql", "http", "commit", "mail"}
+            }
+            numbers.update(last.values())
+    return frozenset(numbers)
 
 
 def _worth(check: Check) -> int:
