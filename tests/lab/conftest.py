@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import functools
+
 import pytest
 
 from troth.lab import Lab
@@ -7,5 +9,10 @@ from troth.lab import Lab
 
 @pytest.fixture
 def lab(request: pytest.FixtureRequest) -> Lab:
-    """A scenario; unlike the plugin's fixture it prints and keeps nothing and takes no closer look: tests look themselves."""
-    return Lab(request.node.name, closer=0)
+    """A scenario; unlike the plugin's fixture it prints and keeps nothing and takes no closer look: tests look themselves.
+
+    Real processes have tests of their own.
+    """
+    made = Lab(request.node.name, closer=0)
+    made.explore = functools.partial(made.explore, confirm=False)
+    return made

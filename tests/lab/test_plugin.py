@@ -34,6 +34,10 @@ def test_bad(lab):
     describe(lab, "")
     lab.prove()
 
+def test_open(lab):
+    describe(lab, "ON CONFLICT DO NOTHING")
+    lab.prove(confirm=False)
+
 def test_refused(lab):
     describe(lab, "")
     lab.user(lambda: os.getpid())
@@ -76,9 +80,10 @@ def run(tmp_path):
 
 def test_verdicts_and_lanes_are_printed(run):
     done = run()
-    assert "1 passed" in done.stdout, done.stdout + done.stderr
+    assert "2 passed" in done.stdout, done.stdout + done.stderr
     assert "2 failed" in done.stdout
-    assert "BOUNDED  test_good: nothing broken; the graph closed" in done.stdout
+    assert "HOLDS  test_good: every promise" in done.stdout
+    assert "BOUNDED  test_open: nothing broken; the graph closed" in done.stdout
     assert "VIOLATED  test_bad: broken: registered" in done.stdout
     assert "is enough." in done.stdout
     assert "src/troth/lab" not in done.stdout, "a report is no traceback through the lab"
@@ -101,7 +106,7 @@ def test_verdicts_are_kept_and_the_next_run_says_what_was_weakened(run, tmp_path
 
 
 def test_strict_fails_what_is_only_bounded(run):
-    done = run("--lab-strict", "-k", "test_good")
+    done = run("--lab-strict", "-k", "test_open")
     assert "--lab-strict" in done.stdout
     assert done.returncode == 1
 

@@ -44,11 +44,19 @@ def test_the_corrected_version_keeps_every_promise(lab: Lab, scenario: str, data
     assert verdict.closed, str(verdict)
 
 
+def test_real_processes_that_die_confirm_that_the_corrected_version_holds(database_url: str):
+    lab = Lab("wallet", closer=0)
+    describe(lab, corrected.app, "told_twice", database_url)
+    verdict = lab.explore()
+    assert verdict.word == "HOLDS", str(verdict)
+    assert "were killed; none differed" in verdict.confirmed
+
+
 def test_a_row_lock_is_tried_and_holds(database_url: str):
     """The remedy is put into the statements that the ORM sends, and a real server decides."""
     lab = Lab("wallet", closer=60)
     describe(lab, as_usual.app, "told_twice", database_url)
-    (example,) = lab.explore().counterexamples
+    (example,) = lab.explore(confirm=False).counterexamples
     check = next(one.check for one in example.study.remedies if one.kind == "lost update")
     assert check.result == "holds"
     assert check.applied == "with SELECT … FOR UPDATE on deposits"

@@ -95,6 +95,36 @@ class Database(ABC):
             Refused: it cannot.
         """
 
+    # ── the same for real processes (`processes`) ───────────────────────────────────────────────
+
+    @abstractmethod
+    def twin(self, part: bytes) -> str:
+        """Make a real database with this content, for real processes alone; where it is."""
+
+    @abstractmethod
+    def twin_differs(self, part: bytes) -> bool:
+        """Whether the real database now holds something else."""
+
+    @abstractmethod
+    def join(self, place: str) -> None:
+        """In a new process: from now on, work for real at this place."""
+
+    @abstractmethod
+    def join_at(self, tick: int) -> None:
+        """The clock that this process sees shows this tick."""
+
+    @abstractmethod
+    def really(self, op: Op) -> Observation:
+        """Do an operation on this process's own connection."""
+
+    @abstractmethod
+    def cut(self, handle: int) -> None:
+        """The connection is lost."""
+
+    @abstractmethod
+    def leave(self) -> None:
+        """An attempt has ended: what it left open goes with it."""
+
     def view(self, part: bytes) -> Tables:
         """The rows as promises see them."""
         return Tables(decode(part)["tables"])

@@ -111,6 +111,14 @@ class Memory:
         self._at = number
         return number
 
+    def changed(self, number: int) -> bool:
+        """Whether it is not now as when `capture` returned this id."""
+        wanted = self._seen[number]
+        return any(
+            name in wanted and wanted[name][0] != _digest(variable.get(), _DEPTH)
+            for name, variable in self._variables()
+        )
+
     def restore(self, number: int) -> None:
         """Make the process remember what it did when `capture` returned this id."""
         if number == self._at:

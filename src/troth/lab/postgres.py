@@ -56,6 +56,8 @@ class Postgres(Database):
         self._committed = b""
         self._rows: dict[bytes, dict[str, list[list[str | None]]]] = {}
         self._ticks: dict[int, int] = {}
+        self._twin: Postgres | None = None
+        self._real = ""
         self._slack: dict[bytes, bool] = {}
         self._catalog = Catalog()
 
@@ -90,6 +92,9 @@ class Postgres(Database):
         self._live.clear()
         self._free.clear()
         self._monitor = self._at = None
+        if self._twin is not None:
+            self._twin.close()
+            self._twin = None
         if self._server is not None:
             self._server.run(f'DROP DATABASE IF EXISTS "{self._scratch}" WITH (FORCE)')
             self._server.close()
@@ -189,6 +194,69 @@ class Postgres(Database):
         freed = encode(data)
         self._rows.setdefault(freed, self._rows[part])
         return freed
+
+    # ── real processes ──────────────────────────────────────────────────────────────────────────
+
+    def twin(self, part: bytes) -> str:
+        if self._twin is None:
+            self._twin = Postgres(self.name, self.url, self.seed)
+            self._twin.ignored = self.ignored
+            self._twin.initial()
+        self._twin.become(self, part)
+        return self._twin.place
+
+    @property
+    def place(self) -> str:
+        """How to reach it."""
+        return conninfo_for(self.url, self._scratch)
+
+    def become(self, other: Postgres, part: bytes) -> None:
+        """Hold the content that another has for a part."""
+        self._vacate()
+        self._look()
+        self._rows.setdefault(part, other.rows_of(part))
+        self._place(part)
+        self._set_sequences(decode(part)["sequences"])
+
+    def rows_of(self, part: bytes) -> dict[str, list[list[str | None]]]:
+        """The rows of a part as they lie."""
+        return self._rows[part]
+
+    def twin_differs(self, part: bytes) -> bool:
+        assert self._twin is not None
+        return self._twin.now() != part
+
+    def now(self) -> bytes:
+        """What is committed, read again."""
+        return self._look(defines=False)
+
+    def join(self, place: str) -> None:
+        self._live, self._free, self._ticks = {}, [], {}
+        self._real = place
+        self._monitor = Session(place)
+        self._catalog.read(self._monitor)
+
+    def join_at(self, tick: int) -> None:
+        self._ticks[0] = tick
+
+    def really(self, op: Op) -> Observation:
+        before = self._catalog.contents(self._seat())[1] if draws(op.text) else {}
+        seen = self._do(0, op)
+        if isinstance(seen, Waiting):
+            raise Refused(f"{op.text!r} waits, which the tables did not say")
+        if op.kind == "sql" and draws(op.text):
+            self._catalog.return_unseen(self._session(0, op.handle), self._seat(), before, seen)
+        return seen
+
+    def cut(self, handle: int) -> None:
+        if session := self._live.pop((0, handle), None):
+            session.close()
+
+    def leave(self) -> None:
+        for session in self._live.values():
+            session.close()
+        self._live.clear()
+        self._ticks.clear()
 
     # ── one operation on the real thing ─────────────────────────────────────────────────────────
 
@@ -381,7 +449,7 @@ class Postgres(Database):
     # ── sessions ────────────────────────────────────────────────────────────────────────────────
 
     def _connect(self) -> Session:
-        session = Session(conninfo_for(self.url, self._scratch))
+        session = Session(self._real or conninfo_for(self.url, self._scratch))
         session.run("SET client_min_messages = error")
         return session
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, cast
 
@@ -18,6 +19,7 @@ from troth.lab.memory import Memory
 from troth.lab.model import NEW, Refused, State, Step
 from troth.lab.narrate import Narrator
 from troth.lab.prelude import beginning
+from troth.lab.processes import Confirmed, Disagreement, Zygote, confirm
 from troth.lab.promise import Judge
 from troth.lab.request import Stage
 from troth.lab.scenario import Scenario
@@ -27,24 +29,31 @@ from troth.lab.sqlite import Sqlite
 from troth.lab.steps import Limits
 from troth.lab.study.examine import Examiner
 from troth.lab.tables import Habits, Relearn, Tables
-from troth.lab.verdict import Counterexample, Counts, Verdict
+from troth.lab.verdict import Counterexample, Counts, Verdict, Word
 
 if TYPE_CHECKING:
     from troth.lab.postgres import Postgres
 
 SEQUENTIAL = "overlap: attempts run one after the other; a caller's timeout with the first attempt still running is not explored"
+TOGETHER = "overlap in one process: attempts beside each other ran in processes of their own, and this code keeps memory"
 PROMPT = "late landing: an effect whose caller gave up has either happened by then or never happens"
+UNCONFIRMED = "real processes: crashes are deduced from durability, and were not confirmed by killing processes"
 AGELESS = "expiry: idempotency keys never expire"
 UNEXPLORED = (
     "hash order: a second execution compares within this process, not under another PYTHONHASHSEED",
-    "real processes: crashes are deduced from durability, not yet confirmed by killing processes",
 )
 """What this version does not search. Printed with every verdict, so that a closed graph is not taken for more than it is."""
 
 Progress = Callable[[str], None]
 
 
-def verdict(scenario: Scenario, limits: Limits, progress: Progress | None = None) -> Verdict:
+def verdict(
+    scenario: Scenario,
+    limits: Limits,
+    progress: Progress | None = None,
+    *,
+    confirm: bool = True,
+) -> Verdict:
     """Explore a scenario. What is learned about the code on the way may start the search again.
 
     Raises:
@@ -54,7 +63,7 @@ def verdict(scenario: Scenario, limits: Limits, progress: Progress | None = None
     habits = Habits()
     while True:
         try:
-            return _Proof(scenario, limits, habits, started, progress).run()
+            return _Proof(scenario, limits, habits, started, progress, confirm=confirm).run()
         except Relearn as learned:
             habits = learned.habits
 
@@ -82,7 +91,11 @@ class _Proof:
         habits: Habits,
         started: float,
         progress: Progress | None,
+        *,
+        confirm: bool,
     ) -> None:
+        self._confirm = confirm
+        self._confirmed: Confirmed | None = None
         self._scenario = scenario
         self._limits = limits
         self._habits = habits
@@ -100,16 +113,18 @@ class _Proof:
         try:
             return self._explored()
         except Refused as refused:
-            return Verdict(
-                "REFUSED",
-                scenario.name,
-                reason=str(refused),
-                counts=self._counts(),
-                test=scenario.test,
-            )
+            return self._nothing("REFUSED", str(refused))
+        except Disagreement as different:
+            return self._nothing("DISAGREED", f"a real process and the lab disagree: {different}")
         finally:
             for database in scenario.databases:
                 database.close()
+
+    def _nothing(self, word: Word, reason: str) -> Verdict:
+        """A verdict that says nothing about the code."""
+        scenario = self._scenario
+        counts = self._counts()
+        return Verdict(word, scenario.name, reason=reason, counts=counts, test=scenario.test)
 
     def _explored(self) -> Verdict:
         scenario = self._scenario
@@ -129,6 +144,7 @@ class _Proof:
         )
         with (
             boundary,
+            self._processes() as zygote,
             Stage() as stage,
             beginning(components, scenario.migrations, scenario.apps(), stage) as parts,
         ):
@@ -159,7 +175,27 @@ class _Proof:
                 step.history for finding in findings for step in finding.steps if step.history >= 0
             ]
             tables.confirm(suspects if findings else None)
+            if zygote is not None and (findings or not tuple(self._open(tables, graph))):
+                self._confirmed = confirm(
+                    graph,
+                    tables,
+                    zygote,
+                    [finding.steps for finding in findings],
+                    closed=graph.closed,
+                )
             return self._judged(tables, graph, findings)
+
+    @contextmanager
+    def _processes(self) -> Iterator[Zygote | None]:
+        """Where real processes come from: made before the application runs for the first time."""
+        if not self._confirm:
+            yield None
+            return
+        zygote = Zygote(self._scenario)
+        try:
+            yield zygote
+        finally:
+            zygote.close()
 
     def _shortest(self, tables: Tables, judge: Judge, graph: Graph, promise: int) -> Finding:
         """The violation with the fewest faults, reached in the fewest steps. The tables are full, so this is cheap."""
@@ -200,7 +236,7 @@ class _Proof:
             frozenset(scenario.hidden),
             scenario.closer,
         )
-        open_because = tuple(self._open(tables, graph))
+        open_because = (*self._open(tables, graph), *((TOGETHER,) if self._shares_memory() else ()))
         found = Verdict(
             "BOUNDED",
             scenario.name,
@@ -218,8 +254,28 @@ class _Proof:
             asked=asked(scenario, self._limits, broken, closed=graph.closed and not open_because),
             map=examiner.map(frozenset(sink.name for _, sink, _ in scenario.accepted)),
             test=scenario.test,
+            confirmed=self._confirmation(),
         )
-        return msgspec.structs.replace(found, word="VIOLATED") if found.failing else found
+        if found.failing:
+            return msgspec.structs.replace(found, word="VIOLATED")
+        if found.closed and self._confirmed is not None and not found.counterexamples:
+            return msgspec.structs.replace(found, word="HOLDS")
+        return found
+
+    def _confirmation(self) -> str:
+        if self._confirmed is None:
+            return ""
+        done = self._confirmed
+        kinds = f" of {done.kinds} kinds of edges" if done.kinds else ""
+        return f"{done.replays} histories{kinds} in real processes, {done.deaths} of which were killed; none differed"
+
+    def _shares_memory(self) -> bool:
+        """Whether attempts in one process could see each other's memory: then only separate processes were explored."""
+        return (
+            self._limits.overlap > 1
+            and self._tables is not None
+            and (len(self._tables.memory) > 1 or self._tables.remembers)
+        )
 
     def _told(
         self, tables: Tables, graph: Graph, finding: Finding, examiner: Examiner
@@ -289,7 +345,13 @@ class _Proof:
             yield PROMPT
         if not limits.expiry:
             yield AGELESS
+        if self._shares_memory():
+            yield TOGETHER
         yield from UNEXPLORED
+        if self._confirmed is None:
+            yield UNCONFIRMED
+        elif self._confirmed.left_out:
+            yield f"deadlocks in real processes: {self._confirmed.left_out} histories with one were not carried out"
 
     def _stale(self, tables: Tables) -> Iterator[str]:
         """What was accepted but never happened, and what was promised of an answer that nobody ever got."""

@@ -38,6 +38,8 @@ class Graph:
     """The search ended early, because a promise was broken and the others had their time."""
     grown: set[str] = field(default_factory=set)
     excluded: bool = False
+    classes: dict[tuple[str, int, str], tuple[State, int]] = field(default_factory=dict)
+    """Per kind of edge (action, call, outcome): the first edge of this kind, by state and number."""
     parents: dict[State, tuple[State | None, int, int]] = field(default_factory=dict)
     """Per state: from where it was reached first, by which of the edges, at what cost."""
 
@@ -49,6 +51,19 @@ class Graph:
             steps.append(self._edges(parent)[number][0])
             parent, number, _ = self.parents[parent]
         return steps[::-1]
+
+    def representatives(self) -> Iterator[list[Step]]:
+        """Few paths that together have an edge of every kind that the search has seen."""
+        seen: set[tuple[str, int, str]] = set()
+        for kind, (state, number) in sorted(
+            self.classes.items(), key=lambda one: -sum(1 for _ in self.ancestors(one[1][0]))
+        ):
+            if kind not in seen:
+                path = [*self.path(state), self._edges(state)[number][0]]
+                for step in path:
+                    call = self.moves.program.call(step.op) if step.op >= 0 else -1
+                    seen.add((step.action, call, step.outcome.name if step.outcome else step.word))
+                yield path
 
     def _edges(self, state: State) -> list[Edge]:
         return list(self.moves.of(state))
@@ -160,6 +175,9 @@ class _Search:
         calm = self._calm.setdefault(state, [])
         for number, (step, after, more) in enumerate(self._moves.of(state)):
             graph.steps += 1
+            call = self._program.call(step.op) if step.op >= 0 else -1
+            name = step.outcome.name if step.outcome else step.word
+            graph.classes.setdefault((step.action, call, name), (state, number))
             if more == 0:
                 calm.append(after)
             known = graph.parents.get(after)

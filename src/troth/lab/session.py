@@ -279,6 +279,7 @@ class Lab:
         overlap: int = 2,
         in_flight: int = 1,
         expiry: bool = True,
+        confirm: bool = True,
     ) -> Verdict:
         """Explore, and fail the test if a promise is broken.
 
@@ -288,6 +289,7 @@ class Lab:
             overlap: how many attempts may be alive at once, of all users together.
             in_flight: how many effects may be under way whose callers have given up; they land later.
             expiry: whether providers forget keys when these have lived.
+            confirm: whether what was found is carried out by real processes, which really die. Without it no verdict is HOLDS.
 
         Raises:
             Violation: a promise about money, truth, liveness or loss is broken.
@@ -296,11 +298,16 @@ class Lab:
         """
         __tracebackhide__ = True  # pytest shows the test and the report, not the way through here
         found = self.explore(
-            budget=budget, survived=survived, overlap=overlap, in_flight=in_flight, expiry=expiry
+            budget=budget,
+            survived=survived,
+            overlap=overlap,
+            in_flight=in_flight,
+            expiry=expiry,
+            confirm=confirm,
         )
         if found.failing:
             raise Violation(found)
-        if found.word == "REFUSED":
+        if found.word in {"REFUSED", "DISAGREED"}:
             raise Refusal(found)
         return found
 
@@ -312,6 +319,7 @@ class Lab:
         overlap: int = 2,
         in_flight: int = 1,
         expiry: bool = True,
+        confirm: bool = True,
     ) -> Verdict:
         """Like `prove`, but the verdict is returned, whatever it is."""
         self._scenario.check()
@@ -324,7 +332,7 @@ class Lab:
             expiry=expiry,
             seconds=budget,
         )
-        self.verdict = verdict(self._scenario, limits, self._progress)
+        self.verdict = verdict(self._scenario, limits, self._progress, confirm=confirm)
         return self.verdict
 
     def _later(self, what: str) -> NoReturn:

@@ -65,6 +65,8 @@ class Sqlite(Database):
         self.path = None if path is None else str(Path(path).absolute())
         self._room: Path | None = None
         self._copies = 0
+        self._twins = 0
+        self._twin: Path | None = None
         self._at: tuple[bytes, tuple[bytes, ...]] | None = None
         self._live: dict[tuple[int, int], sqlite3.Connection] = {}
         self._observer: sqlite3.Connection | None = None
@@ -174,6 +176,46 @@ class Sqlite(Database):
             self._asked_time.close()
             shutil.rmtree(self._room, ignore_errors=True)
             self._room = None
+
+    # ── real processes ──────────────────────────────────────────────────────────────────────────
+
+    def twin(self, part: bytes) -> str:
+        assert self._room is not None
+        self._twins += 1
+        place = self._room / f"twin-{self._twins}.db"
+        place.write_bytes(self._bytes[part])
+        self._twin = place
+        return str(place)
+
+    def twin_differs(self, part: bytes) -> bool:
+        assert self._twin is not None
+        self._vacate()
+        self._file = self._twin
+        self._observer = _connect(self._file, check_same_thread=False, isolation_level=None)
+        found = self._look()
+        self._vacate()
+        return found != part
+
+    def join(self, place: str) -> None:
+        self._file = Path(place)
+        self._observer = None
+        self._live.clear()
+        self._asked_time = _connect(":memory:", check_same_thread=False)
+
+    def join_at(self, tick: int) -> None:
+        self._ticks[0] = tick
+
+    def really(self, op: Op) -> Observation:
+        return self._do(0, op)
+
+    def cut(self, handle: int) -> None:
+        self._live.pop((0, handle)).close()
+
+    def leave(self) -> None:
+        for connection in self._live.values():
+            connection.close()
+        self._live.clear()
+        self._ticks.clear()
 
     # ── one operation on the real thing ─────────────────────────────────────────────────────────
 

@@ -134,7 +134,7 @@ class Moves:
     """The edges of the graph."""
 
     def __init__(self, program: Program, judge: Judging, limits: Limits) -> None:
-        self._program = program
+        self.program = program
         self._judge = judge
         self._limits = limits
 
@@ -144,14 +144,14 @@ class Moves:
         What only its own attempt can notice happens at once: in which order others do something beside it makes no difference.
         """
         pending = [
-            self._program.following(one.history, state.world, one.opened) for one in state.attempts
+            self.program.following(one.history, state.world, one.opened) for one in state.attempts
         ]
         for slot, following in enumerate(pending):
             if following.op is None:
                 yield self._end(state, slot, following.memory)
                 return
         for slot, following in enumerate(pending):
-            if following.op is not None and self._program.local(
+            if following.op is not None and self.program.local(
                 following.op, state.attempts[slot].opened
             ):
                 yield from self._operation(state, slot, following.op)
@@ -175,10 +175,10 @@ class Moves:
     def _operation(
         self, state: State, slot: int, op: int, blocked: dict[int, Branch] | None = None
     ) -> Iterator[Edge]:
-        state = self._program.refreshed(state, op)
+        state = self.program.refreshed(state, op)
         attempt = state.attempts[slot]
         others = _others(state, slot)
-        for branch in self._program.branches(state.world, attempt.opened, others, op):
+        for branch in self.program.branches(state.world, attempt.opened, others, op):
             if branch.outcome.name == "blocked":
                 if blocked is not None:
                     blocked[slot] = branch
@@ -213,7 +213,7 @@ class Moves:
         )
         heard, folds, flying = state.heard, state.folds, state.flying
         if branch.told:
-            heard |= self._program.hears(branch.told)
+            heard |= self.program.hears(branch.told)
         if branch.outcome.late:
             flying = tuple(sorted((*flying, op)))
         if branch.world != state.world:
@@ -226,7 +226,7 @@ class Moves:
 
         A fault that goes on while the client tries the same call again is the same fault: it costs nothing more.
         """
-        call, cost = self._program.call(op), branch.outcome.cost
+        call, cost = self.program.call(op), branch.outcome.cost
         survived, failing, streak = attempt.survived, attempt.failing, attempt.streak
         if not branch.outcome.survived:
             if failing and failing[0] == call:
@@ -241,7 +241,7 @@ class Moves:
             return None
         else:
             survived, failing, streak = survived + 1, (call, branch.observation), 1
-        history, opened, over = self._program.after(attempt.history, branch)
+        history, opened, over = self.program.after(attempt.history, branch)
         if over:
             survived, failing, streak = 0, (), 0
         told = branch.told or attempt.told
@@ -252,7 +252,7 @@ class Moves:
     def _crashes(self, state: State, slot: int, op: int) -> Iterator[Edge]:
         """The process dies before the operation, or when it has just sent an effect that will land later."""
         yield self._gone(state, slot, Step("crash", op=op, cost=1, word="crash"), memory=0)
-        if len(state.flying) < self._limits.in_flight and self._program.late(op):
+        if len(state.flying) < self._limits.in_flight and self.program.late(op):
             sent = state._replace(flying=tuple(sorted((*state.flying, op))))
             step = Step("crash", op=op, cost=1, word="crash with an effect under way", told=1)
             yield self._gone(sent, slot, step, memory=0)
@@ -263,7 +263,7 @@ class Moves:
     def _gone(self, state: State, slot: int, step: Step, memory: int) -> Edge:
         attempt = state.attempts[slot]
         clients = list(state.clients)
-        if clients[attempt.actor] == ASKING and self._program.final(attempt.actor, attempt.told):
+        if clients[attempt.actor] == ASKING and self.program.final(attempt.actor, attempt.told):
             clients[attempt.actor] = DONE
         kept = [n for n in range(len(state.attempts)) if n != slot]
         idle = tuple(sorted((*state.idle, memory))) if memory else state.idle
@@ -312,9 +312,9 @@ class Moves:
             return
         for actor, client in enumerate(state.clients):
             mine = sum(one.actor == actor for one in state.attempts)
-            if client in {DONE, GONE} or mine >= self._program.overlap(actor):
+            if client in {DONE, GONE} or mine >= self.program.overlap(actor):
                 continue
-            if mine and self._program.final(actor, 0):
+            if mine and self.program.final(actor, 0):
                 continue  # who does not ask again when no answer came does not ask a second time
             for memory in sorted({0, *state.idle}):
                 idle = list(state.idle)
@@ -325,7 +325,7 @@ class Moves:
                     yield self._start(state._replace(idle=kept), actor, memory)
 
     def _start(self, state: State, actor: int, memory: int) -> Edge:
-        history = self._program.begin(actor, memory)
+        history = self.program.begin(actor, memory)
         left = tuple(
             one._replace(left=True) if one.actor == actor else one for one in state.attempts
         )
@@ -354,7 +354,7 @@ class Moves:
         for op in sorted(set(state.flying)):
             flying = list(state.flying)
             flying.remove(op)
-            world = self._program.land(state.world, op)
+            world = self.program.land(state.world, op)
             step = Step("land", op=op, before=state.world, after=world)
             after = state._replace(world=world, flying=tuple(flying))
             if world != state.world:
@@ -365,7 +365,7 @@ class Moves:
         """No attempt lives, and no effect is under way, for as long as a key does."""
         if not state.quiet or not self._limits.expiry:
             return
-        for world, given_up in self._program.expiries(state.world):
+        for world, given_up in self.program.expiries(state.world):
             clients = tuple(
                 GONE if actor in given_up and client == ASKING else client
                 for actor, client in enumerate(state.clients)
@@ -379,7 +379,7 @@ class Moves:
             yield edge[0], edge[1], 1
 
     def _canonical(self, step: Step, state: State, slots: Sequence[int]) -> Edge:
-        after = self._program.canonical(state)
+        after = self.program.canonical(state)
         origin = list(slots)
         if after.attempts != state.attempts:
             attempts, order = _sorted(after.attempts)

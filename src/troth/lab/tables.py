@@ -103,9 +103,12 @@ class Tables(Effects):
         self.memory = memory
         self.nodes: list[Node] = []
         self.runs = 0
+        self.remembers = False
+        """Whether memory changes while an attempt runs, even if it is as before in the end."""
         self.failure = ""
         """What the code let through to its server in a run in which nothing failed."""
         self._raised = ""
+        self._watched: set[int] = set()
         self.derived: set[str] = set()
         self._stage = stage
         self._hears = hears
@@ -316,6 +319,7 @@ class Tables(Effects):
 
     def _again(self, leaf: int) -> None:
         path = self.history(leaf)
+        _, memory = self.nodes[leaf].root
         position = 0
         seeds: list[int] = []
         ticks: list[int] = []
@@ -337,6 +341,9 @@ class Tables(Effects):
                     f"today's date, {leak}, reaches {described(op)!r} (at {site}): a clock was read that was taken "
                     "before the lab came (as default_factory=time.ctime would)"
                 )
+            if path[position] not in self._watched and not self.remembers:
+                self._watched.add(path[position])
+                self.remembers = self.memory.changed(memory)
             position += 1
             seen = self.observations[self.nodes[path[position]].observation]
             if op.kind == "clock":

@@ -10,8 +10,9 @@ from troth.base.errors import TrothError
 from troth.lab.promise import FAILING, Promise
 from troth.lab.show.document import Asked, Map, Need, Remedy, Site, Twin
 
-Word = Literal["BOUNDED", "VIOLATED", "REFUSED"]
-"""HOLDS is not among them yet: it needs every class of edges confirmed in real processes that really die."""
+Word = Literal["HOLDS", "VIOLATED", "BOUNDED", "REFUSED", "DISAGREED"]
+"""HOLDS: the graph closed under the printed model, and real processes that really died confirmed every kind of its edges.
+DISAGREED: a real process did something else than the search says."""
 
 
 class Line(msgspec.Struct, frozen=True):
@@ -75,7 +76,7 @@ class Verdict(msgspec.Struct, frozen=True):
     """The result of a search.
 
     `closed`: the graph of states was exhausted under `model`, each local history was executed twice, and nothing in it is
-    uncertain. It is not the word HOLDS: `unexplored` names the dimensions that this version does not search.
+    uncertain. It is the word HOLDS only if real processes have confirmed it. `unexplored` names what was not searched.
     """
 
     word: Word
@@ -94,6 +95,8 @@ class Verdict(msgspec.Struct, frozen=True):
     map: Map | None = None
     test: str = ""
     """The test in which it was found, as pytest calls it."""
+    confirmed: str = ""
+    """What real processes have confirmed, in words."""
 
     @property
     def failing(self) -> tuple[Counterexample, ...]:
@@ -102,8 +105,8 @@ class Verdict(msgspec.Struct, frozen=True):
 
     @property
     def exit_status(self) -> int:
-        """1 VIOLATED, 2 BOUNDED, 3 REFUSED."""
-        return {"VIOLATED": 1, "BOUNDED": 2, "REFUSED": 3}[self.word]
+        """0 HOLDS, 1 VIOLATED, 2 BOUNDED, 3 REFUSED, 4 DISAGREED."""
+        return {"HOLDS": 0, "VIOLATED": 1, "BOUNDED": 2, "REFUSED": 3, "DISAGREED": 4}[self.word]
 
     def __str__(self) -> str:
         from troth.lab.report import render

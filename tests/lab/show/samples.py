@@ -66,7 +66,7 @@ CELLS = (
 )
 DOCUMENT = Document(
     SCHEMA, "beef0001", "test_pay", "VIOLATED", "broken: charged once", False, "t.py::test_pay", "2026-11-30", "",
-    ("stripe model 1",), ("hash order",), ("the search ended early",), ("a warning",),
+    ("stripe model 1",), ("hash order",), "4 histories in real processes", ("the search ended early",), ("a warning",),
     ("the promise 'x' is gone",), ASKED, (EXAMPLE,),
     Map((Row("pay", "stripe POST /v1/charges", HERE, CELLS),), "Without any fault it ends with 1 charge."),
     Numbers(10, 20, 3, 4, 5, 5, 6, 0.5, 0.1),

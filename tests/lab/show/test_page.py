@@ -47,7 +47,7 @@ def test_it_says_everything_that_a_person_needs():
         "amount=<i>1", "timeout", "from here it cannot simply be taken back", "app.py:7 pay", "the twin is fine",
         "without any one of its faults it vanishes", "with a stable key, this promise HOLDS in the model",
         "troth lab replay c0ffee00", 'pytest "t.py::test_pay"', "2 stripe.charges, not 1", "other.py:9 refund",
-        "steps explored in memory", "stripe model 1", "hash order", "mail may repeat, because harmless", "a warning", "beef0001",
+        "steps explored in memory", "4 histories in real processes", "stripe model 1", "hash order", "mail may repeat, because harmless", "a warning", "beef0001",
     ):  # fmt: skip
         assert said in text, said
 

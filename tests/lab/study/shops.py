@@ -19,6 +19,7 @@ def verdict(name: str) -> Verdict:
     case.describe(lab)
     return lab.explore(
         budget=60,
+        confirm=False,
         survived=1,
         overlap=2 if any("caller" in fault for fault in case.faults) else 1,
         in_flight=int(any("under way" in fault or "late" in fault for fault in case.faults)),

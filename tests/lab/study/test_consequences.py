@@ -46,7 +46,7 @@ def mapped(handler, *, again=None, accept: bool = False, closer: float = 60) -> 
     lab.always("charged at most once", lambda w: len(w.stripe.charges) <= 1, costs="49 EUR")
     if accept:
         lab.accept("thanks may repeat", sink=box, because="harmless")
-    found = lab.explore(in_flight=0, expiry=False, survived=1).map
+    found = lab.explore(confirm=False, in_flight=0, expiry=False, survived=1).map
     assert found is not None
     return found
 

@@ -85,7 +85,9 @@ def test_a_remedy_that_breaks_another_promise_is_told_together_with_what_mends_i
 
     lab = Lab("signup", closer=120)
     describe(lab, *VERSIONS["as usually written"])
-    stuck = lab.explore(overlap=1, in_flight=0, expiry=False, survived=1).counterexamples[-1]
+    stuck = lab.explore(
+        confirm=False, overlap=1, in_flight=0, expiry=False, survived=1
+    ).counterexamples[-1]
     check = next(
         one for one in stuck.study.remedies if one.kind == "two commits for one thing"
     ).check
@@ -96,7 +98,7 @@ def test_a_remedy_that_breaks_another_promise_is_told_together_with_what_mends_i
 
 def test_without_time_nothing_is_looked_at(lab: Lab):
     CASES["lost_update"].describe(lab)
-    verdict = lab.explore()
+    verdict = lab.explore(confirm=False)
     assert verdict.map is None
     assert verdict.counterexamples[0].study.remedies == ()
 
@@ -104,7 +106,7 @@ def test_without_time_nothing_is_looked_at(lab: Lab):
 def test_a_check_that_there_is_no_time_for_says_so():
     lab = Lab("hurried", closer=1e-9)
     CASES["lost_update"].describe(lab)
-    (found,) = lab.explore().counterexamples[0].study.remedies
+    (found,) = lab.explore(confirm=False).counterexamples[0].study.remedies
     assert found.check.result == "unchecked"
     assert found.check.why == "the time for it was over"
 
@@ -121,7 +123,7 @@ def test_a_remedy_under_which_nothing_is_done_is_none():
 
     try:
         rows.RULES = (never,)
-        (example,) = lab.explore().counterexamples
+        (example,) = lab.explore(confirm=False).counterexamples
     finally:
         rows.RULES = real
     tried = [one.check.why for one in example.study.remedies if one.kind == "never"]

@@ -45,7 +45,7 @@ def test_a_history_without_a_fault_needs_none_and_has_no_twin():
     lab.database("shop.db", seed=ORDERS)
     lab.user(lambda: order(connect()) and 200, overlap=1)
     lab.told(200, "there is no order", lambda w: not w.db.orders)
-    (found,) = lab.explore(survived=1, in_flight=0, expiry=False).counterexamples
+    (found,) = lab.explore(confirm=False, survived=1, in_flight=0, expiry=False).counterexamples
     assert found.faults == ()
     assert found.study.needs == ()
     assert found.study.twin is None
@@ -85,7 +85,7 @@ def test_a_fault_that_is_not_needed_is_found(monkeypatch):
         return real(program, judge, moves, history)
 
     monkeypatch.setattr(examine, "needs", asked)
-    assert lab.explore(survived=1, in_flight=0, expiry=False).counterexamples
+    assert lab.explore(confirm=False, survived=1, in_flight=0, expiry=False).counterexamples
     assert [one.result for one in seen] == ["remains", "vanishes"]
 
 

@@ -20,7 +20,10 @@ def explain(document: Document, only: Counterexample | None = None) -> str:
 def _explained(document: Document, examples: tuple[Counterexample, ...]) -> Iterator[str]:
     yield f"# {headline(document)}"
     yield ""
-    if document.reason:
+    if document.verdict == "DISAGREED":
+        yield f"{document.reason}. This is a defect of the lab, or of a driver under it; do not rely on its verdicts about this code."
+        yield ""
+    elif document.reason:
         yield f"The lab refuses to speak about this code: {document.reason}"
         yield "Remove the cause, or exclude it in the test with a reason (lab.ignore(..., because=...)) if it cannot matter."
         yield ""

@@ -27,6 +27,7 @@ def compose(verdict: Verdict, *, made: str = "", weakened: tuple[str, ...] = ())
         verdict.reason,
         verdict.model,
         verdict.unexplored,
+        verdict.confirmed,
         verdict.open_because,
         verdict.warnings,
         (),
@@ -55,8 +56,10 @@ def compose(verdict: Verdict, *, made: str = "", weakened: tuple[str, ...] = ())
 
 
 def _summary(verdict: Verdict) -> str:
-    if verdict.word == "REFUSED":
+    if verdict.word in {"REFUSED", "DISAGREED"}:
         return "the lab cannot speak about this code"
+    if verdict.word == "HOLDS":
+        return "every promise, under the model below"
     broken = "broken: " + ", ".join(one.promise.title for one in verdict.counterexamples)
     if verdict.word == "VIOLATED":
         return broken
@@ -87,7 +90,7 @@ def _example(verdict: Verdict, one: Counterexample) -> d.Counterexample:
         one.study.assumptions,
         one.study.remedies,
         one.study.similar_sites,
-        None,
+        True if verdict.confirmed else None,
         d.Replay(f"troth lab replay {number}", f'pytest "{verdict.test}"' if verdict.test else ""),
     )
 

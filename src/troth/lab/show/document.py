@@ -232,6 +232,7 @@ class Document(msgspec.Struct, frozen=True):
     reason: str = ""
     assumptions: tuple[str, ...] = ()
     unexplored: tuple[str, ...] = ()
+    confirmed: str = ""
     open_because: tuple[str, ...] = ()
     warnings: tuple[str, ...] = ()
     weakened: tuple[str, ...] = ()

@@ -92,6 +92,8 @@ def _gist(document: Document) -> str:
     broken = document.counterexamples
     if document.verdict == "REFUSED":
         return "Nothing can be said about this code, and the reason is given."
+    if document.verdict == "DISAGREED":
+        return "A real process did something else than the lab says: nothing that it says can be relied upon."
     if not broken:
         extent = (
             "However often it crashes, loses answers and is asked again"
@@ -314,6 +316,7 @@ def _small_print(document: Document) -> Iterator[str]:
     yield "<h2>What this is worth</h2>"
     kinds = (
         ("The model", document.assumptions, not document.failing),
+        ("Confirmed", (document.confirmed,) if document.confirmed else (), True),
         ("Not explored", document.unexplored, not document.failing),
         ("Why the graph is open", document.open_because, True),
         ("Accepted, ignored, bounded", tuple(f"{one.kind}: {one.what}{f', because {one.because}' if one.because else ''}" for one in document.asked.excuses), True),

@@ -60,6 +60,7 @@ def _report(document: Document) -> Iterator[str]:
         yield from _listed("model", document.assumptions)
         yield from _listed("not explored", document.unexplored)
         yield from _listed("open", document.open_because)
+    yield from _listed("confirmed", (document.confirmed,) if document.confirmed else ())
     yield from _listed("counts", _counts(document))
 
 
