@@ -66,11 +66,11 @@ class Postgres(Database):
         """Whether a default or a function asks for the time."""
         return self._catalog.reads_clock
 
-    def initial(self) -> bytes:
+    def initial(self, template: str = "template1") -> bytes:
         self.close()
         self._server = Session(self.url)
         self._scratch = f"troth_lab_{os.getpid()}_{next(_numbers)}"
-        self._server.run(f'CREATE DATABASE "{self._scratch}"')
+        self._server.run(f'CREATE DATABASE "{self._scratch}" TEMPLATE "{template}"')
         monitor = self._monitor = self._connect()
         monitor.run(_CLOCK)
         if self.seed:
@@ -199,9 +199,14 @@ class Postgres(Database):
 
     def twin(self, part: bytes) -> str:
         if self._twin is None:
-            self._twin = Postgres(self.name, self.url, self.seed)
+            self._vacate()
+            for session in (*self._free, self._seat()):  # whom PostgreSQL copies must be alone
+                session.close()
+            self._free.clear()
+            self._twin = Postgres(self.name, self.url, "")
             self._twin.ignored = self.ignored
-            self._twin.initial()
+            self._twin.initial(self._scratch)
+            self._monitor = self._connect()
         self._twin.become(self, part)
         return self._twin.place
 
@@ -474,8 +479,8 @@ def _statement(text: str, params: Any) -> Statement:
 
 
 _CLOCK = """
-CREATE SCHEMA troth_lab;
-CREATE FUNCTION troth_lab.now() RETURNS timestamptz STABLE LANGUAGE sql
+CREATE SCHEMA IF NOT EXISTS troth_lab;
+CREATE OR REPLACE FUNCTION troth_lab.now() RETURNS timestamptz STABLE LANGUAGE sql
     RETURN current_setting('troth_lab.now')::timestamptz;
 DO $$ BEGIN EXECUTE format('ALTER DATABASE %I SET synchronous_commit = off', current_database()); END $$;
 SET synchronous_commit = off;
