@@ -120,7 +120,7 @@ class Beside:
 def test_chance_with_two_attempts_stays_inside(lab: Lab, case: Case, monkeypatch):
     """Also a check of the reductions: what is merged and what is left out makes no difference to the worlds."""
     outside, walked = [], []
-    judged = proof._Proof._judged
+    judged = proof.Proof._judged
 
     def also_by_chance(self, tables, graph, findings):
         known = {state.world for state in graph.parents}
@@ -135,7 +135,7 @@ def test_chance_with_two_attempts_stays_inside(lab: Lab, case: Case, monkeypatch
                         outside.append(walk.world)
         return judged(self, tables, graph, findings)
 
-    monkeypatch.setattr(proof._Proof, "_judged", also_by_chance)
+    monkeypatch.setattr(proof.Proof, "_judged", also_by_chance)
     case.describe(lab)
     verdict = lab.explore(budget=60)
     assert verdict.closed, str(verdict)
@@ -146,7 +146,7 @@ def test_chance_with_two_attempts_stays_inside(lab: Lab, case: Case, monkeypatch
 @pytest.mark.parametrize("case", parameters(CORRECT))
 def test_chance_stays_inside(lab: Lab, case: Case, monkeypatch):
     outside, walked = [], []
-    judged = proof._Proof._judged
+    judged = proof.Proof._judged
 
     def also_by_chance(self, tables, graph, findings):
         known = {state.world for state in graph.parents}
@@ -164,7 +164,7 @@ def test_chance_stays_inside(lab: Lab, case: Case, monkeypatch):
                     outside.append(walk.world)
         return judged(self, tables, graph, findings)
 
-    monkeypatch.setattr(proof._Proof, "_judged", also_by_chance)
+    monkeypatch.setattr(proof.Proof, "_judged", also_by_chance)
     case.describe(lab)
     verdict = lab.explore(budget=60, overlap=1, in_flight=0)
     assert verdict.closed, str(verdict)

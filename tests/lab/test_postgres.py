@@ -133,6 +133,31 @@ def test_a_lost_update_needs_that_nobody_waits(lab: Lab, database_url, before, l
     assert verdict.closed or word == "VIOLATED"
 
 
+def hold_beyond_the_transaction() -> int:
+    with psycopg.connect("") as db:
+        db.execute("SELECT pg_advisory_lock(7)")
+        db.commit()
+        (credit,) = db.execute("SELECT credit FROM account WHERE id = 1").fetchone()
+        db.commit()
+        if credit >= 60:
+            db.execute(
+                "UPDATE account SET credit = %s, spent = spent + 60 WHERE id = 1", (credit - 60,)
+            )
+    return 200
+
+
+def test_a_lock_of_the_session_outlives_a_commit(lab: Lab, database_url):
+    lab.database(database_url, seed=ACCOUNT)
+    for _ in range(2):
+        lab.user(hold_beyond_the_transaction, again=lambda answer: False)
+    lab.always(
+        "no more is spent than there was", lambda w: w.db.account[0].spent <= 100, costs="60"
+    )
+    verdict = lab.explore(survived=0)
+    assert verdict.closed, str(verdict)
+    assert not verdict.counterexamples
+
+
 def move(first: int, second: int) -> int:
     with psycopg.connect("") as db:
         for number in (first, second):

@@ -9,10 +9,10 @@ import pytest
 from examples.naive_signup.scenario import VERSIONS, describe
 from tests.lab.corpus import CORRECT, TRAPS
 from tests.lab.test_postgres import shop as postgres_shop
-from troth.lab import Lab, Refusal
+from troth.lab import Lab, Refusal, sqlite
 from troth.lab.model import Observation
 from troth.lab.search import Graph
-from troth.lab.sqlite import Sqlite, _connect
+from troth.lab.sqlite import Sqlite
 
 
 def scenario(name: str) -> Lab:
@@ -61,7 +61,7 @@ def test_a_transaction_that_survives_its_process_is_noticed(monkeypatch):
     real = Sqlite.twin_differs
 
     def with_one_row_more(self, part):
-        late = _connect(self._twin)
+        late = sqlite._connect(self._twin)
         late.execute("INSERT INTO orders (email) VALUES ('late@example.com')")
         late.commit()
         late.close()

@@ -25,7 +25,7 @@ NOUNS = {
     "effect": "Look at effects that somebody must settle, and settle them.",
     "init": "Write a small working project, with a test.",
     "inbox": "Look at events that came in, and put them back.",
-    "lab": "What the lab has found: read it again, as text or as a page.",
+    "lab": "What crashes, lost answers and retries do to a backend.",
     "machine": "Look at the objects of machines, and draw machines.",
     "outbox": "Look at events on their way out, and send them again.",
     "replay": "Recorded runs against your code, before you deploy it.",

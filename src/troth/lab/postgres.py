@@ -17,16 +17,15 @@ from troth.lab.database import Database, Done
 from troth.lab.libpq import Session, Statement, Waiting, conninfo_for
 from troth.lab.model import LabError, Observation, Op, Outcome, Refused
 from troth.lab.postgres_catalog import Catalog, set_to, value_of
+from troth.lab.postgres_opened import aborted, remaining
 from troth.lab.postgres_rules import (
     DEADLOCK,
     defines,
     draws,
-    ends_session_state,
     is_plain_read,
     outcomes_of,
     reads_clock,
     reads_others,
-    takes_savepoint,
     unfollowed,
     with_labs_clock,
 )
@@ -120,7 +119,7 @@ class Postgres(Database):
             self._set_sequences(sequences)  # it has drawn before it waited
             if not blockers:
                 raise Refused(f"{op.text!r} waits for another connection of the same attempt")
-            return Done(part, self._aborted(opened, op), DEADLOCK, tuple(blockers))
+            return Done(part, aborted(opened, op), DEADLOCK, tuple(blockers))
         if op.kind == "sql" and draws(op.text):
             self._catalog.return_unseen(self._session(0, op.handle), self._seat(), sequences, seen)
         if op.kind not in {"connect", "clock"} and not (
@@ -131,7 +130,7 @@ class Postgres(Database):
             part = self._look(defines=any(map(defines, (*committed, *asked))))
         reached = decode(part)["sequences"]
         drawn = {name: sequences[name] for name in sequences if sequences[name] != reached[name]}
-        after = self._remaining(opened, op, seen, drawn)
+        after = remaining(opened, op, seen, drawn)
         self._at = (part, _encoded((after, *others)))
         return Done(part, after, seen)
 
@@ -294,58 +293,6 @@ class Postgres(Database):
         at = datetime.fromtimestamp(moments.instant(self._ticks[owner]), UTC).isoformat()
         if session.status != "E":
             session.run(f"SELECT set_config('troth_lab.now', '{at}', false)")
-
-    def _remaining(
-        self,
-        opened: tuple[Op, ...],
-        op: Op,
-        seen: Observation,
-        sequences: dict[str, Any],
-    ) -> tuple[Op, ...]:
-        """What is open after an operation, so that it can be repeated."""
-        if op.kind in {"connect", "clock"}:
-            return opened
-        if op.kind == "close":
-            return self.without(opened, op.handle)
-        mine = [one for one in opened if one.kind == "held" and one.handle == op.handle]
-        rest = tuple(one for one in opened if one not in mine)
-        status = seen.value[0]
-        lasting = ends_session_state(op.text) if op.kind == "sql" else False
-        if status == "I":
-            kept = [one for one in mine if one.params[0].get("session")]
-            if lasting:
-                kept.append(self._held(op, seen, {}, session=True))
-            return (*rest, *kept)
-        if status == "E" and not any(takes_savepoint(one.text) for one in mine):
-            return self._aborted(opened, op)
-        begin = op.params[-1] if op.kind == "sql" else ""
-        snapshot = any(one.params[0].get("snapshot") for one in mine) or "ISOLATION" in begin
-        if begin:
-            mine.append(Op("held", self.name, "", ({"begin": begin},), op.handle))
-        if snapshot or not is_plain_read(op.text):
-            mine.append(self._held(op, seen, sequences, **({"snapshot": True} if snapshot else {})))
-        return (*rest, *mine)
-
-    def _held(self, op: Op, seen: Observation, sequences: dict[str, Any], **marks: bool) -> Op:
-        params = (*op.params[:-1], "") if op.kind == "sql" else ()
-        what = {
-            "kind": op.kind,
-            "params": params,
-            "sequences": sequences,
-            "seen": [seen.value, seen.error],
-        }
-        return Op("held", self.name, op.text or op.kind.upper(), (what | marks,), op.handle)
-
-    def _aborted(self, opened: tuple[Op, ...], op: Op) -> tuple[Op, ...]:
-        """A transaction that failed: it has no effects and no locks any more, and must be rolled back."""
-        mine = [one for one in opened if one.kind == "held" and one.handle == op.handle]
-        rest = tuple(one for one in opened if one not in mine)
-        kept = [one for one in mine if one.params[0].get("session")]
-        in_one = len(kept) < len(mine) or (op.kind == "sql" and op.params[-1])
-        if not in_one:
-            return (*rest, *kept)
-        failed = Op("held", self.name, "", ({"begin": "BEGIN", "failed": True},), op.handle)
-        return (*rest, *kept, failed)
 
     # ── worlds in one real database ─────────────────────────────────────────────────────────────
 

@@ -187,6 +187,8 @@ class Replay:
 
     def _start(self, number: int, step: Step) -> None:
         process = next((one for one in self.idle if one.memory == step.memory), None)
+        if step.memory and process is None and self.idle:
+            process = self.idle[-1]  # another run numbers memories otherwise
         if process is not None and step.memory:
             self.idle.remove(process)
         else:
@@ -197,7 +199,7 @@ class Replay:
                     process.pid = rest[0]
                     break
                 self._startup(process, Op(*_tupled(rest[0])))
-        history = self.tables.begin(step.actor, step.memory)
+        history = self.tables.begin(step.actor, process.memory)
         self.live[number] = _Live(step.actor, process, history)
         process.channel.send("attempt", step.actor)
 
@@ -213,7 +215,7 @@ class Replay:
         if step.action == "expire":
             self.world = self.tables.expiries(self.world)[0][0]
             return
-        text = self.tables.ops[step.op].text
+        text = self.tables.ops[step.op].text if step.op >= 0 else step.word
         op = next(one for one in self.flying if self.tables.ops[one].text == text)
         self.flying.remove(op)
         self.world = self.tables.land(self.world, op)
@@ -257,18 +259,19 @@ class Replay:
         seen = self.tables.observations[branch.observation]
         channel, message = mine.process.channel, [seen.value, seen.error]
         database = isinstance(self.tables.part(self.tables.ops[op]), Database)
-        if database and step.outcome.happens and not step.outcome.severs:
+        outcome = branch.outcome
+        if database and outcome.happens and not outcome.severs:
             channel.send("do")
             _, real = mine.process.hear("seen")
             if _packed(real) != _packed(message):
                 raise Disagreement(
                     f"{described(self.tables.ops[op])!r} observed {real!r} in a real process, and {message!r} in the tables"
                 )
-        elif database and step.outcome.severs:
-            channel.send("sever" if step.outcome.happens else "cut", message)
+        elif database and outcome.severs:
+            channel.send("sever" if outcome.happens else "cut", message)
         else:
             channel.send("see", message)
-        if step.outcome.late:
+        if outcome.late:
             self.flying.append(op)
         mine.history = self.tables.extend(mine.history, branch.observation)
         mine.opened = branch.opened

@@ -22,6 +22,7 @@ from troth.lab.prelude import beginning
 from troth.lab.processes import Confirmed, Disagreement, Zygote, confirm
 from troth.lab.promise import Judge
 from troth.lab.request import Stage
+from troth.lab.rerun import id_of, kept_steps
 from troth.lab.scenario import Scenario
 from troth.lab.search import Graph, explore
 from troth.lab.show.asked import asked
@@ -63,7 +64,7 @@ def verdict(
     habits = Habits()
     while True:
         try:
-            return _Proof(scenario, limits, habits, started, progress, confirm=confirm).run()
+            return Proof(scenario, limits, habits, started, progress, confirm=confirm).run()
         except Relearn as learned:
             habits = learned.habits
 
@@ -83,7 +84,9 @@ class Finding:
         return self.states[-1].world
 
 
-class _Proof:
+class Proof:
+    """One search of one scenario."""
+
     def __init__(
         self,
         scenario: Scenario,
@@ -106,6 +109,7 @@ class _Proof:
         self._compared_after = 0
 
     def run(self) -> Verdict:
+        """The verdict."""
         scenario = self._scenario
         escaped.clear()
         for database in scenario.databases:
@@ -126,7 +130,13 @@ class _Proof:
         counts = self._counts()
         return Verdict(word, scenario.name, reason=reason, counts=counts, test=scenario.test)
 
-    def _explored(self) -> Verdict:
+    @contextmanager
+    def ready(self) -> Iterator[tuple[Tables, Judge, State, Zygote | None]]:
+        """The boundary is closed around the application, and the first world is made.
+
+        Raises:
+            Refused: the application cannot be followed even before the first request.
+        """
         scenario = self._scenario
         if reason := escape.opened_before(
             [one.path for one in scenario.databases if isinstance(one, Sqlite)]
@@ -164,6 +174,10 @@ class _Proof:
             first = tables.worlds.rest(tables.worlds.add(parts))
             clients = (NEW,) * len(scenario.actors)
             start = State(first, (), (), clients, frozenset(), judge.folds(first))
+            yield tables, judge, start, zygote
+
+    def _explored(self) -> Verdict:
+        with self.ready() as (tables, judge, start, zygote):
             graph = self._graph = explore(tables, judge, start, self._limits, progress=self._tell)
             findings = [
                 self._shortest(tables, judge, graph, one) for one in sorted(graph.violations)
@@ -283,6 +297,7 @@ class _Proof:
         promise = self._scenario.promises[finding.promise]
         narrator = Narrator(tables, frozenset(self._scenario.hidden))
         examined = examiner.examine(finding.promise, finding.states, finding.steps)
+        schedule = kept_steps(finding.steps, tables)
         faults = [step for step in finding.steps if step.cost]
         return Counterexample(
             promise,
@@ -291,6 +306,8 @@ class _Proof:
             tuple(narrator.changes(graph.initial.world, finding.world)),
             stuck=promise.kind == "eventually",
             study=examined.study,
+            schedule=schedule,
+            id=id_of(self._scenario.name, promise.title, schedule),
         )
 
     def _open(self, tables: Tables, graph: Graph) -> Iterator[str]:

@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
-from troth.lab.show.compose import compose
-from troth.lab.show.terminal import headline, text
-from troth.lab.verdict import Verdict
+from collections.abc import Iterator
+
+from troth.lab.show import terminal
+from troth.lab.show.compose import compose, example
+from troth.lab.verdict import Counterexample, Verdict
 
 
 def render(verdict: Verdict) -> str:
     """The whole report."""
-    return text(compose(verdict))
+    return terminal.text(compose(verdict))
 
 
 def summary(verdict: Verdict) -> str:
     """The verdict in one line."""
-    return headline(compose(verdict))
+    return terminal.headline(compose(verdict))
+
+
+def counterexample(verdict: Verdict, one: Counterexample) -> Iterator[str]:
+    """One failing history of a verdict."""
+    yield from terminal.counterexample(example(verdict, one))

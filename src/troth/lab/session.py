@@ -14,6 +14,7 @@ from troth.lab.promise import Promise, Severity
 from troth.lab.proof import verdict
 from troth.lab.provider import Provider
 from troth.lab.request import Again, Call, FunctionCall, HttpApp, HttpCall, lost_or_5xx
+from troth.lab.rerun import Kept, rerun
 from troth.lab.scenario import Scenario
 from troth.lab.sqlite import Sqlite
 from troth.lab.steps import Limits
@@ -44,6 +45,8 @@ class Lab:
         self.name = name
         self.verdict: Verdict | None = None
         self._progress = progress
+        self.again: Kept | None = None
+        """A history to carry out instead of searching."""
         self._scenario = Scenario(name, closer=closer, test=test)
 
     # ── the world ───────────────────────────────────────────────────────────────────────────────
@@ -305,7 +308,7 @@ class Lab:
             expiry=expiry,
             confirm=confirm,
         )
-        if found.failing:
+        if found.failing or found.word == "VIOLATED":
             raise Violation(found)
         if found.word in {"REFUSED", "DISAGREED"}:
             raise Refusal(found)
@@ -325,6 +328,9 @@ class Lab:
         self._scenario.check()
         if overlap < 1 or in_flight < 0 or survived < 0:
             raise LabError("overlap is at least 1, in_flight and survived at least 0")
+        if self.again is not None:
+            self.verdict = rerun(self._scenario, self.again)
+            return self.verdict
         limits = Limits(
             survived=survived,
             overlap=overlap,

@@ -55,6 +55,10 @@ class Counterexample(msgspec.Struct, frozen=True):
     """What the world looks like then, where it differs from the beginning."""
     stuck: bool = False
     study: Study = Study()
+    schedule: tuple[tuple[object, ...], ...] = ()
+    """The history as data, for `rerun`."""
+    id: str = ""
+    """What it is called when it is asked for again; the same for the same history."""
 
 
 class Counts(msgspec.Struct, frozen=True):

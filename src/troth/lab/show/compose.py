@@ -13,7 +13,7 @@ from troth.lab.verdict import Counterexample, Line, Verdict
 
 def compose(verdict: Verdict, *, made: str = "", weakened: tuple[str, ...] = ()) -> d.Document:
     """The document of a verdict. `made`: when, as text; `weakened`: in how far its test asks for less than before."""
-    examples = tuple(_example(verdict, one) for one in verdict.counterexamples)
+    examples = tuple(example(verdict, one) for one in verdict.counterexamples)
     n = verdict.counts
     plain = d.Document(
         d.SCHEMA,
@@ -62,18 +62,27 @@ def _summary(verdict: Verdict) -> str:
         return "every promise, under the model below"
     broken = "broken: " + ", ".join(one.promise.title for one in verdict.counterexamples)
     if verdict.word == "VIOLATED":
-        return broken
+        return (
+            broken if verdict.counterexamples else "a history that was found before still breaks it"
+        )
     state = (
         "the graph closed under the model below" if verdict.closed else "the graph did not close"
     )
     return f"{broken if verdict.counterexamples else 'nothing broken'}; {state}"
 
 
-def _example(verdict: Verdict, one: Counterexample) -> d.Counterexample:
+def example(verdict: Verdict, one: Counterexample) -> d.Counterexample:
+    """A counterexample of a verdict, as its document has it."""
     steps = tuple(_entry(line, number) for number, line in enumerate(one.lines, start=1))
-    number = digest(
-        verdict.title, one.promise.title, one.faults, [(s.op, s.fault, s.attempt) for s in steps]
-    )[:8]
+    number = (
+        one.id
+        or digest(
+            verdict.title,
+            one.promise.title,
+            one.faults,
+            [(s.op, s.fault, s.attempt) for s in steps],
+        )[:8]
+    )
     return d.Counterexample(
         number,
         one.promise.title,

@@ -39,12 +39,14 @@ def _report(document: Document) -> Iterator[str]:
     yield from _listed("you weakened", document.weakened)
     for one in document.counterexamples:
         yield ""
-        yield from _counterexample(one)
+        yield from counterexample(one)
     if document.map is not None and document.map.rows:
         yield ""
         yield from _map(document.map)
     yield ""
-    yield from _listed("because", (document.reason,) if document.reason else ())
+    reason, *shown = document.reason.splitlines() or [""]
+    yield from _listed("because", (reason,) if reason else ())
+    yield from shown
     kept = tuple(
         _title(one.kind, one.status, one.name)
         for one in document.asked.promises
@@ -77,7 +79,8 @@ def _listed(title: str, lines: tuple[str, ...]) -> Iterator[str]:
 # ── a counterexample ────────────────────────────────────────────────────────────────────────────
 
 
-def _counterexample(one: Counterexample) -> Iterator[str]:
+def counterexample(one: Counterexample) -> Iterator[str]:
+    """A failing history, in lanes, and what was asked about it."""
     yield f"  BROKEN  {one.promise}   [{one.severity}{f': {one.costs}' if one.costs else ''}]"
     yield f"  {one.enough}"
     yield ""

@@ -1,0 +1,122 @@
+"""A history that broke a promise, kept as data and carried out again: after a change of the code it is the first thing to try."""
+
+from __future__ import annotations
+
+import hashlib
+import time
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from troth.lab.model import Observation, Outcome, Refused, Step
+from troth.lab.verdict import Counts, Verdict
+
+if TYPE_CHECKING:
+    from troth.lab.scenario import Scenario
+    from troth.lab.tables import Tables
+
+SCHEMA = "troth.lab/1"
+
+
+class Kept(msgspec.Struct, frozen=True):
+    """A history in a file. `report` is what people were shown."""
+
+    id: str
+    test: str
+    promise: str
+    faults: tuple[str, ...]
+    schedule: tuple[tuple[Any, ...], ...]
+    report: str = ""
+    schema: str = SCHEMA
+
+
+def kept_steps(steps: list[Step], tables: Tables) -> tuple[tuple[object, ...], ...]:
+    """The steps without anything that another run would number otherwise."""
+    return tuple(
+        (
+            step.action,
+            step.actor,
+            step.memory,
+            step.slot,
+            step.slots,
+            step.told if step.action == "crash" else 0,
+            step.outcome.name if step.outcome else "",
+            tables.ops[step.op].text if step.op >= 0 else "",
+        )
+        for step in steps
+    )
+
+
+def id_of(title: str, promise: str, schedule: tuple[tuple[object, ...], ...]) -> str:
+    """Eight characters that stand for the history."""
+    return hashlib.sha256(msgspec.json.encode([title, promise, schedule])).hexdigest()[:8]
+
+
+def rerun(scenario: Scenario, kept: Kept) -> Verdict:
+    """Carry the history out in real processes, and ask the promise again.
+
+    Returns:
+        VIOLATED: it is still broken. BOUNDED: this history is harmless now (others may not be). DISAGREED: the code goes another way.
+    """
+    from troth.lab.processes import Disagreement, Replay
+    from troth.lab.proof import Proof
+    from troth.lab.steps import Limits
+    from troth.lab.tables import Habits
+
+    started = time.monotonic()
+    proof = Proof(scenario, Limits(), Habits(), started, None, confirm=True)
+    number = next((n for n, one in enumerate(scenario.promises) if one.title == kept.promise), None)
+    if number is None:
+        return Verdict(
+            "REFUSED",
+            scenario.name,
+            reason=f"the test promises nothing called {kept.promise!r} any more",
+        )
+    try:
+        with proof.ready() as (tables, judge, start, zygote):
+            assert zygote is not None
+            replay = Replay(tables, zygote, start.world)
+            replay.run(list(map(_step, kept.schedule)))
+            broken = judge.promises[number].kind in _JUDGED and not judge.holds(
+                number, replay.world
+            )
+    except Refused as refused:
+        return Verdict("REFUSED", scenario.name, reason=str(refused))
+    except Disagreement as different:
+        reason = f"the code goes another way than when {kept.id} was found: {different}"
+        return Verdict("DISAGREED", scenario.name, reason=reason)
+    finally:
+        for database in scenario.databases:
+            database.close()
+    seconds = Counts(runs=tables.runs, seconds=time.monotonic() - started)
+    if broken:
+        return Verdict(
+            "VIOLATED",
+            scenario.name,
+            reason=f"still broken by {kept.id}: {kept.promise}\n{kept.report}",
+            counts=seconds,
+        )
+    reason = f"the history {kept.id} was carried out and breaks nothing that can be seen at its end; prove it again"
+    return Verdict("BOUNDED", scenario.name, open_because=(reason,), counts=seconds)
+
+
+_JUDGED = {"always", "told", "at_rest"}
+
+
+def _step(kept: tuple[Any, ...]) -> Step:
+    action, actor, memory, slot, slots, told, outcome, text = kept
+    named = (
+        Outcome(outcome, happens=True, told="answer", observation=Observation(text))
+        if outcome
+        else None
+    )
+    return Step(
+        action,
+        actor,
+        memory=memory,
+        slot=slot,
+        slots=tuple(slots),
+        told=told,
+        outcome=named,
+        word=text,
+    )
