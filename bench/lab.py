@@ -95,7 +95,7 @@ def with_frontrun(program: Program) -> tuple[bool | None, int]:
         workers=lambda _: program.handler(),
         count=2,
         invariant=lambda world: world.sound(),
-        total_timeout=60,
+        total_timeout=20,
         reproduce_on_failure=0,
         warn_nondeterministic_sql=False,
     )

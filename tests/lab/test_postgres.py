@@ -13,6 +13,7 @@ from psycopg.rows import dict_row
 
 from tests.lab.corpus.shop import API
 from troth.lab import Lab
+from troth.lab import postgres_rules as rules
 
 HOUR = timedelta(hours=1)
 SHOP = """
@@ -365,3 +366,31 @@ def test_code_that_never_succeeds_proves_nothing(lab: Lab, database_url):
     assert verdict.word == "REFUSED"
     assert "no attempt ever succeeds" in verdict.reason
     assert "UndefinedColumn" in verdict.reason
+
+
+@pytest.mark.parametrize(
+    ("text", "plain", "lasting", "drawing"),
+    [
+        ("SELECT * FROM t WHERE a = 'for update'", True, False, False),
+        ("SELECT * FROM t FOR UPDATE", False, False, False),
+        ("SELECT count(*), max(id) FROM t", True, False, False),
+        ("SELECT charge_card(1)", False, False, False),
+        ("SELECT pg_advisory_lock(1)", False, True, False),
+        ("SELECT pg_advisory_xact_lock(1)", False, False, False),
+        ("SET TIME ZONE 'UTC'", False, True, False),
+        ("SET LOCAL lock_timeout = 1", False, False, False),
+        ("UPDATE t SET a = 1", False, False, False),
+        ("INSERT INTO t VALUES (1)", False, False, True),
+        ("WITH x AS (DELETE FROM t RETURNING *) SELECT * FROM x", False, False, False),
+    ],
+)
+def test_what_a_statement_leaves_behind(text, plain, lasting, drawing):
+    assert rules.is_plain_read(text) == plain
+    assert rules.ends_session_state(text) == lasting
+    assert rules.draws(text) == drawing
+
+
+def test_the_clock_is_the_labs():
+    assert rules.with_labs_clock("SELECT now(), 'now()', CURRENT_TIMESTAMP") == (
+        "SELECT troth_lab.now(), 'now()', troth_lab.now()"
+    )

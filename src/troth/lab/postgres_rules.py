@@ -87,7 +87,7 @@ _HARMLESS = frozenset(
 )
 _SUBSELECT = re.compile(r".\bselect\b|\bupdate\b.*\bfrom\b|\bdelete\b.*\busing\b", _FLAGS)
 _SESSION = re.compile(
-    r"\s*(set|reset)\s+(?!local\b|transaction\b|constraints\b)|\bpg_(try_)?advisory_(un)?lock(_shared|_all)?\s*\(",
+    r"^\s*(set|reset)\s+(?!local\b|transaction\b|constraints\b)|\bpg_(try_)?advisory_(un)?lock(_shared|_all)?\s*\(",
     _FLAGS,
 )
 _DRAWS = re.compile(r"\b(insert|merge|nextval|call|do)\b", _FLAGS)
