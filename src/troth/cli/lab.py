@@ -58,7 +58,10 @@ def prove(
 
 @app.command
 def replay(
-    name: Annotated[str, Parameter(name="ID", help="What the report says after `again:`.")], /
+    name: Annotated[
+        str, Parameter(name="ID", help="The id of a counterexample, as its report says.")
+    ],
+    /,
 ) -> int:
     """Carry out one history that was found before, in real processes that really die.
 

@@ -337,7 +337,9 @@ class Postgres(Database):
             if isinstance(again, Waiting):
                 return op.text
             value, error = what["seen"]
-            inside = 1 if what.get("session") else 0  # it may have been in a transaction that is over
+            inside = (
+                1 if what.get("session") else 0
+            )  # it may have been in a transaction that is over
             if encode([again.value[inside:], again.error]) != encode([value[inside:], error]):
                 return op.text
         return None
