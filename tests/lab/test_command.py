@@ -47,7 +47,7 @@ def test_a_history_is_kept_carried_out_again_and_found_harmless_after_the_repair
 ):
     assert prove(("test_register.py",)) == 1
     (kept,) = (folder / ".troth-lab").iterdir()
-    assert f"again: troth lab replay {kept.stem}" in capfd.readouterr().out
+    assert f"see it again  troth lab replay {kept.stem}" in capfd.readouterr().out
     assert replay(kept.stem) == 1
     assert "still broken" in capfd.readouterr().out
     monkeypatch.setenv("CONFLICT", "ON CONFLICT DO NOTHING")

@@ -88,7 +88,21 @@ def test_verdicts_and_lanes_are_printed(run):
     assert "is enough." in done.stdout
     assert "src/troth/lab" not in done.stdout, "a report is no traceback through the lab"
     assert "what the caller was told" in done.stdout
+    assert "more: troth lab explain " in done.stdout
     assert "asks for its process id" in done.stdout
+
+
+def test_verdicts_are_kept_and_the_next_run_says_what_was_weakened(run, tmp_path):
+    run("-k", "test_bad")
+    suite = tmp_path / "test_suite.py"
+    suite.write_text(
+        suite.read_text().replace(
+            'lab.eventually("registered"', '0 and lab.eventually("registered"'
+        )
+    )
+    done = run("-k", "test_bad")
+    assert "you weakened: the promise 'registered' (eventually) is gone" in done.stdout
+    assert len(list((tmp_path / ".troth" / "lab" / "verdicts").iterdir())) == 2
 
 
 def test_strict_fails_what_is_only_bounded(run):

@@ -1,4 +1,4 @@
-"""`troth lab`: what crashes, lost answers and retries do to a backend, as a command for people and for CI."""
+"""`troth lab`: what crashes, lost answers and retries do to a backend; and what was found, told again in every form."""
 
 from __future__ import annotations
 
@@ -6,14 +6,31 @@ import subprocess
 import sys
 import tempfile
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import msgspec
 from cyclopts import App, Parameter
 
 from troth.base.errors import UsageError
+from troth.cli.output import show
 
-app = App(name="lab")
+if TYPE_CHECKING:
+    from troth.lab.show.document import Counterexample, Document
+
+app = App(name="lab", help="What crashes, lost answers and retries do to a backend.")
+
+Which = Annotated[
+    str,
+    Parameter(
+        help="A file with a verdict; or the beginning of a verdict's or a counterexample's id; or a test."
+    ),
+]
+Shelved = Annotated[
+    Path,
+    Parameter(name="--shelf", help="Where verdicts are kept: .troth/lab below where pytest ran."),
+]
+_SHELF = Path(".troth") / "lab"
+
 
 _WORST = ("DISAGREED", "REFUSED", "VIOLATED", "BOUNDED", "HOLDS")
 _STATUS = {"HOLDS": 0, "VIOLATED": 1, "BOUNDED": 2, "REFUSED": 3, "DISAGREED": 4}
@@ -41,7 +58,10 @@ def prove(
 
 @app.command
 def replay(
-    name: Annotated[str, Parameter(name="ID", help="What the report says after `again:`.")], /
+    name: Annotated[
+        str, Parameter(name="ID", help="The id of a counterexample, as its report says.")
+    ],
+    /,
 ) -> int:
     """Carry out one history that was found before, in real processes that really die.
 
@@ -58,6 +78,80 @@ def replay(
         ) from None
     word = _run((test, f"--lab-replay={name}"))
     return 0 if word == "BOUNDED" else _STATUS[word]
+
+
+@app.command(name="list")
+def list_(*, shelf: Shelved = _SHELF, output: Literal["table", "json", "jsonl"] = "table") -> None:
+    """List the latest verdict of every scenario.
+
+    Example: troth lab list
+    """
+    from troth.lab.show.shelf import Shelf
+
+    kept = Shelf(shelf)
+    latest = [one for name in kept.scenarios() if (one := kept.last(name)) is not None]
+    show(
+        [
+            {
+                "id": one.id,
+                "verdict": one.verdict,
+                "scenario": one.key,
+                "made": one.made,
+                "said": one.summary,
+            }
+            for one in latest
+        ],
+        output,
+        f"No verdict is kept in {shelf}. Run a test that uses the fixture `lab`.",
+    )
+
+
+@app.command
+def report(
+    which: Which,
+    /,
+    *,
+    html: Annotated[Path | None, Parameter(help="Write a page to this file instead.")] = None,
+    shelf: Shelved = _SHELF,
+    output: Literal["text", "json"] = "text",
+) -> None:
+    """Show a verdict that was kept: as text, as JSON, or as one HTML file that needs nothing else.
+
+    Example: troth lab report test_signup --html signup.html
+    """
+    from troth.lab.show.document import encode
+    from troth.lab.show.page import page
+    from troth.lab.show.terminal import text
+
+    found, _ = _find(which, shelf)
+    if html is not None:
+        html.write_text(page(found), encoding="utf-8")
+        print(f"{html}: {found.verdict} {found.scenario}")
+    elif output == "json":
+        print(encode(found).decode(), end="")
+    else:
+        print(text(found))
+
+
+@app.command
+def explain(which: Which, /, *, shelf: Shelved = _SHELF) -> None:
+    """Tell a coding assistant what is wrong, where, what would help, and what must not be changed.
+
+    Example: troth lab explain 1f0c3a9e
+    """
+    from troth.lab.show.assistant import explain as explained
+
+    print(explained(*_find(which, shelf)))
+
+
+def _find(which: str, shelf: Path) -> tuple[Document, Counterexample | None]:
+    from troth.lab.show.document import decode
+    from troth.lab.show.shelf import Shelf
+
+    file = Path(which)
+    if file.is_file():
+        return decode(file.read_bytes(), which), None
+    return Shelf(shelf).find(which)
 
 
 def _run(arguments: tuple[str, ...]) -> str:

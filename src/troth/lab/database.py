@@ -137,6 +137,18 @@ class Database(ABC):
         """What is open when a connection is lost: the server rolls back what it had."""
         return tuple(op for op in opened if op.handle != handle or op.target != self.name)
 
+    has_row_locks = False
+    """Whether SELECT … FOR UPDATE locks rows."""
+
+    def with_index(self, part: bytes, sql: str) -> bytes:
+        """The database with one more index, to try what it would prevent.
+
+        Raises:
+            LabError: there cannot be one.
+        """
+        del part
+        raise LabError(f"{sql}: another schema of {self.name} cannot be tried")
+
     def check_schema(self, before: bytes, after: bytes, op: Op) -> None:
         """Refuse an attempt that changes the schema.
 

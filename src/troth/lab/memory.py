@@ -54,6 +54,8 @@ _CLIENTS = frozenset(
         "ssl",
         "re",
         "threading",
+        "sqlalchemy",
+        "greenlet",
     )
 )
 """Libraries whose objects are used by a process but remember nothing that decides what code does next."""

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from msgspec.structs import replace
 
 from troth.lab.database import Database
-from troth.lab.describe import described, redacted, row, short
+from troth.lab.describe import Hidden, call, content, described, parameters, row, short
 from troth.lab.effects import Issued, Part
-from troth.lab.faults import SAME_TICK
+from troth.lab.faults import SAME_TICK, is_query
 from troth.lab.mailbox import Mailbox
-from troth.lab.model import Op, Step
+from troth.lab.model import Observation, Op, Step
 from troth.lab.provider import Provider
 from troth.lab.tables import Tables
 from troth.lab.verdict import Line
@@ -22,27 +22,41 @@ Rows = list[dict[str, Any]]
 
 
 class Narrator:
-    """Tells the steps of one graph."""
+    """Tells the steps of one graph.
 
-    def __init__(self, tables: Tables) -> None:
+    Args:
+        tables: what the numbers in the steps stand for.
+        hidden: names of fields whose values are not shown.
+    """
+
+    def __init__(self, tables: Tables, hidden: Hidden = frozenset()) -> None:
         self._tables = tables
+        self._hidden = hidden
 
-    def lines(self, steps: list[Step]) -> tuple[Line, ...]:
-        """The steps worth telling: effects, faults, refusals and answers. What was only read or prepared is left out."""
+    def lines(
+        self,
+        steps: Sequence[Step],
+        also: frozenset[int] = frozenset(),
+        whose: Sequence[int] | None = None,
+    ) -> tuple[Line, ...]:
+        """The steps worth telling: effects, faults, refusals and answers. What was only read or prepared is left out, but for `also`.
+
+        `whose` are the attempts of the steps, if the history does not begin here.
+        """
         told: list[Line] = []
-        live: list[int] = []
-        attempts = 0
-        for step in steps:
-            attempts += step.action == "start"
-            attempt = (
-                attempts if step.action == "start" else live[step.slot] if step.slot >= 0 else 0
-            )
-            line = self._line(step, beside=bool(live))
-            live = [attempts if before < 0 else live[before] for before in step.slots]
+        live = 0
+        for number, (step, attempt) in enumerate(zip(steps, whose or attempts(steps), strict=True)):
+            line = self._line(step, beside=bool(live), anyway=number in also)
+            live = len(step.slots)
             if line is not None:
                 again = line.irreversible and any(one.irreversible for one in told)
                 told.append(
-                    replace(line, attempt=attempt, irreversible=line.irreversible and not again)
+                    replace(
+                        line,
+                        step=number,
+                        attempt=attempt,
+                        irreversible=line.irreversible and not again,
+                    )
                 )
         return tuple(told)
 
@@ -54,40 +68,47 @@ class Narrator:
             self._tables.components, worlds[before], worlds[after], strict=True
         ):
             if old != new and not isinstance(part, Issued):
-                found.extend(
-                    _difference(part, old, new, brief=brief and isinstance(part, Provider))
-                )
+                short_form = brief and isinstance(part, Provider)
+                found.extend(_difference(part, old, new, brief=short_form, hidden=self._hidden))
         return found
 
-    def _line(self, step: Step, *, beside: bool) -> Line | None:
+    def _line(self, step: Step, *, beside: bool, anyway: bool) -> Line | None:
         if step.action in {"land", "expire"}:
             return self._by_itself(step)
         actor = self._tables.actors[step.actor].call.label
         site = self._tables.nodes[step.history].site
         if step.action == "start" and beside:
-            return Line(actor, f"begins beside the other ({step.word})", fault=True)
+            return Line(actor, f"begins beside the other ({step.word})", fault=True, word=step.word)
         if step.action == "start" and step.memory:
             return Line(actor, "served by the same process, which remembers")
         if step.action == "crash":
-            call = described(self._tables.ops[step.op])
+            asked = described(self._tables.ops[step.op], self._hidden)
             when = "when it has just sent" if step.told else "before"
-            return Line(actor, f"the process dies, {when}: {call}", site=site, fault=True)
-        return self._operation(step, actor, site) if step.action == "op" else None
+            return Line(
+                actor, f"the process dies, {when}: {asked}", site=site, fault=True, word=step.word
+            )
+        return self._operation(step, actor, site, anyway=anyway) if step.action == "op" else None
 
     def _by_itself(self, step: Step) -> Line:
         if step.action == "expire":
             return Line(
-                "time passes", "the provider forgets the oldest idempotency key", fault=True
+                "time passes",
+                "the provider forgets the oldest idempotency key",
+                fault=True,
+                word=step.word,
             )
-        change = "; ".join(self.changes(step.before, step.after, brief=True)) or "nothing changes"
+        changes = tuple(self.changes(step.before, step.after, brief=True))
         op = self._tables.ops[step.op]
         return Line(
             "late",
-            f"now lands: {described(op)}: {change}",
+            f"now lands: {described(op, self._hidden)}: {'; '.join(changes) or 'nothing changes'}",
             irreversible=self._irreversible(step, op),
+            op=f"now lands: {call(op)}",
+            params=parameters(op, self._hidden),
+            changes=changes,
         )
 
-    def _operation(self, step: Step, actor: str, site: str) -> Line | None:
+    def _operation(self, step: Step, actor: str, site: str, *, anyway: bool) -> Line | None:
         assert step.outcome is not None
         op = self._tables.ops[step.op]
         if op.kind == "answer":
@@ -95,35 +116,58 @@ class Narrator:
         if step.outcome is SAME_TICK:
             return Line(actor, "in the same moment, by the clock, as before")
         fault = step.outcome.survived and bool(step.word)
-        if not (fault or self._refused(step) or self.changes(step.before, step.after)):
+        changes = tuple(self.changes(step.before, step.after, brief=True))
+        if not (fault or self._refused(step) or changes or anyway):
             return None
-        happened, told = self._happened(step, op), self._told(step, op)
-        return Line(actor, happened, told, site, fault, self._irreversible(step, op))
+        return Line(
+            actor,
+            self._happened(step, op, changes),
+            self._told(step, op),
+            site,
+            fault,
+            self._irreversible(step, op),
+            op=call(op),
+            params=parameters(op, self._hidden),
+            changes=changes or self._why_not(step),
+            word=step.word if fault else "",
+        )
 
     def _answer(self, step: Step, op: Op, actor: str, site: str) -> Line:
         status, body = op.params  # as `request` writes it
-        answer = f"{status} {short(redacted(body.decode(errors='replace')), 50)}".strip()
+        answer = f"{status} {short(content(body, self._hidden), 50)}".strip()
         if step.told:
-            return Line(actor, "answers", f"→ {answer}", site)
+            return Line(actor, "answers", f"→ {answer}", site, op="answers")
         return Line(
-            actor, f"answers {answer}; it is lost on its way", "→ nothing", site, fault=True
+            actor,
+            f"answers {answer}; it is lost on its way",
+            "→ nothing",
+            site,
+            fault=True,
+            op=f"answers {answer}",
+            changes=("it is lost on its way",),
+            word=step.word,
         )
 
-    def _happened(self, step: Step, op: Op) -> str:
+    def _happened(self, step: Step, op: Op, changes: tuple[str, ...]) -> str:
+        told = (*(changes or self._why_not(step)),)
+        asked = described(op, self._hidden)
+        return f"{asked}: {'; '.join(told)}" if told else asked
+
+    def _why_not(self, step: Step) -> tuple[str, ...]:
         assert step.outcome is not None
         if step.outcome.late:
-            return f"{described(op)}: still under way"
-        if not step.outcome.happens:
-            return f"{described(op)}: not done"
-        change = "; ".join(self.changes(step.before, step.after, brief=True))
-        return f"{described(op)}: {change}" if change else described(op)
+            return ("still under way",)
+        return () if step.outcome.happens else ("not done",)
 
     def _told(self, step: Step, op: Op) -> str:
         seen: Any = self._tables.observations[step.observation]
         if seen.error:
-            return f"{seen.error}: {seen.value[0]}"
+            return f"{seen.error}: {complaint(seen)}"
         if op.kind == "http":
-            return f"{seen.value[0]} {short(redacted(seen.value[2].decode(errors='replace')), 50)}"
+            return f"{seen.value[0]} {short(content(seen.value[2], self._hidden), 50)}"
+        if op.kind == "sql" and is_query(op.text):
+            rows = result_rows(seen)
+            return "ok" if rows is None else _counted(rows)
         return "ok"
 
     def _refused(self, step: Step) -> bool:
@@ -140,8 +184,51 @@ class Narrator:
         return isinstance(part, Mailbox) or (isinstance(part, Provider) and part.irreversible(op))
 
 
-def _difference(part: Part, old: bytes, new: bytes, *, brief: bool) -> Iterator[str]:
-    before, after = _collections(part, old), _collections(part, new)
+def attempts(steps: Sequence[Step]) -> list[int]:
+    """Which attempt each step belongs to, counted from 1; 0 for what happens by itself."""
+    found: list[int] = []
+    live: list[int] = []
+    begun = 0
+    for step in steps:
+        begun += step.action == "start"
+        found.append(begun if step.action == "start" else live[step.slot] if step.slot >= 0 else 0)
+        live = [begun if before < 0 else live[before] for before in step.slots]
+    return found
+
+
+def result_rows(seen: Observation) -> Sequence[object] | None:
+    """The rows that a statement returned, as the boundary of its library writes them; None if it returned none."""
+    value = seen.value
+    if seen.error or not isinstance(value, tuple | list) or len(value) < 5:
+        return None
+    if isinstance(
+        value[1], str
+    ):  # of PostgreSQL: status, tag, whether there are rows, columns, rows
+        return value[4] if value[2] else None
+    return value[1] if value[0] else None  # of SQLite: columns, rows, …
+
+
+def complaint(seen: Observation) -> str:
+    """What the code was told of an error, in words."""
+    value = seen.value
+    if isinstance(value[-1], tuple | list):  # of PostgreSQL: status, fields by their codes
+        return next(
+            (bytes(text).decode() for code, text in value[-1] if code == _MESSAGE), seen.error
+        )
+    return str(value[1] if seen.error == "lost" and len(value) > 1 else value[0])
+
+
+_MESSAGE = 77  # "M", PG_DIAG_MESSAGE_PRIMARY
+
+
+def _counted(rows: Sequence[object]) -> str:
+    return "no row" if not rows else "1 row" if len(rows) == 1 else f"{len(rows)} rows"
+
+
+def _difference(
+    part: Part, old: bytes, new: bytes, *, brief: bool, hidden: Hidden
+) -> Iterator[str]:
+    before, after = collections(part, old), collections(part, new)
     for name in sorted(before.keys() | after.keys()):
         gone, came = (
             _without(before.get(name, []), after.get(name, [])),
@@ -149,9 +236,9 @@ def _difference(part: Part, old: bytes, new: bytes, *, brief: bool) -> Iterator[
         )
         sign = "→" if gone and came else "+"
         for one in came:
-            yield f"{name} {sign} {one['id'] if brief and 'id' in one and not gone else row(one)}"
+            yield f"{name} {sign} {one['id'] if brief and 'id' in one and not gone else row(one, hidden)}"
         if not came:
-            yield from (f"{name} - {row(one)}" for one in gone)
+            yield from (f"{name} - {row(one, hidden)}" for one in gone)
 
 
 def _without(rows: Rows, others: Rows) -> Rows:
@@ -159,7 +246,7 @@ def _without(rows: Rows, others: Rows) -> Rows:
     return [one for one in rows if one not in left or left.remove(one)]  # type: ignore[func-returns-value]
 
 
-def _collections(part: Part, data: bytes) -> dict[str, Rows]:
+def collections(part: Part, data: bytes) -> dict[str, Rows]:
     """What a part holds, by the names that promises use."""
     plain = decode(data)
     if isinstance(part, Database):
@@ -172,4 +259,6 @@ def _collections(part: Part, data: bytes) -> dict[str, Rows]:
         }
     if isinstance(part, Mailbox):
         return {f"{part.name}.messages": plain}
+    if isinstance(part, Issued):
+        return {}
     return {f"{part.name}.{name}": objects for name, objects in plain["objects"].items()}

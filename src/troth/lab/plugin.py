@@ -35,10 +35,12 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 @pytest.fixture
 def lab(request: pytest.FixtureRequest) -> Iterator[Lab]:
     """A scenario of the lab. Its verdict is printed at the end of the session."""
-    from troth.lab.report import summary
     from troth.lab.session import Lab
+    from troth.lab.show.compose import compose
+    from troth.lab.show.keep import keep
+    from troth.lab.show.terminal import headline, hints
 
-    made = Lab(request.node.name, _progress(request.config))
+    made = Lab(request.node.name, _progress(request.config), test=request.node.nodeid)
     again = request.config.getoption("--lab-replay")
     if again is not None:
         made.again = _kept(request.config, again)
@@ -46,7 +48,9 @@ def lab(request: pytest.FixtureRequest) -> Iterator[Lab]:
     if made.verdict is None:
         return
     _keep(request, made.verdict)
-    request.config.stash.setdefault(_verdicts, []).append(summary(made.verdict))
+    kept = compose(made.verdict) if again else keep(made.verdict, request.config.rootpath)
+    lines = request.config.stash.setdefault(_verdicts, [])
+    lines.extend((headline(kept), *hints(kept)))
     if made.verdict.word == "BOUNDED" and request.config.getoption("--lab-strict"):
         pytest.fail(f"--lab-strict:\n{made.verdict}", pytrace=False)
 
@@ -92,7 +96,7 @@ def _keep(request: pytest.FixtureRequest, verdict: Verdict) -> None:
             one.promise.title,
             one.faults,
             one.schedule,
-            "\n".join(counterexample(one)),
+            "\n".join(counterexample(verdict, one)),
         )
         _folder(request.config).mkdir(exist_ok=True)
         (_folder(request.config) / f"{one.id}.json").write_bytes(msgspec.json.encode(kept))

@@ -65,11 +65,11 @@ class Postgres(Database):
         """Whether a default or a function asks for the time."""
         return self._catalog.reads_clock
 
-    def initial(self) -> bytes:
+    def initial(self, template: str = "template1") -> bytes:
         self.close()
         self._server = Session(self.url)
         self._scratch = f"troth_lab_{os.getpid()}_{next(_numbers)}"
-        self._server.run(f'CREATE DATABASE "{self._scratch}"')
+        self._server.run(f'CREATE DATABASE "{self._scratch}" TEMPLATE "{template}"')
         monitor = self._monitor = self._connect()
         monitor.run(_CLOCK)
         if self.seed:
@@ -125,7 +125,9 @@ class Postgres(Database):
         if op.kind not in {"connect", "clock"} and not (
             op.kind == "sql" and is_plain_read(op.text)
         ):
-            part = self._look(defines=op.kind == "sql" and defines(op.text))
+            committed = [one.text for one in opened if op.kind == "commit" and one.kind == "held"]
+            asked = [op.text] if op.kind == "sql" else []
+            part = self._look(defines=any(map(defines, (*committed, *asked))))
         reached = decode(part)["sequences"]
         drawn = {name: sequences[name] for name in sequences if sequences[name] != reached[name]}
         after = remaining(opened, op, seen, drawn)
@@ -157,6 +159,7 @@ class Postgres(Database):
                 )
 
     draws_numbers = True
+    has_row_locks = True
 
     def has_slack(self, part: bytes) -> bool:
         """Whether a sequence is further than its column."""
@@ -195,9 +198,14 @@ class Postgres(Database):
 
     def twin(self, part: bytes) -> str:
         if self._twin is None:
-            self._twin = Postgres(self.name, self.url, self.seed)
+            self._vacate()
+            for session in (*self._free, self._seat()):  # whom PostgreSQL copies must be alone
+                session.close()
+            self._free.clear()
+            self._twin = Postgres(self.name, self.url, "")
             self._twin.ignored = self.ignored
-            self._twin.initial()
+            self._twin.initial(self._scratch)
+            self._monitor = self._connect()
         self._twin.become(self, part)
         return self._twin.place
 
@@ -422,8 +430,8 @@ def _statement(text: str, params: Any) -> Statement:
 
 
 _CLOCK = """
-CREATE SCHEMA troth_lab;
-CREATE FUNCTION troth_lab.now() RETURNS timestamptz STABLE LANGUAGE sql
+CREATE SCHEMA IF NOT EXISTS troth_lab;
+CREATE OR REPLACE FUNCTION troth_lab.now() RETURNS timestamptz STABLE LANGUAGE sql
     RETURN current_setting('troth_lab.now')::timestamptz;
 DO $$ BEGIN EXECUTE format('ALTER DATABASE %I SET synchronous_commit = off', current_database()); END $$;
 SET synchronous_commit = off;

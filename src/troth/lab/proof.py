@@ -25,10 +25,12 @@ from troth.lab.request import Stage
 from troth.lab.rerun import id_of, kept_steps
 from troth.lab.scenario import Scenario
 from troth.lab.search import Graph, explore
+from troth.lab.show.asked import asked
 from troth.lab.sqlite import Sqlite
 from troth.lab.steps import Limits
+from troth.lab.study.examine import Examiner
 from troth.lab.tables import Habits, Relearn, Tables
-from troth.lab.verdict import Counterexample, Counts, Verdict
+from troth.lab.verdict import Counterexample, Counts, Verdict, Word
 
 if TYPE_CHECKING:
     from troth.lab.postgres import Postgres
@@ -73,7 +75,13 @@ class Finding:
 
     promise: int
     steps: list[Step]
-    world: int
+    states: list[State]
+    """Before each step, and after the last."""
+
+    @property
+    def world(self) -> int:
+        """The world in the end."""
+        return self.states[-1].world
 
 
 class Proof:
@@ -109,13 +117,18 @@ class Proof:
         try:
             return self._explored()
         except Refused as refused:
-            return Verdict("REFUSED", scenario.name, reason=str(refused), counts=self._counts())
+            return self._nothing("REFUSED", str(refused))
         except Disagreement as different:
-            reason = f"a real process and the lab disagree: {different}"
-            return Verdict("DISAGREED", scenario.name, reason=reason, counts=self._counts())
+            return self._nothing("DISAGREED", f"a real process and the lab disagree: {different}")
         finally:
             for database in scenario.databases:
                 database.close()
+
+    def _nothing(self, word: Word, reason: str) -> Verdict:
+        """A verdict that says nothing about the code."""
+        scenario = self._scenario
+        counts = self._counts()
+        return Verdict(word, scenario.name, reason=reason, counts=counts, test=scenario.test)
 
     @contextmanager
     def ready(self) -> Iterator[tuple[Tables, Judge, State, Zygote | None]]:
@@ -206,7 +219,7 @@ class Proof:
             again = explore(tables, judge, graph.initial, limits, wanted=wanted, shortest=True)
             graph = again if promise in again.violations else graph
         state = graph.violations[promise]
-        return Finding(promise, graph.path(state), state.world)
+        return Finding(promise, graph.path(state), list(graph.ancestors(state))[::-1])
 
     def _tell(self, graph: Graph) -> None:
         if self._progress is not None:
@@ -226,7 +239,17 @@ class Proof:
 
     def _judged(self, tables: Tables, graph: Graph, findings: list[Finding]) -> Verdict:
         scenario = self._scenario
-        broken = {finding.promise for finding in findings}
+        broken = frozenset(finding.promise for finding in findings)
+        counts = self._counts()
+        examiner = Examiner(
+            tables,
+            Judge(tuple(scenario.promises), tables.worlds),
+            self._limits,
+            graph.initial,
+            broken,
+            frozenset(scenario.hidden),
+            scenario.closer,
+        )
         open_because = (*self._open(tables, graph), *((TOGETHER,) if self._shares_memory() else ()))
         found = Verdict(
             "BOUNDED",
@@ -235,11 +258,16 @@ class Proof:
             unexplored=tuple(self._unexplored()),
             closed=graph.closed and not open_because,
             open_because=open_because,
-            counterexamples=tuple(self._told(tables, graph, finding) for finding in findings),
+            counterexamples=tuple(
+                self._told(tables, graph, finding, examiner) for finding in findings
+            ),
             kept=tuple(one for n, one in enumerate(scenario.promises) if n not in broken),
             accepted=tuple(f"{name}, because {why}" for name, _, why in scenario.accepted),
             warnings=tuple(self._stale(tables)) if graph.closed else (),
-            counts=self._counts(),
+            counts=counts,
+            asked=asked(scenario, self._limits, broken, closed=graph.closed and not open_because),
+            map=examiner.map(frozenset(sink.name for _, sink, _ in scenario.accepted)),
+            test=scenario.test,
             confirmed=self._confirmation(),
         )
         if found.failing:
@@ -263,17 +291,21 @@ class Proof:
             and (len(self._tables.memory) > 1 or self._tables.remembers)
         )
 
-    def _told(self, tables: Tables, graph: Graph, finding: Finding) -> Counterexample:
+    def _told(
+        self, tables: Tables, graph: Graph, finding: Finding, examiner: Examiner
+    ) -> Counterexample:
         promise = self._scenario.promises[finding.promise]
-        narrator = Narrator(tables)
+        narrator = Narrator(tables, frozenset(self._scenario.hidden))
+        examined = examiner.examine(finding.promise, finding.states, finding.steps)
         schedule = kept_steps(finding.steps, tables)
         faults = [step for step in finding.steps if step.cost]
         return Counterexample(
             promise,
             tuple(step.word for step in faults),
-            narrator.lines(finding.steps),
+            examined.lines,
             tuple(narrator.changes(graph.initial.world, finding.world)),
             stuck=promise.kind == "eventually",
+            study=examined.study,
             schedule=schedule,
             id=id_of(self._scenario.name, promise.title, schedule),
         )

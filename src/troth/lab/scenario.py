@@ -32,6 +32,12 @@ class Scenario:
     ignored: list[tuple[str, str, str]] = field(default_factory=list)
     """(column, memory or path; which; because)."""
 
+    hidden: set[str] = field(default_factory=set)
+    """Names of fields whose values no report shows."""
+    closer: float = 10.0
+    """Seconds for a closer look at what was found."""
+    test: str = ""
+
     def components(self) -> tuple[Database | Provider | Mailbox, ...]:
         """The parts of the world, in a fixed order."""
         mailbox = () if self.mailbox is None else (self.mailbox,)

@@ -85,6 +85,7 @@ def explore(
     wanted: frozenset[int] | None = None,
     shortest: bool = False,
     progress: Callable[[Graph], None] | None = None,
+    moves: Moves | None = None,
 ) -> Graph:
     """Explore until the graph closes, every wanted promise is broken, or the time is up.
 
@@ -96,9 +97,12 @@ def explore(
         wanted: the promises to look at; all by default.
         shortest: prefer few steps among equally few faults, for a history that a person reads. Otherwise deep first.
         progress: called about ten times a second.
+        moves: what can happen, if it is not everything.
     """
     promises = set(range(len(judge.promises)) if wanted is None else wanted)
-    return _Search(program, judge, start, limits, promises, shortest=shortest).run(progress)
+    return _Search(program, judge, start, limits, promises, shortest=shortest, moves=moves).run(
+        progress
+    )
 
 
 class _Search:
@@ -111,13 +115,14 @@ class _Search:
         promises: set[int],
         *,
         shortest: bool,
+        moves: Moves | None,
     ) -> None:
         self._program = program
         self._judge = judge
         self._limits = limits
         self._open = promises
         self._direction = 1 if shortest else -1
-        self._moves = Moves(program, judge, limits)
+        self._moves = moves or Moves(program, judge, limits)
         self._graph = Graph(start, self._moves, parents={start: (None, 0, 0)})
         self._queue: list[tuple[int, int, int, State]] = [(0, 0, 0, start)]
         self._expanded: set[State] = set()

@@ -30,15 +30,24 @@ class Lab:
     Args:
         name: what reports call it; the pytest fixture gives the test's id.
         progress: called with a line of text while the search runs.
+        closer: seconds for a closer look at what was found: the map, twins, checked remedies. 0: none.
+        test: the id of the pytest test, for reports.
     """
 
-    def __init__(self, name: str = "lab", progress: Callable[[str], None] | None = None) -> None:
+    def __init__(
+        self,
+        name: str = "lab",
+        progress: Callable[[str], None] | None = None,
+        *,
+        closer: float = 10.0,
+        test: str = "",
+    ) -> None:
         self.name = name
         self.verdict: Verdict | None = None
         self._progress = progress
         self.again: Kept | None = None
         """A history to carry out instead of searching."""
-        self._scenario = Scenario(name)
+        self._scenario = Scenario(name, closer=closer, test=test)
 
     # ── the world ───────────────────────────────────────────────────────────────────────────────
 
@@ -256,6 +265,13 @@ class Lab:
             raise LabError("lab.ignore() takes one of column=, memory=, path=, and because=")
         self._scenario.ignored.append((*given[0], because))
 
+    def redact(self, *names: str) -> None:
+        """Values of fields, columns and parameters whose names contain one of these are shown in no report.
+
+        Passwords, tokens, cards and the like are never shown, without being named here.
+        """
+        self._scenario.hidden.update(names)
+
     # ── the search ──────────────────────────────────────────────────────────────────────────────
 
     def prove(
@@ -326,5 +342,10 @@ class Lab:
         return self.verdict
 
     def _later(self, what: str) -> NoReturn:
-        self.verdict = Verdict("REFUSED", self.name, reason=f"{what} are not explored yet")
+        self.verdict = Verdict(
+            "REFUSED",
+            self.name,
+            reason=f"{what} are not explored yet",
+            test=self._scenario.test,
+        )
         raise Refusal(self.verdict)

@@ -19,7 +19,7 @@ from typing import Any
 from troth.lab import moments
 from troth.lab.database import Database, Done
 from troth.lab.faults import LOCKING, PLAIN, is_deferred, is_pragma, takes_lock
-from troth.lab.model import Observation, Op, Outcome, Refused
+from troth.lab.model import LabError, Observation, Op, Outcome, Refused
 from troth.lab.world import encode
 
 # the real one: while the lab works, the name in the module is `edge.sqlite`'s
@@ -157,6 +157,17 @@ class Sqlite(Database):
                 f"{op.text or op.kind!r} commits while another attempt reads an older snapshot "
                 "(journal_mode WAL); that is not explored yet"
             )
+
+    def with_index(self, part: bytes, sql: str) -> bytes:
+        self._place(self._bytes[part])
+        writer = self._open(0, {})
+        try:
+            writer.executescript(sql)
+        except sqlite3.Error as error:
+            raise LabError(f"{sql}: {error}") from error
+        finally:
+            writer.close()
+        return self._look()
 
     def close(self) -> None:
         """Close every connection and remove the copies."""

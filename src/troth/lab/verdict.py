@@ -8,6 +8,7 @@ import msgspec
 
 from troth.base.errors import TrothError
 from troth.lab.promise import FAILING, Promise
+from troth.lab.show.document import Asked, Map, Need, Remedy, Site, Twin
 
 Word = Literal["HOLDS", "VIOLATED", "BOUNDED", "REFUSED", "DISAGREED"]
 """HOLDS: the graph closed under the printed model, and real processes that really died confirmed every kind of its edges.
@@ -25,6 +26,23 @@ class Line(msgspec.Struct, frozen=True):
     irreversible: bool = False
     """The first step of the history that cannot be taken back."""
     attempt: int = 0
+    step: int = 0
+    """Its position in the path."""
+    op: str = ""
+    params: tuple[str, ...] = ()
+    changes: tuple[str, ...] = ()
+    word: str = ""
+    """What the fault is counted as."""
+
+
+class Study(msgspec.Struct, frozen=True):
+    """What was asked about a history, as far as there was time for it."""
+
+    needs: tuple[Need, ...] = ()
+    twin: Twin | None = None
+    assumptions: tuple[str, ...] = ()
+    remedies: tuple[Remedy, ...] = ()
+    similar_sites: tuple[Site, ...] = ()
 
 
 class Counterexample(msgspec.Struct, frozen=True):
@@ -36,6 +54,7 @@ class Counterexample(msgspec.Struct, frozen=True):
     world: tuple[str, ...]
     """What the world looks like then, where it differs from the beginning."""
     stuck: bool = False
+    study: Study = Study()
     schedule: tuple[tuple[object, ...], ...] = ()
     """The history as data, for `rerun`."""
     id: str = ""
@@ -76,6 +95,10 @@ class Verdict(msgspec.Struct, frozen=True):
     warnings: tuple[str, ...] = ()
     accepted: tuple[str, ...] = ()
     counts: Counts = Counts()
+    asked: Asked = Asked()
+    map: Map | None = None
+    test: str = ""
+    """The test in which it was found, as pytest calls it."""
     confirmed: str = ""
     """What real processes have confirmed, in words."""
 

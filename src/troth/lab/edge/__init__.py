@@ -34,11 +34,12 @@ def installed(
         mail: the name of the mailbox, if there is one.
         allowed: patterns of paths that the application may write.
     """
-    from troth.lab.edge import cache, clock, escape, http, psycopg, smtp, sqlite, tasks
+    from troth.lab.edge import cache, clock, escape, http, psycopg, smtp, sqlalchemy, sqlite, tasks
 
     with ExitStack() as stack:
         stack.enter_context(sqlite.caught(sqlites))
         stack.enter_context(psycopg.caught(postgreses))
+        stack.enter_context(sqlalchemy.caught())
         stack.enter_context(http.caught(hosts))
         stack.enter_context(smtp.caught(mail))
         stack.enter_context(clock.caught())

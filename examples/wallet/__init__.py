@@ -1,0 +1,1 @@
+"""A wallet: deposits that a bank reports and that can be asked for, transfers between accounts. An ordinary application."""
