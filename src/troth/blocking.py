@@ -106,6 +106,7 @@ class Client:
             plan = request_start.start(
                 request_store.queries(self._troth.schema), self._troth.cell, self._troth.workflows, workflow, args,
                 key=key, at=at, priority=priority, partition=partition, deadline=deadline,
+                telemetry=self._troth.telemetry,
             )  # fmt: skip
             run_id = carry_out_blocking(tx, plan)
             return BlockingRun(
@@ -165,10 +166,18 @@ class Client:
 
         said = as_topic(topic)
         check_message_key(key)
-        message = Send(
-            ids.new_id(self._troth.cell), run_id, start_key, said.name, said.encode(value), key
-        )
         self._require_own(tx)
+        telemetry = self._troth.telemetry
+        trace = telemetry.sending(run_id, start_key, said.name)
+        message = Send(
+            ids.new_id(self._troth.cell),
+            run_id,
+            start_key,
+            said.name,
+            said.encode(value),
+            key,
+            trace,
+        )
         carry_out_blocking(tx, request_start.send(store.queries(self._troth.schema), message))
 
     def cancel(self, run: BlockingRun[Any] | UUID) -> None:

@@ -8,7 +8,7 @@ from datetime import timedelta
 import pytest
 
 from tests.workflow.place import QUICK, Place, soon
-from troth import Retry, Troth, Tx
+from troth import Call, Retry, Troth, Tx
 from troth.base import codec
 from troth.journal.model import Kind
 
@@ -197,7 +197,7 @@ async def test_no_exception_can_stop_the_engine(
         raise error
 
     @troth.effect(delivery="at_most_once", timeout=5)
-    async def sends(call: object) -> None:
+    async def sends(call: Call) -> None:
         raise error
 
     @troth.workflow

@@ -85,5 +85,7 @@ def start(
 
 def send(q: Queries, message: Send) -> Plan[None]:
     """Leave a message in a transaction; *q* are the journal's. Raises `RunEndedError`, `RunNotFoundError`, `MessageConflictError`."""
-    rows = yield Statement(q.send_message, tuple(message))
+    rows = yield Statement(q.send_message, tuple(message[:-1]))
     raise_if_not_sent(message, rows[0][0])
+    if message.trace is not None:
+        yield Statement(q.trace_message, (message.trace, message.id))
