@@ -225,4 +225,4 @@ async def test_every_topic_has_a_pulse(cell):
 async def test_a_page_follows_what_it_shows(topic, paths, cell, meet):
     for path in paths:
         page = (await meet().get(path)).text
-        assert f'data-connect="/live?topic={topic}"' in page, path
+        assert f'data-connect="/live?topic={topic}&amp;seen=' in page, path

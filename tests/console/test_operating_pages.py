@@ -151,7 +151,8 @@ async def test_nothing_that_is_shown_is_taken_for_html(furnished, meet):
 
 
 async def test_what_was_known_at_a_decision_is_not_taken_for_html(furnished, meet):
-    answer = await meet().act("payload.show", run=furnished["decision"], of="decision")
+    form = {"in": "decision", "decision": furnished["decision"], "of": "inputs"}
+    answer = await meet().act("payload.show", **form)
     assert answer.status_code == 200
     require_harmless(answer.text, "what was known")
 

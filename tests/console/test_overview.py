@@ -50,7 +50,9 @@ async def test_links_of_counters_are_filters_that_their_screens_understand(cell,
             assert page.status_code == 200, label
             for word, values in parse_qs(urlsplit(href).query).items():
                 for value in values:
-                    assert re.search(rf'name="{word}" value="{value}"\s+checked', page.text), label
+                    box = rf'name="{word}" value="{value}"\s+checked'
+                    tab = rf'href="[^"]*\b{word}={value}[^"]*"\s+aria-current="true"'
+                    assert re.search(f"{box}|{tab}", page.text), label
 
 
 async def test_what_goes_wrong_is_grouped_and_leads_to_its_runs(runs, cell, meet):
