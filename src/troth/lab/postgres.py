@@ -1,6 +1,6 @@
 """A real PostgreSQL behind the table E: restore a world, repeat what is open, do one operation, look.
 
-The application's connections (`edge.psycopg`, `edge.asyncpg`) ask the lab, and the lab asks a database of its own on the
+The application's connections (`edge.psycopg`) ask the lab, and the lab asks a database of its own on the
 server that the test names. A transaction that is open is repeated statement by statement, and must observe again what it has
 observed. Plain reads in READ COMMITTED are not repeated: they leave nothing behind.
 """

@@ -64,7 +64,7 @@ class Lab:
         Args:
             path: which file; by default every file that the application opens with `sqlite3.connect`. It is never opened itself. Or
                 the URL (`postgresql://…`, or `host=… dbname=…`) of a server on which the lab may make a database of its own; wherever the application
-                connects to with psycopg or asyncpg, it gets that one. The role must be a superuser.
+                connects to with psycopg, it gets that one. The role must be a superuser.
             seed: SQL that makes the tables and rows of the beginning.
             migrate: the application's own function that makes them, run once, without faults.
             name: what promises call it: `w.db.users`.

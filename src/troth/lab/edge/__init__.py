@@ -29,7 +29,7 @@ def installed(
 
     Args:
         sqlites: to which connections of sqlite3 go.
-        postgreses: to which connections of psycopg and asyncpg go.
+        postgreses: to which connections of psycopg go.
         hosts: the provider's name per host, for HTTP.
         mail: the name of the mailbox, if there is one.
         allowed: patterns of paths that the application may write.
