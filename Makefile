@@ -72,7 +72,8 @@ outsiders: $(READY) # programs that tests run: a browser, a message broker (root
 
 .PHONY: test
 test: $(READY) outsiders ## the tests, without soaks
-	@$(PYTEST) -n $(JOBS) --dist loadgroup -m "$(FAST)" $(ARGS)
+	@$(PYTEST) -n $(JOBS) --dist loadgroup -m "$(FAST)" $(if $(ARGS),,--ignore tests/lab) $(ARGS)
+	@$(if $(ARGS),,$(PYTEST) -n $(JOBS) --dist loadgroup -m "$(FAST)" tests/lab) # the lab looks at all that a program has imported
 
 .PHONY: formatted
 formatted: $(READY)

@@ -267,3 +267,21 @@ def test_what_is_ignored_is_left_alone():
     names.add("kept")
     assert memory.capture() == 0
     names.discard("kept")
+
+
+class Lazy:
+    """As Django's settings: whoever asks what it is wakes it."""
+
+    @property
+    def __class__(self):
+        raise LookupError("it is not configured")
+
+
+lazy = Lazy()
+
+
+def test_lazy_objects_are_not_asked_what_they_are(memory):
+    before = memory.capture()
+    things["a"].append(5)
+    assert memory.capture() != before
+    memory.restore(before)

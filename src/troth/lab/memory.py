@@ -18,7 +18,7 @@ from datetime import date, timedelta
 from decimal import Decimal
 from pathlib import PurePath
 from types import FunctionType, ModuleType
-from typing import Any
+from typing import Any, cast
 from uuid import UUID
 
 from troth.lab.edge.attempt import ours
@@ -148,7 +148,7 @@ class Memory:
         )  # what several places hold is one thing, and classes lead back to themselves
         for module in around(self._homes):
             for name, value in list(vars(module).items()):
-                if not name.startswith(("__", "@")) and not isinstance(value, ModuleType):
+                if not name.startswith(("__", "@")) and not _is(value, ModuleType):
                     rebind = functools.partial(setattr, module, name)
                     yield from self._of(f"{module.__name__}.{name}", value, rebind, seen)
         for name, value in self._roots.items():
@@ -159,14 +159,14 @@ class Memory:
     ) -> Iterator[tuple[str, _Variable]]:
         if name in self._ignored:
             return
-        if not isinstance(value, _SCALARS):
+        if not _is(value, _SCALARS):
             if id(value) in seen:
                 return
             seen.add(id(value))
-        if isinstance(value, FunctionType):
-            yield from self._of_function(name, value, seen)
-        elif isinstance(value, type):
-            yield from self._of_class(name, value, seen)
+        if _is(value, FunctionType):
+            yield from self._of_function(name, cast("FunctionType", value), seen)
+        elif _is(value, type):
+            yield from self._of_class(name, cast("type", value), seen)
         else:
             yield name, _Variable(value, rebind)
 
@@ -179,7 +179,7 @@ class Memory:
         yield f"{name}.__dict__", _Variable(vars(function), None)
         defaults = (*(function.__defaults__ or ()), *(function.__kwdefaults__ or {}).values())
         for number, default in enumerate(defaults):
-            if isinstance(default, _CONTAINERS):
+            if _is(default, _CONTAINERS):
                 yield from self._of(f"{name}, default {number}", default, None, seen)
         cells = zip(function.__code__.co_freevars, function.__closure__ or (), strict=True)
         for cell_name, cell in cells:
@@ -196,8 +196,8 @@ class Memory:
             return
         for attribute, content in list(vars(kind).items()):
             method = getattr(content, "__func__", content)  # of a classmethod or staticmethod
-            kept = not attribute.startswith("__") and isinstance(content, _SCALARS + _CONTAINERS)
-            if kept or isinstance(method, FunctionType):
+            kept = not attribute.startswith("__") and _is(content, _SCALARS + _CONTAINERS)
+            if kept or _is(method, FunctionType):
                 rebind = functools.partial(setattr, kind, attribute)
                 yield from self._of(f"{name}.{attribute}", method, rebind, seen)
 
@@ -218,7 +218,7 @@ class _Variable:
     def set(self, saved: Any) -> None:
         wanted = _put_back(saved)
         mine = self._value
-        if isinstance(mine, _CONTAINERS) and type(mine) is type(wanted):
+        if _is(mine, _CONTAINERS) and type(mine) is type(wanted):
             _refill(mine, wanted)
         elif wanted is not mine and self._rebind is not None:
             self._rebind(wanted)
@@ -245,7 +245,7 @@ class _Kept:
 
 def _attributes(owner: object) -> dict[str, Any] | None:
     """What an object of the application remembers, wherever its class keeps it."""
-    if not isinstance(owner, Cached) and not _is_ours(type(owner)):
+    if not _is(owner, Cached) and not _is_ours(type(owner)):
         return None
     if hasattr(owner, "__dict__"):
         return vars(owner)
@@ -257,11 +257,11 @@ def _copied(value: Any, depth: int) -> Any:
     """A copy down to what cannot change, and to objects that are nobody's memory (functions, clients)."""
     if depth == 0:
         return value
-    if isinstance(value, dict):
+    if _is(value, dict):
         return _refill(copy.copy(value), {k: _copied(v, depth - 1) for k, v in value.items()})
-    if isinstance(value, list | deque):
+    if _is(value, (list, deque)):
         return _refill(copy.copy(value), [_copied(item, depth - 1) for item in value])
-    if isinstance(value, set):
+    if _is(value, set):
         return copy.copy(value)
     if type(value) is tuple:
         return tuple(_copied(item, depth - 1) for item in value)
@@ -287,6 +287,11 @@ def _put_back(saved: Any) -> Any:
     return copy.copy(saved) if isinstance(saved, set) else saved
 
 
+def _is(value: Any, kind: Any) -> bool:
+    """As `isinstance`, without asking the value: lazy objects, like Django's settings, wake if they are asked what they are."""
+    return issubclass(type(value), kind)
+
+
 def _is_ours(kind: Any) -> bool:
     return _is_ours_named(kind.__module__)
 
@@ -299,12 +304,12 @@ def _is_ours_named(name: str) -> bool:
 
 def _digest(value: object, depth: int) -> str:
     """The content as text. What cannot be read, and so not put back, is written in angle brackets."""
-    if isinstance(value, _SCALARS):
+    if _is(value, _SCALARS):
         return repr(value).replace("<", "‹")
     if depth == 0:
         return "…"
     for kind, write in _WRITERS:
-        if isinstance(value, kind):
+        if _is(value, kind):
             return write(value, depth - 1)
     attributes = _attributes(value)
     if attributes is not None:
