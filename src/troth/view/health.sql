@@ -67,7 +67,8 @@ SELECT h.kind, h.what, h.xids, h.age_s FROM (
     SELECT 'transaction' AS kind, 'pid ' || a.pid || coalesce(' of ' || nullif(a.application_name, ''), '') AS what,
            age(a.backend_xmin)::bigint AS xids,
            CASE WHEN a.xact_start IS NOT NULL THEN greatest(0, extract(epoch FROM clock_timestamp() - a.xact_start)) END::float8 AS age_s
-    FROM pg_stat_activity a WHERE a.backend_xmin IS NOT NULL AND a.pid <> pg_backend_pid() AND a.backend_type = 'client backend'
+    FROM pg_stat_activity a  -- what other databases look at keeps none of these rows
+    WHERE a.datname = current_database() AND a.backend_xmin IS NOT NULL AND a.pid <> pg_backend_pid() AND a.backend_type = 'client backend'
     UNION ALL
     SELECT 'prepared transaction', x.gid, age(x.transaction)::bigint,
            CASE WHEN x.prepared IS NOT NULL THEN greatest(0, extract(epoch FROM clock_timestamp() - x.prepared)) END::float8
