@@ -66,7 +66,7 @@ async def test_a_change_of_the_source_is_followed(project: Path):
         async with httpx2.AsyncClient(follow_redirects=True) as browser:
             page = await browser.get(link)
             assert page.status_code == 200
-            assert "ask" in page.text
+            assert "ask" in (await browser.get(str(page.url.join("/runs")))).text
 
         (project / "answers.py").write_text("ANSWER = 'second'  # longer\n")
         await dev.line("changed: answers.py")

@@ -95,6 +95,7 @@ async def test_what_was_opened_and_shown_stays_while_the_page_follows(cell, open
         {**BUG, "traceback": "line 1"},
     )
     page = await opened(f"/runs/{run}")
+    await expect(page.locator("#live-word")).to_have_text("Live")
     await page.get_by_text("Traceback").click()
     await page.get_by_role("button", name="Show input").click()
     await expect(page.locator("pre.json")).to_be_visible()
