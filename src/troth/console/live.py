@@ -143,7 +143,7 @@ class Watcher:
 
 
 async def seen(tx: Tx, schema: str, topics: Sequence[str]) -> str:
-    """The common pulse of *topics* in a snapshot: a page carries it, so that what changes after that is not missed."""
+    """The common pulse of *topics*: a page that is read after this carries it, so that what changes meanwhile is not missed."""
     return _joined([await pulse(tx, schema, topic) for topic in topics])
 
 

@@ -57,9 +57,13 @@ class Page(Generic[Q]):
             return site.show(visit, f"{self.name}.html", trouble.status, page=self, trouble=trouble)
         topics = self.topics(asked)
         try:
+            seen = ""
+            if topics:
+                # Before the snapshot of the page, and not in it: the server's counters keep to no snapshot.
+                async with site.reach.reading() as tx:
+                    seen = await live.seen(tx, site.schema, topics)
             async with site.reach.reading() as tx:
                 told = await self.read(tx, visit, asked)
-                seen = await live.seen(tx, site.schema, topics) if topics else ""
         except TrothError as error:
             trouble = trouble_of(error, site, self.narrow)
             return site.show(
