@@ -36,7 +36,10 @@ def test_a_correct_handler_is_never_violated(lab: Lab, case: Case):
     verdict = lab.explore(budget=60)
     assert verdict.word == "BOUNDED", str(verdict)
     assert not verdict.counterexamples, str(verdict)
-    assert verdict.closed, str(verdict)
+    # Attempts beside each other in one process that keeps memory are not explored, and that is admitted.
+    admitted = any("this code keeps" in line for line in verdict.unexplored)
+    assert (verdict.closed, admitted) in {(True, False), (False, True)}, str(verdict)
+    assert admitted == (case.describe.__name__ == "cache_of_what_never_changes")
     assert verdict.counts.repeated > 0, "a closed graph is one whose histories were run twice"
 
 

@@ -174,7 +174,10 @@ class Proof:
             first = tables.worlds.rest(tables.worlds.add(parts))
             clients = (NEW,) * len(scenario.actors)
             start = State(first, (), (), clients, frozenset(), judge.folds(first))
-            yield tables, judge, start, zygote
+            try:
+                yield tables, judge, start, zygote
+            finally:
+                tables.memory.leave()
 
     def _explored(self) -> Verdict:
         with self.ready() as (tables, judge, start, zygote):
