@@ -285,11 +285,3 @@ def test_lazy_objects_are_not_asked_what_they_are(memory):
     things["a"].append(5)
     assert memory.capture() != before
     memory.restore(before)
-
-
-def test_what_was_there_at_the_beginning_is_there_when_the_lab_has_left(memory):
-    before = {name: list(numbers) for name, numbers in things.items()}
-    change()
-    memory.capture()
-    memory.leave()
-    assert things == before

@@ -129,15 +129,6 @@ class Memory:
                 variable.set(wanted[name][1])
         self._at = number
 
-    def leave(self) -> None:
-        """Put back what was there at the beginning, as far as it can be: the process goes on without the lab."""
-        first = self._seen[0]
-        for name, variable in self._variables():
-            was, saved = first.get(name, ("<", None))
-            if "<" not in was and was != _digest(variable.get(), _DEPTH):
-                variable.set(saved)
-        self._at = -1
-
     def text(self, number: int) -> str:
         """All that is remembered, as text; of the memory at the beginning, nothing."""
         return "" if number == 0 else "; ".join(now for now, _ in self._seen[number].values())

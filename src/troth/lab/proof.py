@@ -174,10 +174,7 @@ class Proof:
             first = tables.worlds.rest(tables.worlds.add(parts))
             clients = (NEW,) * len(scenario.actors)
             start = State(first, (), (), clients, frozenset(), judge.folds(first))
-            try:
-                yield tables, judge, start, zygote
-            finally:
-                tables.memory.leave()
+            yield tables, judge, start, zygote
 
     def _explored(self) -> Verdict:
         with self.ready() as (tables, judge, start, zygote):
