@@ -6,6 +6,7 @@ import asyncio
 import time
 
 import psycopg
+import pytest
 from psycopg.conninfo import make_conninfo
 
 from tests.harness.cell import open_cell
@@ -96,6 +97,7 @@ async def test_settings_of_the_server(server: PrivateServer) -> None:
     assert "left_behind" in next(each.found for each in found if each.code == "old-snapshot")
 
 
+@pytest.mark.slow
 async def test_statements_that_take_time_where_they_are_counted(server: PrivateServer) -> None:
     with psycopg.connect(server.url, autocommit=True) as connection:
         connection.execute("ALTER SYSTEM SET shared_preload_libraries = 'pg_stat_statements'")

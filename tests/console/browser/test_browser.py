@@ -54,6 +54,7 @@ async def test_a_paused_page_stays_as_it_is_and_catches_up(cell, opened):
     await expect(page.locator(f"#r-{first}")).to_be_visible()
 
 
+@pytest.mark.slow
 async def test_events_come_in_and_all_of_a_kind_are_put_back(cell, opened):
     page = await opened("/inbox?state=quarantined")
     await expect(page.locator("#live-word")).to_have_text("Live")

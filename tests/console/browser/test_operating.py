@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pytest
 from playwright.async_api import expect
 
 from tests.console.conftest import rows
@@ -27,6 +28,7 @@ async def test_a_schedule_is_paused_and_made_up_for_in_dialogs(cell, opened):
     assert rows(cell, "SELECT count(*) FROM {}.schedule_wish") == [(9,)]
 
 
+@pytest.mark.slow
 async def test_a_proposal_comes_to_a_second_person_who_agrees(runs, cell, opened):
     insert(cell, "act_rule", act="run.resume", eyes=2)
     bob = await opened("/audit/waiting", who="bob-OPERATOR")
