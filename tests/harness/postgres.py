@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 import signal
@@ -17,6 +18,8 @@ from psycopg.conninfo import make_conninfo
 
 from troth.store.embedded import Embedded
 from troth.store.embedded_cluster import Cluster, wheel_binaries
+
+AT_REST = {psutil.STATUS_STOPPED, psutil.STATUS_TRACING_STOP, psutil.STATUS_ZOMBIE}
 
 
 def binaries() -> Path:
@@ -81,7 +84,16 @@ class PrivateServer:
         self.start()
 
     def kill9(self) -> None:
-        """Kill the postmaster and every backend at once, as the loss of the machine would."""
+        """Kill the postmaster and every backend at once, as the loss of the machine would.
+
+        It is frozen first, so that it forks nothing after its children were listed: a backend
+        that outlived the others could wait for ever for a lock that one of them held, and keep
+        the shared memory from the next postmaster.
+        """
+        with contextlib.suppress(psutil.NoSuchProcess):
+            postmaster = psutil.Process(self.pid)
+            postmaster.suspend()
+            wait_until(lambda: postmaster.status() in AT_REST, "the postmaster is frozen")
         self._signal(signal.SIGKILL)
         self._child.wait()
 
