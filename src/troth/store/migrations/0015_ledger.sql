@@ -215,18 +215,6 @@ CREATE TABLE troth_schema.ledger_gate (
     checkpointed timestamptz                           -- the end of the period whose checkpoints are all there
 );
 
-CREATE FUNCTION troth_schema.ledger_pass_gate() RETURNS void
-LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
--- Whoever posts holds this until the transaction ends; whoever closes something waits for that, and keeps others out.
-BEGIN
-    PERFORM pg_advisory_xact_lock_shared(hashtextextended('troth.ledger.troth_schema', 0));
-    IF current_setting('transaction_isolation') <> 'read committed' THEN
-        -- An old snapshot would not see what was closed: these fail if something was.
-        INSERT INTO troth_schema.ledger_gate DEFAULT VALUES ON CONFLICT DO NOTHING;
-        PERFORM 1 FROM troth_schema.ledger_gate FOR SHARE;
-    END IF;
-END $$;
-
 CREATE FUNCTION troth_schema.ledger_close_gate() RETURNS boolean
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp SET lock_timeout = '2s' AS $$
 -- Keep everybody out who posts, until this transaction ends. Whoever posts waits behind this, so it does not wait long:
