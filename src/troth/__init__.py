@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from troth.base.errors import FencedError as FencedError
     from troth.base.errors import ForeignTransactionError as ForeignTransactionError
     from troth.base.errors import KeyConflictError as KeyConflictError
+    from troth.base.errors import MoneyError as MoneyError
     from troth.base.errors import NotInRunError as NotInRunError
     from troth.base.errors import PayloadError as PayloadError
     from troth.base.errors import Refused as Refused
@@ -29,6 +30,9 @@ if TYPE_CHECKING:
     from troth.base.errors import UnknownWorkflowError as UnknownWorkflowError
     from troth.base.errors import UsageError as UsageError
     from troth.base.errors import WorkflowCodeError as WorkflowCodeError
+    from troth.base.money import ExchangeRate as ExchangeRate
+    from troth.base.money import Money as Money
+    from troth.base.money import Rounding as Rounding
     from troth.base.resources import ResourceError as ResourceError
     from troth.command.perform import Requests as Requests
     from troth.effect.model import Breaker as Breaker
@@ -42,6 +46,7 @@ if TYPE_CHECKING:
     from troth.effect.model import Rate as Rate
     from troth.effect.model import Unknown as Unknown
     from troth.inbox.definition import Inbox as Inbox
+    from troth.ledger.post import Ledger as Ledger
     from troth.machine.fire import Machine as Machine
     from troth.machine.model import Transition as Transition
     from troth.outbox.publish import Outbox as Outbox
@@ -65,6 +70,7 @@ _HOMES = {
     "Breaker": "troth.effect.model",
     "Call": "troth.effect.model",
     "Done": "troth.effect.model",
+    "ExchangeRate": "troth.base.money",
     "Failure": "troth.workflow.mapping_model",
     "FencedError": "troth.base.errors",
     "ForeignTransactionError": "troth.base.errors",
@@ -73,11 +79,14 @@ _HOMES = {
     "Inbox": "troth.inbox.definition",
     "Judgement": "troth.effect.model",
     "KeyConflictError": "troth.base.errors",
+    "Ledger": "troth.ledger.post",
     "Machine": "troth.machine.fire",
     "MapError": "troth.workflow.mapping_model",
     "Mapped": "troth.workflow.mapping_model",
     "MessageConflictError": "troth.workflow.topics",
     "Missing": "troth.effect.model",
+    "Money": "troth.base.money",
+    "MoneyError": "troth.base.errors",
     "NotInRunError": "troth.base.errors",
     "Outbox": "troth.outbox.publish",
     "Outcome": "troth.effect.model",
@@ -91,6 +100,7 @@ _HOMES = {
     "Requests": "troth.command.perform",
     "ResourceError": "troth.base.resources",
     "Retry": "troth.base.backoff",
+    "Rounding": "troth.base.money",
     "Run": "troth.app",
     "RunCancelledError": "troth.base.errors",
     "RunEndedError": "troth.base.errors",
@@ -117,6 +127,7 @@ __all__ = [
     "Breaker",
     "Call",
     "Done",
+    "ExchangeRate",
     "Failure",
     "FencedError",
     "ForeignTransactionError",
@@ -124,10 +135,13 @@ __all__ = [
     "Group",
     "Judgement",
     "KeyConflictError",
+    "Ledger",
     "MapError",
     "Mapped",
     "MessageConflictError",
     "Missing",
+    "Money",
+    "MoneyError",
     "NotInRunError",
     "Outcome",
     "Page",
@@ -139,6 +153,7 @@ __all__ = [
     "Refused",
     "ResourceError",
     "Retry",
+    "Rounding",
     "Run",
     "RunCancelledError",
     "RunEndedError",

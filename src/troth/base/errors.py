@@ -32,6 +32,10 @@ class PayloadError(UsageError):
     """A value cannot become JSON, or JSON does not have the type that the code asks for."""
 
 
+class MoneyError(TrothError, ValueError):
+    """An amount, a currency or a rate that cannot be: a float, two currencies in one sum, a part of the smallest unit."""
+
+
 class WorkflowCodeError(UsageError):
     """Workflow code did something that replay cannot repeat (a clock, a timer, I/O) outside a step."""
 
