@@ -1,5 +1,6 @@
 """An invoice in yen for a customer who pays in euros: tax, three instalments, a rate. Every unit is accounted for."""
 
+from collections.abc import Callable
 from decimal import Decimal
 from fractions import Fraction
 
@@ -20,9 +21,14 @@ def main() -> None:
     yen, rest = rate.exchange(due, Rounding.HALF_EVEN)
     print(f"{due} are {yen}, and {rest} of a yen is left")
 
-    for wrong in (lambda: due + yen, lambda: Money(15.46, "EUR"), lambda: due * 1.19):
+    mistakes: list[Callable[[], object]] = [
+        lambda: due + yen,
+        lambda: Money(15.46, "EUR"),  # type: ignore[arg-type]  # mypy says so, too
+        lambda: due * 1.19,  # type: ignore[operator]
+    ]
+    for mistake in mistakes:
         try:
-            wrong()
+            mistake()
         except MoneyError as error:
             print("refused:", error)
 
