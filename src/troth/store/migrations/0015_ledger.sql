@@ -214,7 +214,6 @@ CREATE TABLE troth_schema.ledger_gate (
     closings  bigint NOT NULL DEFAULT 0,               -- of periods and accounts
     checkpointed timestamptz                           -- the end of the period whose checkpoints are all there
 );
-INSERT INTO troth_schema.ledger_gate DEFAULT VALUES;
 
 CREATE FUNCTION troth_schema.ledger_pass_gate() RETURNS void
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
@@ -222,7 +221,8 @@ LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
     PERFORM pg_advisory_xact_lock_shared(hashtextextended('troth.ledger.troth_schema', 0));
     IF current_setting('transaction_isolation') <> 'read committed' THEN
-        -- An old snapshot would not see what was closed: this fails if something was.
+        -- An old snapshot would not see what was closed: these fail if something was.
+        INSERT INTO troth_schema.ledger_gate DEFAULT VALUES ON CONFLICT DO NOTHING;
         PERFORM 1 FROM troth_schema.ledger_gate FOR SHARE;
     END IF;
 END $$;
@@ -232,7 +232,7 @@ LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp SET lock_timeout = '5s' A
 -- Keep everybody out who posts, until this transaction ends. Whoever posts waits behind this, so it does not wait long.
 BEGIN
     PERFORM pg_advisory_xact_lock(hashtextextended('troth.ledger.troth_schema', 0));
-    UPDATE troth_schema.ledger_gate SET closings = closings + 1;
+    INSERT INTO troth_schema.ledger_gate AS g (closings) VALUES (1) ON CONFLICT (one) DO UPDATE SET closings = g.closings + 1;
 END $$;
 
 CREATE FUNCTION troth_schema.ledger_open_account(
