@@ -18,7 +18,13 @@ from troth.cli.output import Record, as_text, cell, console, facts, show, table,
 
 if TYPE_CHECKING:
     from troth.store.tx import Tx
-    from troth.view.ledger import AccountLine, EntryLine, RefusalLine, TransferLine
+    from troth.view.ledger import (
+        AccountLine,
+        EntryLine,
+        OverdueLine,
+        RefusalLine,
+        TransferLine,
+    )
 
 app = App(name="ledger", help="Look at accounts and transfers; verify, seal and export the books.")
 ledger_books.add_to(app)
@@ -200,6 +206,37 @@ def trial(
     ]  # fmt: skip
     show(records, output, "Nothing was posted.")
     return 0 if all(each.is_balanced for each in lines) else 1
+
+
+@app.command
+def overdue(
+    *,
+    limit: Limit = 50,
+    after: After = None,
+    connection: Connection = DEFAULT_CONNECTION,
+    output: Output = "table",
+    statement_timeout: StatementTimeout = 5.0,
+) -> None:
+    """List the clearing accounts that should be back at zero by now: whose, in which flow, how much is left.
+
+    Example: troth ledger overdue -o json
+    """
+    from troth.cli.attention import overdue_for_people
+    from troth.view import ledger as view
+
+    check_limit(limit)
+    page = read(
+        connection,
+        statement_timeout,
+        lambda tx: view.overdue(tx, connection.schema, after=after, limit=limit),
+    )
+    shown = overdue_for_people if output == "table" else _overdue
+    show([shown(line) for line in page.rows], output, "Nothing is overdue.")
+    ends(page, output)
+
+
+def _overdue(each: OverdueLine) -> Record:
+    return {**dataclasses.asdict(each), "customer": each.customer}
 
 
 def _id(text: str) -> UUID:

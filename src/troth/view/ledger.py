@@ -159,6 +159,12 @@ class OverdueLine:
     late_s: float
 
     @property
+    def customer(self) -> str:
+        """Whose it is: the account's tenant, its `customer` in metadata, or the last part of its code."""
+        named = self.tenant or (self.metadata or {}).get("customer")
+        return str(named or self.account.rpartition(":")[2])
+
+    @property
     def left(self) -> str:
         """What is left on it, as text."""
         return written(int(self.minor), self.currency)

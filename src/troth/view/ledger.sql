@@ -100,5 +100,5 @@ FROM troth_schema.ledger_id i JOIN troth_schema.ledger_refusal r ON r.seq = i.se
 SELECT o.flow, a.code, a.currency, a.tenant, a.metadata, o.since, o.due_at, o.minor,
        greatest(0, extract(epoch FROM clock_timestamp() - o.due_at))::float8
 FROM troth_schema.ledger_overdue o JOIN troth_schema.ledger_account a ON a.id = o.account
-WHERE o.due_at <= clock_timestamp() AND (%(due)s::timestamptz IS NULL OR (o.due_at, a.code) > (%(due)s, %(code)s))
+WHERE %(due)s::timestamptz IS NULL OR (o.due_at, a.code) > (%(due)s, %(code)s)
 ORDER BY o.due_at, a.code LIMIT %(limit)s;
