@@ -283,8 +283,7 @@ async def test_sums_have_no_largest_number(books):
 async def test_what_no_books_could_take_is_an_error_of_the_caller(books, item):
     with pytest.raises(InvalidTransferError):
         await books.ledger.post(books.tx, item)
-    with pytest.raises(ValueError, match="."):
-        await books.ledger.try_post(books.tx, item)
+    assert issubclass(InvalidTransferError, ValueError)
 
 
 async def test_one_id_is_once_in_a_call(books):

@@ -47,15 +47,20 @@ BEGIN
     IF n > place THEN
         RAISE EXCEPTION 'a call posts % transfers, % at most', n, place USING ERRCODE = '22023';
     END IF;
-    PERFORM troth_schema.ledger_pass_gate();
-    SELECT array_agg(CASE WHEN a.currency = c.currency THEN a.id END ORDER BY c.n), array_agg(a.currency ORDER BY c.n),
-           array_agg(coalesce(a.limited <> 'none', false) ORDER BY c.n),
-           bool_and(a.id IS NOT NULL AND a.currency = c.currency AND a.closed_at IS NULL),
-           bool_or(a.limited <> 'none'),
+    -- Whoever posts holds the gate until the transaction ends; whoever closes something waits for that, and keeps others out.
+    PERFORM pg_advisory_xact_lock_shared(hashtextextended('troth.ledger.troth_schema', 0));
+    IF current_setting('transaction_isolation') <> 'read committed' THEN
+        -- An old snapshot would not see what was closed: these fail if something was.
+        INSERT INTO troth_schema.ledger_gate DEFAULT VALUES ON CONFLICT DO NOTHING;
+        PERFORM 1 FROM troth_schema.ledger_gate FOR SHARE;
+    END IF;
+    SELECT array_agg(x.account), array_agg(x.currency), array_agg(x.limited), bool_and(x.sound), bool_or(x.limited),
            (SELECT p.through FROM troth_schema.ledger_period p ORDER BY p.through DESC LIMIT 1)
     INTO x_account, x_currency, x_limited, sound, limited, closed
-    FROM unnest(p_codes, p_currencies) WITH ORDINALITY AS c (code, currency, n)
-    LEFT JOIN troth_schema.ledger_account a ON a.code = c.code;
+    FROM (SELECT CASE WHEN a.currency = c.currency THEN a.id END AS account, a.currency,
+                 coalesce(a.limited <> 'none', false) AS limited, coalesce(a.currency = c.currency AND a.closed_at IS NULL, false) AS sound
+          FROM unnest(p_codes, p_currencies) WITH ORDINALITY AS c (code, currency, n)
+          LEFT JOIN troth_schema.ledger_account a ON a.code = c.code ORDER BY c.n) AS x;
 
     -- Take the ids, in their order. Who posts the same at the same time waits here for the other's end.
     first_seq := nextval('troth_schema.ledger_batch') * place;
