@@ -81,7 +81,6 @@ steps = st.one_of(
     st.tuples(st.just("close_period"), _small),
     st.tuples(st.just("close_account"), _place, _small),
 )
-programs = st.lists(steps, min_size=1, max_size=30)
 long_programs = st.lists(steps, min_size=30, max_size=60)
 
 

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import pytest
 from hypothesis import HealthCheck, given, settings
 
-from tests.ledger.programs import Bench, long_programs, programs
+from tests.ledger.programs import Bench, long_programs
 from troth.ledger.verify import verify
 from troth.store.connect import connect_async
 from troth.store.isolation import transaction_async
@@ -30,8 +30,8 @@ def bench(migrated) -> Iterator[Bench]:
 
 
 async def test_the_ledger_answers_as_the_auditor_does(bench: Bench) -> None:
-    @settings(max_examples=40, database=None, **UNHURRIED)
-    @given(programs)
+    @settings(max_examples=12, database=None, **UNHURRIED)
+    @given(long_programs)
     def no_difference(program) -> None:
         bench.run(program)
 
