@@ -117,6 +117,8 @@ async def test_each_customer_is_seen_and_neighbours_in_the_tree_are_not(flow: Bo
     assert found == {
         ("ann", "0.01 EUR"), ("bob", "-0.02 EUR"), ("evelyn", "0.03 EUR"), ("clearing", "0.04 EUR"),
     }  # fmt: skip
+    named = {each.account: each.left for each in await clearing.overdue(flow.tx)}
+    assert named["clearing:bob"] == eur(-2)
     first = await overdue(flow, limit=3)
     rest = await overdue(flow, limit=3, after=first.next)
     assert len({each.account for each in first.rows + rest.rows}) == 4

@@ -1,7 +1,7 @@
 """The ledger: money that is somewhere, moved by transfers whose two sides are equal, in books that nobody can change."""
 
 from troth.ledger.accounts import Accounts, Period, Periods
-from troth.ledger.clearing import Clearing
+from troth.ledger.clearing import Clearing, Overdue
 from troth.ledger.model import (
     Account,
     AccountConflictError,
@@ -52,6 +52,7 @@ __all__ = [
     "Limit",
     "Linked",
     "Outcome",
+    "Overdue",
     "Period",
     "Periods",
     "PostHold",

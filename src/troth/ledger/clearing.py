@@ -7,18 +7,32 @@ zero. Nobody has to look for it: once it is overdue it stands in the list of wha
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from datetime import timedelta
-from typing import Final
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any, Final
 
 from troth.base.errors import UsageError
+from troth.base.money import Money
 from troth.ledger.rules import account_code
 from troth.store.isolation import transaction_async
 from troth.store.parts import Relay, Workplace
-from troth.store.queries import load
+from troth.store.queries import Queries, load
 from troth.store.tx import Tx
 
 _LONGEST: Final = timedelta(days=3650)
+
+
+@dataclass(frozen=True, slots=True)
+class Overdue:
+    """An account that should be back at zero: *left* is still on it, on its normal side, *since* when, and *due_at* when."""
+
+    account: str
+    tenant: str | None
+    metadata: Mapping[str, Any] | None
+    left: Money
+    since: datetime
+    due_at: datetime
 
 
 class Clearing:
@@ -70,12 +84,24 @@ class Clearing:
 
         Workers do it by themselves. 0 also if somebody else is looking at this moment.
         """
+        params = {"flow": self._name, "under": self.under, "within": self.within}
+        row = await (await tx.execute(self._queries.look, params)).fetchone()
+        return row[0] if row and row[0] else 0
+
+    async def overdue(self, tx: Tx, *, limit: int = 100) -> list[Overdue]:
+        """What was noted when somebody looked last, what was due first at the top; at most *limit*."""
+        params = {"flow": self._name, "limit": limit}
+        rows = await (await tx.execute(self._queries.overdue, params)).fetchall()
+        return [
+            Overdue(account, tenant, metadata, Money(minor, currency), since, due_at)
+            for account, tenant, metadata, minor, currency, since, due_at in rows
+        ]
+
+    @property
+    def _queries(self) -> Queries:
         if self._schema is None:
             raise UsageError(f"the Clearing {self._name!r} belongs to no Troth: troth.include(…)")
-        q = load("troth.ledger", self._schema, "clearing.sql")
-        params = {"flow": self._name, "under": self.under, "within": self.within}
-        row = await (await tx.execute(q.look, params)).fetchone()
-        return row[0] if row and row[0] else 0
+        return load("troth.ledger", self._schema, "clearing.sql")
 
 
 class _Watch:
