@@ -56,9 +56,13 @@ async def test_a_hundred_thousand_items_make_no_difference(bench: Bench) -> None
 
 
 async def is_sound(bench: Bench) -> None:
+    await is_sound_at(bench.url, bench.schema)
+
+
+async def is_sound_at(url: str, schema: str) -> None:
     async with (
-        await connect_async(bench.url) as connection,
+        await connect_async(url) as connection,
         transaction_async(connection, "repeatable read"),
     ):
-        report = await verify(connection, bench.schema)
+        report = await verify(connection, schema)
     assert report.is_sound, report.findings

@@ -10,6 +10,7 @@ import psycopg
 import pytest
 
 from tests.harness.cell import open_cell
+from tests.house.tree import ROOT
 from tests.ledger.conftest import Books
 from tests.ledger.days import a_day
 from troth.cli import main
@@ -121,6 +122,8 @@ def test_books_are_verified_sealed_and_held_to_a_head_that_was_kept(
     code, out, _ = troth("verify")
     assert code == 0
     assert out.endswith("The books are sound.\n")
+    page = (ROOT / "docs" / "operating" / "ledger.md").read_text()
+    assert out in page
     _, first, _ = troth("seal")
     number, hash_ = first.strip().split(":")
     assert (number, len(hash_)) == ("1", 64)
