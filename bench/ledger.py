@@ -35,8 +35,6 @@ CALLERS = 16
 BUSINESS_CALLERS = 64
 WORK_S = 0.005
 SPREAD = 1000
-import os
-FLIGHTS = int(os.environ.get("FLIGHTS","2"))
 ONE = Money(1, "EUR")
 
 REFERENCES = """
@@ -153,7 +151,7 @@ async def locked_business(field: Field) -> float:
 
 def single(hot: str) -> Callable[[Field], Awaitable[float]]:
     async def run(field: Field) -> float:
-        async with field.ledger.poster(field.url, flights=FLIGHTS) as poster:
+        async with field.ledger.poster(field.url) as poster:
 
             async def once(caller: int, n: int) -> int:
                 other = f"spread:{(caller * 61 + n) % SPREAD}"
@@ -167,7 +165,7 @@ def single(hot: str) -> Callable[[Field], Awaitable[float]]:
 
 async def spread(field: Field) -> float:
     """Single transfers between 1,000 accounts."""
-    async with field.ledger.poster(field.url, flights=FLIGHTS) as poster:
+    async with field.ledger.poster(field.url) as poster:
 
         async def once(caller: int, n: int) -> int:
             debit = (caller * 61 + n) % SPREAD
@@ -201,7 +199,7 @@ async def post_batch(poster: Poster, hot: str, size: int, caller: int, n: int) -
 
 async def holds(field: Field) -> float:
     """A hold on a limited hot account and its posting: two transfers each."""
-    async with field.ledger.poster(field.url, flights=FLIGHTS) as poster:
+    async with field.ledger.poster(field.url) as poster:
 
         async def once(caller: int, n: int) -> int:
             hold = new_id()
