@@ -18,6 +18,7 @@ periods, `fold` what workers do, `group` the poster. What is decided is in the m
 """
 
 from troth.ledger.accounts import Accounts, Period, Periods
+from troth.ledger.clearing import Clearing, Overdue
 from troth.ledger.model import (
     Account,
     AccountConflictError,
@@ -55,6 +56,7 @@ __all__ = [
     "AccountNotFoundError",
     "Accounts",
     "Balance",
+    "Clearing",
     "ClosingError",
     "Compound",
     "Credit",
@@ -69,6 +71,7 @@ __all__ = [
     "Limit",
     "Linked",
     "Outcome",
+    "Overdue",
     "Period",
     "Periods",
     "PostHold",
