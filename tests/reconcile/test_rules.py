@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import timedelta
 from fractions import Fraction
 
@@ -31,7 +32,9 @@ from troth.store.isolation import transaction_async
 WINDOW = Window(NOW - 30 * DAY, NOW, DAY)
 UNTIL_S = NOW.timestamp()
 POLICY = Policy(grace=DAY, tolerance=2)
-FEES = Policy(grace=DAY, fees=FeeTerms(Fraction(14, 1000), 25, tolerance=1))
+TERMS = FeeTerms(Fraction(14, 1000), 25, tolerance=1)
+FEES = Policy(grace=DAY, fees=TERMS)
+SOME_FEES = Policy(grace=DAY, fees=replace(TERMS, kinds=("charge", "topup")))
 
 
 def staged(*items: tuple[Side, Item]) -> list[Staged]:
@@ -139,12 +142,13 @@ def of_one_key(draw: st.DrawFn, key: str = "k") -> list[tuple[Side, Item]]:
         made.append((side, item(
             f"{key}/{n}", draw(st.sampled_from([1000, 1000, 1001, 999, 1500])), key=key, standing=standing,
             currency=draw(st.sampled_from(["EUR", "EUR", "EUR", "USD"])), fee=draw(st.sampled_from([0, 39, 39, 45])),
+            kind=draw(st.sampled_from(["charge", "refund"])),
             days_ago=draw(st.sampled_from([0.5, 3, 5, 30.5])),
         )))  # fmt: skip
     return made
 
 
-@given(of_one_key(), st.sampled_from([POLICY, FEES]))
+@given(of_one_key(), st.sampled_from([POLICY, FEES, SOME_FEES]))
 def test_each_item_of_a_key_is_consumed_once(
     items: list[tuple[Side, Item]], policy: Policy
 ) -> None:
@@ -184,7 +188,7 @@ def test_the_order_of_a_feed_does_not_matter(items: list[tuple[Side, Item]], ran
     st.lists(st.integers(0, 10**6), min_size=1, max_size=25, unique=True).flatmap(
         lambda keys: st.tuples(*(of_one_key(f"k{key}") for key in keys))
     ),
-    st.sampled_from([POLICY, FEES]),
+    st.sampled_from([POLICY, FEES, SOME_FEES]),
 )
 async def test_the_database_keeps_to_itself_what_agrees(
     books: Books, groups: tuple[list[tuple[Side, Item]], ...], policy: Policy

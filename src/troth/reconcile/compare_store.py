@@ -11,7 +11,14 @@ from troth.reconcile.rules import Policy
 from troth.store.queries import Queries
 from troth.store.tx import Row, Tx
 
-_NO_FEES: Final = {"fees": False, "numerator": 0, "denominator": 1, "fixed": 0, "tolerance": 0}
+_NO_FEES: Final = {
+    "fees": False,
+    "numerator": 0,
+    "denominator": 1,
+    "fixed": 0,
+    "tolerance": 0,
+    "kinds": [],
+}
 
 
 async def begin_comparing(tx: Tx, q: Queries, run: int) -> int:
@@ -31,6 +38,7 @@ async def odd(tx: Tx, q: Queries, run: int, policy: Policy) -> AsyncIterator[Sta
         terms = {
             "fees": True, "numerator": rate.numerator, "denominator": rate.denominator,
             "fixed": policy.fees.fixed, "tolerance": policy.fees.tolerance,
+            "kinds": list(policy.fees.kinds),
         }  # fmt: skip
     await tx.execute(q.odd, {"run": run, **terms})
     async for each in _fetched(tx, q.fetch_odd, q.close_odd):

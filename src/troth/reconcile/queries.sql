@@ -170,7 +170,9 @@ FROM troth_schema.reconcile_item i JOIN (
     HAVING NOT (
         count(*) = 2 AND count(*) FILTER (WHERE k.side = 1) = 1 AND min(k.amount) = max(k.amount)
         AND min(k.currency) = max(k.currency) AND min(k.standing) = max(k.standing) AND max(k.standing) <> 5
-        AND (NOT %(fees)s OR abs(coalesce(max(k.fee) FILTER (WHERE k.side = 2), 0)
+        AND (NOT %(fees)s
+             OR cardinality(%(kinds)s::text[]) > 0 AND max(k.kind) FILTER (WHERE k.side = 2) <> ALL (%(kinds)s::text[])
+             OR abs(coalesce(max(k.fee) FILTER (WHERE k.side = 2), 0)
             - troth_schema.reconcile_fee(min(k.amount), %(numerator)s, %(denominator)s, %(fixed)s)) <= %(tolerance)s))) odd
     ON odd.key = i.key
 WHERE i.run = %(run)s ORDER BY i.key, i.side, i.n

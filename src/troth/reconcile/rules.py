@@ -33,12 +33,14 @@ LIMIT: Final = 2**63 - 1  # what an amount may be
 class FeeTerms:
     """What the other side keeps of an item: a share, and so many minor units; rounded half up.
 
-    A fee that differs by more than *tolerance* minor units is a break.
+    *kinds*: of which of their items that is so; none named: of all. A fee that differs by more than *tolerance* minor units
+    is a break.
     """
 
     rate: Fraction = Fraction(0)
     fixed: int = 0
     tolerance: int = 0
+    kinds: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         if not isinstance(self.rate, Fraction):
@@ -170,7 +172,7 @@ def _amount(ours: Item, theirs: Item, policy: Policy) -> list[Difference]:
 
 
 def _fee(ours: Item, theirs: Item, policy: Policy) -> list[Difference]:
-    if policy.fees is None:
+    if policy.fees is None or (policy.fees.kinds and theirs.kind not in policy.fees.kinds):
         return []
     expected = policy.fees.of(ours.amount)
     by = theirs.fee - expected
