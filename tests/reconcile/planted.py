@@ -105,7 +105,7 @@ def planted(count: int) -> dict[str, str]:
     """All that is planted in so many, by subject."""
     step = EVERY // len(_NAMES)
     found: dict[str, str] = {}
-    for n in range(0, count):
+    for n in range(count):
         if n % EVERY % step == 0:
             found |= both_of(n)[1]
     return found
@@ -137,7 +137,7 @@ class Made:
         """How many there are: counted independently of the pages."""
         extra = 0
         step = EVERY // len(_NAMES)
-        for n in range(0, self.count):
+        for n in range(self.count):
             if n % EVERY % step == 0:
                 extra += len(both_of(n)[0][self.side]) - 1
         return self.count + extra
