@@ -79,7 +79,7 @@ def _close(connection: Connection, name: str, until: str, who: Author, *, approv
     def say(found: Closable) -> str:
         return f"{name} is closed until {utc(end)}, with {found.explained} explained breaks"
 
-    act(connection, who, acts.CLOSE, name, details, do, say)
+    act(connection, who, "reconcile.close", name, details, do, say)
 
 
 def periods(
