@@ -1,4 +1,65 @@
-"""The ledger: money that is somewhere, moved by transfers whose two sides are equal, in books that nobody can change.
+"""The ledger: money that is somewhere, moved by transfers whose two sides are equal, in books that nobody can change."""
 
-`model` has the words.
-"""
+from troth.ledger.accounts import Accounts, Period, Periods
+from troth.ledger.model import (
+    Account,
+    AccountConflictError,
+    AccountNotFoundError,
+    Balance,
+    Compound,
+    Credit,
+    Debit,
+    Entry,
+    Hold,
+    InvalidTransferError,
+    Item,
+    LedgerError,
+    Limit,
+    Linked,
+    Outcome,
+    PeriodError,
+    Posted,
+    PostHold,
+    Result,
+    Reversal,
+    Side,
+    Total,
+    Transfer,
+    TransferRefused,
+    VoidHold,
+)
+from troth.ledger.post import Ledger
+from troth.ledger.rules import transfer_id
+
+__all__ = [
+    "Account",
+    "AccountConflictError",
+    "AccountNotFoundError",
+    "Accounts",
+    "Balance",
+    "Compound",
+    "Credit",
+    "Debit",
+    "Entry",
+    "Hold",
+    "InvalidTransferError",
+    "Item",
+    "Ledger",
+    "LedgerError",
+    "Limit",
+    "Linked",
+    "Outcome",
+    "Period",
+    "PeriodError",
+    "Periods",
+    "PostHold",
+    "Posted",
+    "Result",
+    "Reversal",
+    "Side",
+    "Total",
+    "Transfer",
+    "TransferRefused",
+    "VoidHold",
+    "transfer_id",
+]

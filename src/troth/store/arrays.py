@@ -20,6 +20,7 @@ _HEADER = Struct("!iiIii").pack
 _LENGTH = Struct("!i").pack
 _INT2 = Struct("!ih").pack
 _INT4 = Struct("!ii").pack
+_INT8 = Struct("!iq").pack
 _FLOAT8 = Struct("!id").pack
 _NULL = _LENGTH(-1)
 _UUID_LENGTH = _LENGTH(16)
@@ -64,6 +65,12 @@ class Int4Array(Array):
     """`integer[]`, encoded."""
 
     element, array = 23, 1007
+
+
+class Int8Array(Array):
+    """`bigint[]`, encoded."""
+
+    element, array = 20, 1016
 
 
 class Float8Array(Array):
@@ -112,6 +119,11 @@ def int4s(values: Sequence[int | None]) -> Int4Array:
     return _array(Int4Array, len(values), [_NULL if v is None else _INT4(4, v) for v in values])
 
 
+def int8s(values: Sequence[int | None]) -> Int8Array:
+    """`bigint[]`"""
+    return _array(Int8Array, len(values), [_NULL if v is None else _INT8(8, v) for v in values])
+
+
 def float8s(values: Sequence[float | None]) -> Float8Array:
     """`double precision[]`"""
     return _array(Float8Array, len(values), [_NULL if v is None else _FLOAT8(8, v) for v in values])
@@ -129,7 +141,9 @@ def _array(kind: type[A], count: int, elements: Iterable[bytes]) -> A:
 
 def register(connection: psycopg.AsyncConnection[Any]) -> None:
     """Let this connection take these arrays as parameters (`%b`)."""
-    for kind in (UuidArray, TextArray, ByteaArray, Int2Array, Int4Array, Float8Array, BoolArray):
+    for kind in (
+        UuidArray, TextArray, ByteaArray, Int2Array, Int4Array, Int8Array, Float8Array, BoolArray,
+    ):  # fmt: skip
         connection.adapters.register_dumper(kind, _dumper(kind))
 
 

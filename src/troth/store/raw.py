@@ -15,6 +15,8 @@ from typing import Any, LiteralString
 
 from psycopg import AsyncConnection, AsyncRawCursor
 
+from troth.store.tx import Row
+
 _PLACEHOLDER = re.compile("%b")
 
 
@@ -22,10 +24,15 @@ async def value(
     connection: AsyncConnection[Any], query: LiteralString, params: Sequence[Any]
 ) -> Any:
     """The first column of the first row; *query* has `%b` for each of its parameters."""
+    return (await row(connection, query, params))[0]
+
+
+async def row(connection: AsyncConnection[Any], query: LiteralString, params: Sequence[Any]) -> Row:
+    """The first row; *query* has `%b` for each of its parameters."""
     cursor = AsyncRawCursor(connection)
-    row = await (await cursor.execute(numbered(query), params)).fetchone()
-    assert row is not None
-    return row[0]
+    found = await (await cursor.execute(numbered(query), params)).fetchone()
+    assert found is not None
+    return tuple(found)
 
 
 @cache

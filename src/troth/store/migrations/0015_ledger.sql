@@ -52,6 +52,7 @@ CREATE TABLE troth_schema.ledger_transfer (
     about         bigint,                              -- the seq of the hold, or of what is reversed
     released      bigint,                              -- of the hold: what post, void and expiry take away from what is left
     kind          troth_schema.ledger_kind NOT NULL,
+    keeps         boolean,                             -- of a post: what it leaves of the hold stays held
     leg_accounts  bigint[],                            -- of a transfer with more legs
     leg_amounts   bigint[],                            -- greater than 0: a debit; less: a credit
     timeout       interval,                            -- of a hold
@@ -176,8 +177,6 @@ BEGIN
         USING ERRCODE = '55000', HINT = 'A posted transfer is put right by a reversal, which is a transfer itself.';
 END $$;
 
-CREATE TRIGGER stays BEFORE UPDATE OR DELETE OR TRUNCATE ON troth_schema.ledger_id
-FOR EACH STATEMENT EXECUTE FUNCTION troth_schema.ledger_stays();
 CREATE TRIGGER stays BEFORE UPDATE OR DELETE OR TRUNCATE ON troth_schema.ledger_transfer
 FOR EACH STATEMENT EXECUTE FUNCTION troth_schema.ledger_stays();
 CREATE TRIGGER stays BEFORE UPDATE OR DELETE OR TRUNCATE ON troth_schema.ledger_refusal
@@ -188,3 +187,136 @@ CREATE TRIGGER stays BEFORE UPDATE OR DELETE OR TRUNCATE ON troth_schema.ledger_
 FOR EACH STATEMENT EXECUTE FUNCTION troth_schema.ledger_stays();
 CREATE TRIGGER stays BEFORE UPDATE OR DELETE OR TRUNCATE ON troth_schema.ledger_checkpoint
 FOR EACH STATEMENT EXECUTE FUNCTION troth_schema.ledger_stays();
+
+CREATE FUNCTION troth_schema.ledger_unclaim(p_ids uuid[]) RETURNS void
+LANGUAGE sql SET troth.unclaiming = 'on' AS $$
+-- Give back ids that this call has taken and that have no outcome of their own.
+DELETE FROM troth_schema.ledger_id d WHERE d.id = ANY (p_ids);
+$$;
+
+CREATE FUNCTION troth_schema.ledger_id_stays() RETURNS trigger
+LANGUAGE plpgsql AS $$
+BEGIN
+    IF TG_OP = 'DELETE' AND current_setting('troth.unclaiming', true) = 'on' THEN
+        RETURN NULL;
+    END IF;
+    RAISE EXCEPTION 'ledger_id is append-only: % is not possible', TG_OP
+        USING ERRCODE = '55000', HINT = 'An id that was used stays used: another transfer needs another id.';
+END $$;
+CREATE TRIGGER stays BEFORE UPDATE OR DELETE OR TRUNCATE ON troth_schema.ledger_id
+FOR EACH STATEMENT EXECUTE FUNCTION troth_schema.ledger_id_stays();
+
+
+-- Closing ----------------------------------------------------------------------------------------------------------
+
+CREATE TABLE troth_schema.ledger_gate (
+    one       boolean PRIMARY KEY DEFAULT true CHECK (one),
+    closings  bigint NOT NULL DEFAULT 0,               -- of periods and accounts
+    checkpointed timestamptz                           -- the end of the period whose checkpoints are all there
+);
+INSERT INTO troth_schema.ledger_gate DEFAULT VALUES;
+
+CREATE FUNCTION troth_schema.ledger_pass_gate() RETURNS void
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+-- Whoever posts holds this until the transaction ends; whoever closes something waits for that, and keeps others out.
+BEGIN
+    PERFORM pg_advisory_xact_lock_shared(hashtextextended('troth.ledger.troth_schema', 0));
+    IF current_setting('transaction_isolation') <> 'read committed' THEN
+        -- An old snapshot would not see what was closed: this fails if something was.
+        PERFORM 1 FROM troth_schema.ledger_gate FOR SHARE;
+    END IF;
+END $$;
+
+CREATE FUNCTION troth_schema.ledger_close_gate() RETURNS void
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp SET lock_timeout = '5s' AS $$
+-- Keep everybody out who posts, until this transaction ends. Whoever posts waits behind this, so it does not wait long.
+BEGIN
+    PERFORM pg_advisory_xact_lock(hashtextextended('troth.ledger.troth_schema', 0));
+    UPDATE troth_schema.ledger_gate SET closings = closings + 1;
+END $$;
+
+CREATE FUNCTION troth_schema.ledger_open_account(
+    p_code text, p_currency text, p_side text, p_limited text, p_minimum bigint, p_tenant text, p_metadata text
+) RETURNS SETOF troth_schema.ledger_account
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+-- The account as it is: opened by this call if there was none. A second session that opens it waits for the first.
+BEGIN
+    RETURN QUERY
+    WITH opened AS (
+        INSERT INTO troth_schema.ledger_account AS a (code, currency, side, limited, minimum, tenant, metadata, opened_at)
+        VALUES (p_code, p_currency, p_side::troth_schema.ledger_side, p_limited::troth_schema.ledger_limit, p_minimum, p_tenant,
+                p_metadata::jsonb, clock_timestamp())
+        ON CONFLICT DO NOTHING RETURNING a.*
+    ), zero AS (
+        INSERT INTO troth_schema.ledger_balance SELECT o.id, 0, 'epoch', interval '0', 0, 0, 0, 0 FROM opened o
+    )
+    SELECT o.* FROM opened o;
+    IF NOT FOUND THEN
+        RETURN QUERY SELECT a.* FROM troth_schema.ledger_account a WHERE a.code = p_code;
+    END IF;
+END $$;
+
+CREATE FUNCTION troth_schema.ledger_close_account(p_code text) RETURNS boolean
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+-- Let nothing be posted to an account from now on. False: there is no such account.
+BEGIN
+    PERFORM troth_schema.ledger_close_gate();
+    UPDATE troth_schema.ledger_account a SET closed_at = coalesce(a.closed_at, clock_timestamp()) WHERE a.code = p_code;
+    RETURN FOUND;
+END $$;
+
+CREATE FUNCTION troth_schema.ledger_close_period(p_through timestamptz, p_by text, p_note text) RETURNS text
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+-- Refuse effective times before p_through from now on. 'closed'; or 'future', 'exists', 'earlier', and nothing was written.
+DECLARE
+    latest timestamptz;
+BEGIN
+    PERFORM troth_schema.ledger_close_gate();
+    SELECT max(p.through) INTO latest FROM troth_schema.ledger_period p;
+    IF p_through = latest THEN
+        RETURN 'exists';
+    ELSIF p_through < latest THEN
+        RETURN 'earlier';
+    ELSIF p_through > clock_timestamp() THEN
+        RETURN 'future';
+    END IF;
+    INSERT INTO troth_schema.ledger_period VALUES (p_through, clock_timestamp(), p_by, p_note);
+    RETURN 'closed';
+END $$;
+
+CREATE FUNCTION troth_schema.ledger_check_point(p_limit integer) RETURNS integer
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+-- Write down the totals of up to p_limit accounts at the end of the latest closed period; how many. Nothing can become
+-- effective in it any more; what is still in the queue is waited for.
+DECLARE
+    latest timestamptz;
+    done integer;
+BEGIN
+    SELECT max(p.through) INTO latest FROM troth_schema.ledger_period p;
+    IF latest IS NULL OR latest = (SELECT g.checkpointed FROM troth_schema.ledger_gate g)
+       OR EXISTS (SELECT 1 FROM troth_schema.ledger_queue q WHERE q.effective_at < latest) THEN
+        RETURN 0;
+    END IF;
+    INSERT INTO troth_schema.ledger_checkpoint (through, account, debits_posted, credits_posted, from_version)
+    SELECT latest, b.account, coalesce(c.debits_posted, 0) + s.debits, coalesce(c.credits_posted, 0) + s.credits,
+           coalesce(s.from_version, b.version + 1)
+    FROM (SELECT x.account, x.version FROM troth_schema.ledger_balance x
+          WHERE x.version > 0 AND NOT EXISTS (
+              SELECT 1 FROM troth_schema.ledger_checkpoint p WHERE p.account = x.account AND p.through = latest)
+          ORDER BY x.account LIMIT p_limit) AS b
+    LEFT JOIN LATERAL (
+        SELECT p.* FROM troth_schema.ledger_checkpoint p WHERE p.account = b.account ORDER BY p.through DESC LIMIT 1) AS c ON true
+    CROSS JOIN LATERAL (
+        SELECT coalesce(sum(e.posted) FILTER (WHERE e.side = 'debit' AND e.effective_at < latest), 0) AS debits,
+               coalesce(sum(e.posted) FILTER (WHERE e.side = 'credit' AND e.effective_at < latest), 0) AS credits,
+               min(e.version) FILTER (WHERE e.effective_at >= latest) AS from_version
+        FROM troth_schema.ledger_entry e
+        WHERE e.account = b.account AND e.version BETWEEN coalesce(c.from_version, 1) AND b.version
+          AND (c.through IS NULL OR e.effective_at >= c.through)) AS s
+    ON CONFLICT DO NOTHING;
+    GET DIAGNOSTICS done = ROW_COUNT;
+    IF done < p_limit THEN
+        UPDATE troth_schema.ledger_gate SET checkpointed = latest;
+    END IF;
+    RETURN done;
+END $$;

@@ -1,0 +1,235 @@
+"""Group posting: what many callers post at once goes to the database in one call, one transaction, one durable commit.
+
+A hot account is then locked once for all of them, for as long as a commit takes, so its legs become entries at once and
+need no folding. Whoever posts waits for the commit. A connection that is lost during COMMIT leaves open whether that took
+effect; the same call is sent again, and the ids tell: what was posted exists.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections import deque
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from types import TracebackType
+from typing import Any, Final, Self
+
+from troth.base.errors import UsageError
+from troth.ledger import rules
+from troth.ledger.model import Item, Linked, Result
+from troth.ledger.rules import Prepared
+from troth.store import arrays, raw
+from troth.store.connect import AsyncConnection, Database, connect_async
+from troth.store.errors import DatabaseUnavailable
+from troth.store.failure import DatabaseError, Failure, failure_of
+from troth.store.queries import Queries
+
+log = logging.getLogger("troth.ledger")
+
+PATIENCE_S: Final = 30.0
+_AGAIN_S: Final = (0.0, 0.05, 0.1, 0.2, 0.5, 1.0)
+_ENCODERS: Final[Sequence[Callable[[Any], arrays.Array]]] = (
+    arrays.texts, arrays.texts, arrays.uuids, arrays.int4s, arrays.int4s, arrays.int8s, arrays.int2s, arrays.uuids,
+    arrays.bools, arrays.float8s, arrays.float8s, arrays.int4s, arrays.texts, arrays.texts, arrays.texts, arrays.texts,
+    arrays.int4s, arrays.int4s, arrays.int8s,
+)  # fmt: skip
+
+
+@dataclass(slots=True, eq=False)
+class _Unit:
+    """What one caller posts with one call."""
+
+    prepared: list[Prepared]
+    groups: list[int | None]
+    done: asyncio.Future[list[Result]] = field(
+        default_factory=lambda: asyncio.get_running_loop().create_future()
+    )
+
+
+class Poster:
+    """Posts for many callers of one event loop. Refusals are recorded, and final for their ids.
+
+    A call that fails for one item's sake is halved until it is found, so nobody fails for another one's. Raises
+    `DatabaseUnavailable` to whoever waits when the database has not answered for half a minute: then it is not known
+    whether the item was posted, and the same item may be posted again.
+    """
+
+    def __init__(self, queries: Queries, url: str | None, *, batch: int, flights: int) -> None:
+        if not 1 <= batch <= rules.MOST_ITEMS or flights < 1:
+            msg = f"batch is 1 to {rules.MOST_ITEMS}, flights at least 1; not {batch} and {flights}"
+            raise UsageError(msg)
+        self._q = queries
+        self._url = url
+        self._batch = batch
+        self._flights = flights
+        self._waiting: deque[_Unit] = deque()
+        self._wake = asyncio.Event()
+        self._closing = False
+        self._tasks: list[asyncio.Task[None]] = []
+        self._database: Database | None = None
+        self.calls = 0  # that were answered
+
+    async def __aenter__(self) -> Self:
+        self._database = await asyncio.to_thread(Database.find, self._url)
+        self._closing = False
+        for number in range(self._flights):
+            flight = _Flight(self._q, self._database.url)
+            task = asyncio.create_task(self._fly(flight), name=f"troth ledger poster {number}")
+            self._tasks.append(task)
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:  # fmt: skip
+        """Wait until what was asked for is posted."""
+        self._closing = True
+        self._wake.set()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        self._tasks.clear()
+        if self._database is not None:
+            await asyncio.to_thread(self._database.close)
+
+    # What callers ask -------------------------------------------------------------------------------------------------
+
+    async def post(self, item: Item) -> Result:
+        """Post an item; when this returns, that is durable. Raises `TransferRefused` and `InvalidTransferError`."""
+        unit = self._ask([item])
+        found = await unit.done
+        rules.require_posted(unit.prepared, found)
+        return found[0]
+
+    async def try_post(self, item: Item) -> Result:
+        """As `post`, but a refusal is an answer. Raises `InvalidTransferError`."""
+        return (await self._ask([item]).done)[0]
+
+    async def try_post_all(self, items: Sequence[Item | Linked]) -> list[Result]:
+        """Post items in one call, each for itself; what came of each. Raises `InvalidTransferError`."""
+        return await self._ask(items).done
+
+    def _ask(self, items: Sequence[Item | Linked]) -> _Unit:
+        if not self._tasks or self._closing:
+            raise UsageError("this poster is not open: async with ledger.poster(url) as poster: …")
+        prepared, groups = rules.gather(items)
+        unit = _Unit(prepared, groups)
+        self._waiting.append(unit)
+        self._wake.set()
+        return unit
+
+    # Calls ------------------------------------------------------------------------------------------------------------
+
+    async def _fly(self, flight: _Flight) -> None:
+        try:
+            while True:
+                await self._wake.wait()
+                await asyncio.sleep(
+                    0
+                )  # one more round of the loop: others who were told something post again now
+                units = self._take()
+                if units:
+                    await self._answer(flight, units)
+                elif self._closing:
+                    return
+        finally:
+            await flight.close()
+
+    def _take(self) -> list[_Unit]:
+        """The next units: as many as a call takes, and none with an id that another one of them has."""
+        taken: list[_Unit] = []
+        ids: set[object] = set()
+        left: list[_Unit] = []
+        size = 0
+        while self._waiting:
+            unit = self._waiting.popleft()
+            own = {each.id for each in unit.prepared}
+            if unit.done.done():  # nobody waits any more
+                continue
+            if taken and size + len(own) > self._batch:
+                self._waiting.appendleft(unit)
+                break
+            if ids & own:
+                left.append(unit)
+                continue
+            taken.append(unit)
+            ids |= own
+            size += len(own)
+        self._waiting.extendleft(reversed(left))
+        if not self._waiting and not self._closing:
+            self._wake.clear()
+        return taken
+
+    async def _answer(self, flight: _Flight, units: Sequence[_Unit]) -> None:
+        prepared = [each for unit in units for each in unit.prepared]
+        groups = [
+            None if group is None else number * rules.MOST_ITEMS + group
+            for number, unit in enumerate(units)
+            for group in unit.groups
+        ]
+        try:
+            found = await flight.post(prepared, groups)
+        except asyncio.CancelledError:
+            for unit in units:
+                unit.done.cancel()
+            raise
+        except Exception as error:  # noqa: BLE001  (it is raised to whoever asked)
+            if len(units) == 1 or failure_of(error) is not Failure.DATA:
+                for unit in units:
+                    if not unit.done.done():
+                        unit.done.set_exception(error)
+                return
+            for part in (units[: len(units) // 2], units[len(units) // 2 :]):
+                await self._answer(flight, part)
+            return
+        self.calls += 1
+        at = 0
+        for unit in units:
+            mine = found[at : at + len(unit.prepared)]
+            at += len(unit.prepared)
+            if not unit.done.done():
+                unit.done.set_result(mine)
+
+
+class _Flight:
+    """One connection, with one call at a time."""
+
+    def __init__(self, queries: Queries, url: str) -> None:
+        self._q = queries
+        self._url = url
+        self._connection: AsyncConnection | None = None
+
+    async def post(self, prepared: Sequence[Prepared], groups: Sequence[int | None]) -> list[Result]:  # fmt: skip
+        """Post until it is known what came of it. Raises what can never succeed, and `DatabaseUnavailable` after a while."""
+        params = [
+            None if values is None else encode(values)
+            for values, encode in zip(rules.arrays(prepared, groups), _ENCODERS, strict=True)
+        ]
+        began = asyncio.get_running_loop().time()
+        tries = 0
+        while True:
+            try:
+                row = await self._call(params)
+            except (DatabaseError, DatabaseUnavailable, OSError) as error:
+                failure = failure_of(error)
+                if failure is Failure.LOST:
+                    await self.close()
+                elif failure not in {Failure.CONFLICT, Failure.AGAIN}:
+                    raise
+                if asyncio.get_running_loop().time() - began > PATIENCE_S:
+                    raise
+                log.info("a call of the ledger's poster is sent again: %s", error)
+                await asyncio.sleep(_AGAIN_S[min(tries, len(_AGAIN_S) - 1)])
+                tries += 1
+            else:
+                return rules.results(prepared, *row)
+
+    async def _call(self, params: Sequence[Any]) -> Any:
+        if self._connection is None:
+            self._connection = await connect_async(self._url)
+            arrays.register(self._connection)
+        return await raw.row(self._connection, self._q.post_encoded, params)
+
+    async def close(self) -> None:
+        """Give the connection back; what it had not committed did not happen."""
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            await connection.close()

@@ -1,0 +1,341 @@
+-- Posting: a batch of transfers in one call, inside whatever transaction the caller has.
+--
+-- The order of locks, for everybody: the gate (shared), ids, holds and reversals (by seq), balances (by account). Each is
+-- read in a statement after the lock was had, so that what was committed while it waited is seen. In REPEATABLE READ and
+-- SERIALIZABLE a lock on what has changed meanwhile is a serialization failure instead.
+--
+-- These functions belong to the owner of the schema and run with the owner's rights: an application needs EXECUTE on them,
+-- SELECT on the tables, and nothing else (ledger_grant). Their search path is pinned, so nobody can put a table of their
+-- own, or a clock, before the real one.
+
+CREATE FUNCTION troth_schema.ledger_post(
+    p_strict boolean,                                  -- if one is refused, nothing is written, not even that
+    p_direct boolean,                                  -- make entries of accounts without a limit, too: they are locked for it
+    p_codes text[], p_currencies text[],               -- accounts that items name, each with the currency that they name
+    i_id uuid[], i_debit integer[], i_credit integer[], i_amount bigint[],  -- accounts by their places in p_codes
+    -- of these groups of arrays NULL says that no item has it; i_kind: the place in the enumeration, from 0
+    i_kind smallint[], i_about uuid[], i_keep boolean[], i_timeout double precision[], i_effective double precision[],
+    i_group integer[], i_currency text[], i_key text[], i_code text[], i_metadata text[],
+    c_item integer[], c_account integer[], c_amount bigint[],  -- legs of items that have more than two: a debit is greater than 0
+    OUT first_seq bigint, OUT posted_at timestamptz,   -- of the first item; the second has the next seq, and so on
+    OUT said jsonb                                     -- null: all were created as they were asked for; else what came of each
+)
+LANGUAGE plpgsql SECURITY DEFINER
+SET search_path = pg_catalog, pg_temp
+-- The tables are empty when a plan is first cached and full when it is used: allow only plans that use the indexes.
+SET enable_seqscan = off SET enable_hashjoin = off SET enable_mergejoin = off SET plan_cache_mode = force_generic_plan
+SET jit = off
+AS $$
+DECLARE
+    n CONSTANT integer := cardinality(i_id);
+    place CONSTANT integer := 8192;
+    kinds CONSTANT troth_schema.ledger_kind[] := '{transfer,hold,post,void,expiry,reversal}';
+    closed timestamptz;
+    x_account bigint[];       -- accounts by their places: those of p_codes, then those that items are about
+    x_currency text[];       -- of the account; null: there is none
+    x_limited boolean[];
+    sound boolean;            -- all accounts are there, open, of the right currency, and without a limit
+    limited boolean;
+    fresh integer;
+    verdict record;
+    o_outcome text[];
+    o_ok boolean[];
+    o_about bigint[];
+    o_released bigint[];
+    repeated jsonb[];
+BEGIN
+    IF n > place THEN
+        RAISE EXCEPTION 'a call posts % transfers, % at most', n, place USING ERRCODE = '22023';
+    END IF;
+    PERFORM troth_schema.ledger_pass_gate();
+    SELECT array_agg(CASE WHEN a.currency = c.currency THEN a.id END ORDER BY c.n), array_agg(a.currency ORDER BY c.n),
+           array_agg(coalesce(a.limited <> 'none', false) ORDER BY c.n),
+           bool_and(a.id IS NOT NULL AND a.currency = c.currency AND a.closed_at IS NULL),
+           bool_or(a.limited <> 'none'),
+           (SELECT p.through FROM troth_schema.ledger_period p ORDER BY p.through DESC LIMIT 1)
+    INTO x_account, x_currency, x_limited, sound, limited, closed
+    FROM unnest(p_codes, p_currencies) WITH ORDINALITY AS c (code, currency, n)
+    LEFT JOIN troth_schema.ledger_account a ON a.code = c.code;
+
+    -- Take the ids, in their order. Who posts the same at the same time waits here for the other's end.
+    first_seq := nextval('troth_schema.ledger_batch') * place;
+    INSERT INTO troth_schema.ledger_id (id, seq)
+    SELECT u.id, first_seq + u.n - 1 FROM unnest(i_id) WITH ORDINALITY AS u (id, n) ORDER BY u.id
+    ON CONFLICT DO NOTHING;
+    GET DIAGNOSTICS fresh = ROW_COUNT;
+
+    IF c_item IS NOT NULL AND sound AND EXISTS (
+        SELECT 1 FROM unnest(c_item, c_account, c_amount) AS c (item, account, amount)
+        GROUP BY c.item, p_currencies[c.account] HAVING sum(c.amount) <> 0
+    ) THEN
+        RAISE EXCEPTION 'the legs of a transfer are not balanced in each currency' USING ERRCODE = '22023';
+    END IF;
+
+    IF fresh = n AND coalesce(sound, false) AND NOT limited AND i_about IS NULL
+       AND (i_effective IS NULL OR closed IS NULL OR NOT EXISTS (
+            SELECT 1 FROM unnest(i_effective) AS u (at) WHERE to_timestamp(u.at) < closed)) THEN
+        IF p_direct THEN
+            PERFORM 1 FROM troth_schema.ledger_balance b WHERE b.account = ANY (x_account) ORDER BY b.account FOR NO KEY UPDATE;
+        END IF;
+        posted_at := clock_timestamp();
+    ELSE
+        SELECT * INTO verdict FROM troth_schema.ledger_decide(
+            p_direct, first_seq, closed, fresh, x_account, x_currency, p_codes, p_currencies, i_id, i_debit, i_credit, i_amount,
+            i_kind, i_about, i_keep, i_timeout, i_effective, i_group, i_currency, i_code, i_metadata,
+            c_item, c_account, c_amount);
+        posted_at := verdict.booked_at;
+        o_outcome := verdict.outcomes;
+        repeated := verdict.repeated;
+        o_ok := ARRAY(SELECT o.outcome IS NULL FROM unnest(o_outcome) AS o (outcome));
+        IF p_strict AND EXISTS (SELECT 1 FROM unnest(o_outcome) AS o (outcome) WHERE o.outcome <> 'exists') THEN
+            PERFORM troth_schema.ledger_unclaim(ARRAY(
+                SELECT u.id FROM unnest(i_id, repeated) AS u (id, repeated) WHERE u.repeated IS NULL));
+            SELECT jsonb_agg(coalesce(u.repeated, jsonb_build_array(coalesce(u.outcome, 'linked_event_failed'))) ORDER BY u.n)
+            INTO said FROM unnest(o_outcome, repeated) WITH ORDINALITY AS u (outcome, repeated, n);
+            RETURN;
+        END IF;
+        x_account := verdict.accounts;
+        x_limited := verdict.limited;
+        limited := true = ANY (x_limited);
+        i_debit := verdict.debits;
+        i_credit := verdict.credits;
+        i_amount := verdict.amounts;
+        o_about := verdict.abouts;
+        o_released := verdict.released;
+        c_item := verdict.leg_items;
+        c_account := verdict.leg_accounts;
+        c_amount := verdict.leg_amounts;
+        IF false = ANY (o_ok) THEN
+            PERFORM troth_schema.ledger_unclaim(ARRAY(
+                SELECT u.id FROM unnest(i_id, o_outcome) AS u (id, outcome) WHERE u.outcome = 'linked_event_failed'));
+            INSERT INTO troth_schema.ledger_refusal (seq, id, outcome, refused_at, key, asked)
+            SELECT first_seq + u.n - 1, u.id, u.outcome, posted_at, u.key, jsonb_strip_nulls(jsonb_build_object(
+                'kind', kinds[coalesce(u.kind, 0) + 1], 'debit', p_codes[u.debit],
+                'credit', p_codes[u.credit], 'amount', u.amount, 'currency', coalesce(p_currencies[u.debit], u.currency),
+                'about', u.about, 'effective_at', to_timestamp(u.effective), 'code', u.code, 'metadata', u.metadata::jsonb,
+                'legs', (SELECT jsonb_agg(jsonb_build_array(p_codes[c.account], c.amount, p_currencies[c.account]))
+                         FROM unnest(c_item, c_account, c_amount) AS c (item, account, amount) WHERE c.item = u.n)))
+            FROM unnest(i_id, i_debit, i_credit, i_amount, i_kind, i_about, i_effective, i_currency, i_key, i_code, i_metadata,
+                        o_outcome, repeated) WITH ORDINALITY
+                AS u (id, debit, credit, amount, kind, about, effective, currency, key, code, metadata, outcome, repeated, n)
+            WHERE u.outcome <> 'linked_event_failed' AND u.repeated IS NULL;
+        END IF;
+        IF NOT true = ANY (o_ok) THEN
+            INSERT INTO troth_schema.ledger_unsealed (batch)
+            SELECT first_seq / place WHERE EXISTS (
+                SELECT 1 FROM troth_schema.ledger_refusal r WHERE r.seq BETWEEN first_seq AND first_seq + n);
+            SELECT jsonb_agg(coalesce(u.repeated, jsonb_build_array(u.outcome)) ORDER BY u.n)
+            INTO said FROM unnest(o_outcome, repeated) WITH ORDINALITY AS u (outcome, repeated, n);
+            RETURN;
+        END IF;
+        IF i_about IS NOT NULL OR false = ANY (o_ok) THEN
+            SELECT jsonb_agg(coalesce(u.repeated, jsonb_build_array(
+                coalesce(u.outcome, 'created'), CASE WHEN u.outcome IS NULL THEN first_seq + u.n - 1 END,
+                CASE WHEN u.outcome IS NULL THEN posted_at END, CASE WHEN u.outcome IS NULL THEN u.amount END)) ORDER BY u.n)
+            INTO said FROM unnest(o_outcome, repeated, i_amount) WITH ORDINALITY AS u (outcome, repeated, amount, n);
+        END IF;
+    END IF;
+
+    IF posted_at < closed THEN  -- the clock was set back
+        posted_at := closed;
+    END IF;
+    INSERT INTO troth_schema.ledger_unsealed (batch) VALUES (first_seq / place);
+    INSERT INTO troth_schema.ledger_transfer (
+        seq, id, booked_at, effective_at, debit, credit, amount, about, released, kind, keeps, leg_accounts, leg_amounts,
+        timeout, key, code, metadata)
+    SELECT first_seq + u.n - 1, u.id, posted_at, coalesce(to_timestamp(u.effective), posted_at), x_account[u.debit],
+           x_account[u.credit], u.amount, u.about, u.released,
+           kinds[coalesce(u.kind, 0) + 1], CASE WHEN u.kind = 2 THEN u.keep END,
+           CASE WHEN c_item IS NOT NULL AND u.debit IS NULL THEN ARRAY(
+               SELECT x_account[c.account] FROM unnest(c_item, c_account) AS c (item, account) WHERE c.item = u.n) END,
+           CASE WHEN c_item IS NOT NULL AND u.debit IS NULL THEN ARRAY(
+               SELECT c.amount FROM unnest(c_item, c_amount) AS c (item, amount) WHERE c.item = u.n) END,
+           make_interval(secs => u.timeout), u.key, u.code, u.metadata::jsonb
+    FROM unnest(i_id, i_debit, i_credit, i_amount, i_kind, i_keep, i_timeout, i_effective, i_key, i_code, i_metadata,
+                o_about, o_released) WITH ORDINALITY
+        AS u (id, debit, credit, amount, kind, keep, timeout, effective, key, code, metadata, about, released, n)
+    WHERE o_ok IS NULL OR o_ok[u.n];
+
+    IF 1 = ANY (i_kind) THEN
+        INSERT INTO troth_schema.ledger_hold (transfer, debit, credit, amount, remaining, state, expires_at)
+        SELECT first_seq + u.n - 1, x_account[u.debit], x_account[u.credit], u.amount, u.amount, 'open',
+               posted_at + make_interval(secs => u.timeout)
+        FROM unnest(i_debit, i_credit, i_amount, i_kind, i_timeout) WITH ORDINALITY
+            AS u (debit, credit, amount, kind, timeout, n)
+        WHERE u.kind = 1 AND (o_ok IS NULL OR o_ok[u.n]);
+    END IF;
+    IF i_about IS NOT NULL THEN
+        UPDATE troth_schema.ledger_hold h SET remaining = u.remaining, state = u.state::troth_schema.ledger_hold_state
+        FROM unnest(verdict.hold_seqs, verdict.hold_left, verdict.hold_states) AS u (seq, remaining, state)
+        WHERE h.transfer = u.seq AND (h.remaining <> u.remaining OR h.state <> u.state::troth_schema.ledger_hold_state);
+        INSERT INTO troth_schema.ledger_reversed AS v (transfer, amount, most)
+        SELECT u.seq, u.amount, u.most
+        FROM unnest(verdict.reversed_seqs, verdict.reversed, verdict.reversible) AS u (seq, amount, most) WHERE u.amount > 0
+        ON CONFLICT (transfer) DO UPDATE SET amount = excluded.amount;
+    END IF;
+
+    IF p_direct OR limited THEN
+        WITH leg AS (
+            SELECT u.n, u.account, u.side, u.effective,
+                   CASE WHEN u.kind IN (0, 2, 5) THEN u.amount ELSE 0 END AS posted,
+                   CASE WHEN u.kind = 1 THEN u.amount ELSE -coalesce(u.released, 0) END AS pending
+            FROM (
+                SELECT u.n, u.debit AS account, 'debit'::troth_schema.ledger_side AS side, u.amount, coalesce(u.kind, 0) AS kind,
+                       u.released, u.effective
+                FROM unnest(i_debit, i_amount, i_kind, o_released, i_effective) WITH ORDINALITY
+                    AS u (debit, amount, kind, released, effective, n)
+                UNION ALL
+                SELECT u.n, u.credit, 'credit', u.amount, coalesce(u.kind, 0), u.released, u.effective
+                FROM unnest(i_credit, i_amount, i_kind, o_released, i_effective) WITH ORDINALITY
+                    AS u (credit, amount, kind, released, effective, n)
+                UNION ALL
+                SELECT c.item, c.account, CASE WHEN c.amount > 0 THEN 'debit' ELSE 'credit' END::troth_schema.ledger_side,
+                       abs(c.amount), coalesce(i_kind[c.item], 0), NULL, i_effective[c.item]
+                FROM unnest(c_item, c_account, c_amount) AS c (item, account, amount)) AS u
+            WHERE u.account IS NOT NULL AND (o_ok IS NULL OR o_ok[u.n]) AND (p_direct OR x_limited[u.account])
+        ), change AS (
+            SELECT l.account, count(*) AS entries, sum(CASE WHEN l.side = 'debit' THEN l.posted ELSE 0 END) AS debits_posted,
+                   sum(CASE WHEN l.side = 'credit' THEN l.posted ELSE 0 END) AS credits_posted,
+                   sum(CASE WHEN l.side = 'debit' THEN l.pending ELSE 0 END) AS debits_pending,
+                   sum(CASE WHEN l.side = 'credit' THEN l.pending ELSE 0 END) AS credits_pending
+            FROM leg l GROUP BY l.account
+        ), written AS (
+            INSERT INTO troth_schema.ledger_entry (
+                account, version, transfer, booked_at, effective_at, posted, pending, late_after, side,
+                debits_posted, credits_posted, debits_pending, credits_pending)
+            SELECT b.account, b.version + row_number() OVER w, first_seq + l.n - 1, posted_at,
+                   coalesce(to_timestamp(l.effective), posted_at), l.posted, l.pending,
+                   CASE WHEN b.booked_at > posted_at THEN b.booked_at END, l.side,
+                   b.debits_posted + sum(CASE WHEN l.side = 'debit' THEN l.posted ELSE 0 END) OVER w,
+                   b.credits_posted + sum(CASE WHEN l.side = 'credit' THEN l.posted ELSE 0 END) OVER w,
+                   b.debits_pending + sum(CASE WHEN l.side = 'debit' THEN l.pending ELSE 0 END) OVER w,
+                   b.credits_pending + sum(CASE WHEN l.side = 'credit' THEN l.pending ELSE 0 END) OVER w
+            FROM leg l JOIN troth_schema.ledger_balance b ON b.account = x_account[l.account]
+            WINDOW w AS (PARTITION BY l.account ORDER BY l.n ROWS UNBOUNDED PRECEDING)
+        )
+        UPDATE troth_schema.ledger_balance b
+        SET version = b.version + c.entries, booked_at = greatest(b.booked_at, posted_at),
+            most_late = greatest(b.most_late, b.booked_at - posted_at),
+            debits_posted = b.debits_posted + c.debits_posted, credits_posted = b.credits_posted + c.credits_posted,
+            debits_pending = b.debits_pending + c.debits_pending, credits_pending = b.credits_pending + c.credits_pending
+        FROM change c WHERE b.account = x_account[c.account];
+    END IF;
+
+    IF NOT p_direct THEN
+        INSERT INTO troth_schema.ledger_queue (account, transfer, booked_at, effective_at, posted, pending, side)
+        SELECT x_account[u.account], first_seq + u.n - 1, posted_at, coalesce(to_timestamp(u.effective), posted_at),
+               CASE WHEN u.kind IN (0, 2, 5) THEN u.amount ELSE 0 END,
+               CASE WHEN u.kind = 1 THEN u.amount ELSE -coalesce(u.released, 0) END, u.side
+        FROM (
+            SELECT u.n, u.debit AS account, 'debit'::troth_schema.ledger_side AS side, u.amount, coalesce(u.kind, 0) AS kind,
+                   u.released, u.effective
+            FROM unnest(i_debit, i_amount, i_kind, o_released, i_effective) WITH ORDINALITY
+                AS u (debit, amount, kind, released, effective, n)
+            UNION ALL
+            SELECT u.n, u.credit, 'credit', u.amount, coalesce(u.kind, 0), u.released, u.effective
+            FROM unnest(i_credit, i_amount, i_kind, o_released, i_effective) WITH ORDINALITY
+                AS u (credit, amount, kind, released, effective, n)
+            UNION ALL
+            SELECT c.item, c.account, CASE WHEN c.amount > 0 THEN 'debit' ELSE 'credit' END::troth_schema.ledger_side,
+                   abs(c.amount), coalesce(i_kind[c.item], 0), NULL, i_effective[c.item]
+            FROM unnest(c_item, c_account, c_amount) AS c (item, account, amount)) AS u
+        WHERE u.account IS NOT NULL AND (o_ok IS NULL OR o_ok[u.n]) AND NOT x_limited[u.account];
+    END IF;
+END $$;
+
+CREATE FUNCTION troth_schema.ledger_fold(p_limit integer, p_after bigint, OUT folded integer, OUT last bigint)
+LANGUAGE plpgsql SECURITY DEFINER
+SET search_path = pg_catalog, pg_temp
+SET enable_seqscan = off SET enable_hashjoin = off SET enable_mergejoin = off SET plan_cache_mode = force_generic_plan
+SET jit = off
+AS $$
+-- Make entries of up to p_limit legs of the queue with an id greater than p_after; how many, and the last one's id. Rows that
+-- somebody else folds are left to them, and what is not committed yet is not seen: it is there the next time.
+DECLARE
+    ids bigint[];
+    touched bigint[];
+BEGIN
+    SELECT array_agg(q.id), array_agg(DISTINCT q.account), coalesce(max(q.id), p_after), count(*)
+    INTO ids, touched, last, folded
+    FROM (SELECT x.id, x.account FROM troth_schema.ledger_queue x WHERE x.id > p_after ORDER BY x.id LIMIT p_limit
+          FOR UPDATE SKIP LOCKED) AS q;
+    IF folded = 0 THEN
+        RETURN;
+    END IF;
+    PERFORM 1 FROM troth_schema.ledger_balance b WHERE b.account = ANY (touched) ORDER BY b.account FOR NO KEY UPDATE;
+    WITH leg AS (
+        DELETE FROM troth_schema.ledger_queue q WHERE q.id = ANY (ids) RETURNING q.*
+    ), change AS (
+        SELECT l.account, count(*) AS entries, max(l.booked_at) AS latest, min(l.booked_at) AS earliest,
+               sum(CASE WHEN l.side = 'debit' THEN l.posted ELSE 0 END) AS debits_posted,
+               sum(CASE WHEN l.side = 'credit' THEN l.posted ELSE 0 END) AS credits_posted,
+               sum(CASE WHEN l.side = 'debit' THEN l.pending ELSE 0 END) AS debits_pending,
+               sum(CASE WHEN l.side = 'credit' THEN l.pending ELSE 0 END) AS credits_pending
+        FROM leg l GROUP BY l.account
+    ), written AS (
+        INSERT INTO troth_schema.ledger_entry (
+            account, version, transfer, booked_at, effective_at, posted, pending, late_after, side,
+            debits_posted, credits_posted, debits_pending, credits_pending)
+        SELECT l.account, b.version + row_number() OVER w, l.transfer, l.booked_at, l.effective_at, l.posted, l.pending,
+               CASE WHEN b.booked_at > l.booked_at THEN b.booked_at END, l.side,
+               b.debits_posted + sum(CASE WHEN l.side = 'debit' THEN l.posted ELSE 0 END) OVER w,
+               b.credits_posted + sum(CASE WHEN l.side = 'credit' THEN l.posted ELSE 0 END) OVER w,
+               b.debits_pending + sum(CASE WHEN l.side = 'debit' THEN l.pending ELSE 0 END) OVER w,
+               b.credits_pending + sum(CASE WHEN l.side = 'credit' THEN l.pending ELSE 0 END) OVER w
+        FROM leg l JOIN troth_schema.ledger_balance b ON b.account = l.account
+        WINDOW w AS (PARTITION BY l.account ORDER BY l.booked_at, l.id ROWS UNBOUNDED PRECEDING)
+    )
+    UPDATE troth_schema.ledger_balance b
+    SET version = b.version + c.entries, booked_at = greatest(b.booked_at, c.latest),
+        most_late = greatest(b.most_late, CASE WHEN b.booked_at > c.earliest THEN b.booked_at - c.earliest END),
+        debits_posted = b.debits_posted + c.debits_posted, credits_posted = b.credits_posted + c.credits_posted,
+        debits_pending = b.debits_pending + c.debits_pending, credits_pending = b.credits_pending + c.credits_pending
+    FROM change c WHERE b.account = c.account;
+END $$;
+
+CREATE FUNCTION troth_schema.ledger_version_at(p_account bigint, p_at timestamptz) RETURNS bigint
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $$
+-- The last version of an account such that it and all before it were booked by a time; 0 if there is none. Versions have
+-- no gaps, so it is found by halving.
+DECLARE
+    low bigint := 0;
+    high bigint := 1 + (SELECT b.version FROM troth_schema.ledger_balance b WHERE b.account = p_account);
+    middle bigint;
+BEGIN
+    WHILE high - low > 1 LOOP
+        middle := (low + high) / 2;
+        IF (SELECT coalesce(e.late_after, e.booked_at) <= p_at FROM troth_schema.ledger_entry e
+            WHERE e.account = p_account AND e.version = middle) THEN
+            low := middle;
+        ELSE
+            high := middle;
+        END IF;
+    END LOOP;
+    RETURN low;
+END $$;
+
+CREATE FUNCTION troth_schema.ledger_grant(p_role name) RETURNS void
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+-- Let a role use the ledger as an application does: read all of it, and change it by its functions only. The owner calls it.
+DECLARE
+    what record;
+BEGIN
+    EXECUTE format('GRANT USAGE ON SCHEMA troth_schema TO %I', p_role);
+    FOR what IN
+        SELECT c.oid::regclass AS name FROM pg_class c
+        WHERE c.relnamespace = 'troth_schema'::regnamespace AND c.relkind IN ('r', 'v', 'p') AND starts_with(c.relname, 'ledger_')
+    LOOP
+        EXECUTE format('GRANT SELECT ON %s TO %I', what.name, p_role);
+    END LOOP;
+    FOR what IN
+        SELECT p.oid::regprocedure AS name FROM pg_proc p
+        WHERE p.pronamespace = 'troth_schema'::regnamespace AND starts_with(p.proname, 'ledger_')
+          AND (p.prosecdef OR p.provolatile = 's')
+    LOOP
+        EXECUTE format('GRANT EXECUTE ON FUNCTION %s TO %I', what.name, p_role);
+    END LOOP;
+END $$;
+
+-- Only roles that were granted it may call what runs with the owner's rights.
+REVOKE EXECUTE ON FUNCTION troth_schema.ledger_post, troth_schema.ledger_fold, troth_schema.ledger_open_account,
+    troth_schema.ledger_close_account, troth_schema.ledger_close_period, troth_schema.ledger_check_point FROM PUBLIC;
