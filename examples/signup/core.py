@@ -24,7 +24,11 @@ class Account:
     plan: str
 
 
-@troth.step(retry=Retry(attempts=10, first=timedelta(milliseconds=200)))
+LOOK = Retry(attempts=10, first=timedelta(milliseconds=200))
+"""For what may be asked again."""
+
+
+@troth.step(retry=LOOK)
 async def find_price(plan: str) -> str:
     prices = await provider().v1.prices.list_async({"lookup_keys": [plan], "active": True})
     if not prices.data:

@@ -10,7 +10,9 @@ from stripe.params import SubscriptionCreateParams
 
 from examples.signup import welcome
 from examples.signup.billing import give_back, missing_is_fine, provider
-from examples.signup.core import SEATS, TRIAL_DAYS, Account, find_price, stripe, troth
+from examples.signup.books import book
+from examples.signup.core import LOOK, SEATS, TRIAL_DAYS, Account, find_price, stripe, troth
+from examples.signup.movements import Payment, first_payment
 from examples.signup.people import access, lock_out
 from examples.signup.settings import EFFECT_TIMEOUT_S
 from examples.signup.subscription import begin
@@ -158,17 +160,25 @@ async def unsubscribe(
         await give_back(customer, call.key)
 
 
+@troth.step(retry=LOOK)
+async def see_payment(subscription: str) -> Payment:
+    """What was charged at once: the invoice, and the money, with what Stripe keeps of it."""
+    return await first_payment(subscription)
+
+
 @troth.transaction
 async def record_billing(
-    tx: Tx, account: Account, customer: str, subscription: str, trial: bool
+    tx: Tx, account: Account, customer: str, subscription: str, trial: bool, paid: Payment | None
 ) -> None:
-    """What the provider has answered; what it says later comes by its events (`subscription.py`)."""
+    """What the provider has answered, and the books with it; what it says later comes by its events (`subscription.py`)."""
     await access.tenants.act_as(tx, str(account.id))
     await tx.execute(
         "UPDATE signup.account SET customer_id = %s, subscription_id = %s WHERE id = %s",
         [customer, subscription, account.id],
     )
     await begin(tx, subscription, trial=trial, cause=f"signup:{account.id}")
+    if paid is not None:
+        await book(tx, paid.invoice, paid.charge)
 
 
 @troth.transaction(fails_on=EmailTakenError)
@@ -208,7 +218,8 @@ async def signup(
     customer = await create_customer(account)
     saved = await save_card(customer, card)
     subscription = await subscribe(account, customer, saved, price, trial)
-    await record_billing(account, customer, subscription, trial)
+    paid = None if trial else await see_payment(subscription)
+    await record_billing(account, customer, subscription, trial, paid)
     if login is not None:
         await let_in(account, login)
     await send_welcome(account)

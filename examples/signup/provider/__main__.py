@@ -18,7 +18,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m examples.signup.provider", description=__doc__)
     parser.add_argument("--port", type=int, default=0, help="on 127.0.0.1; 0 takes a free one")
     parser.add_argument("--data", type=Path, required=True, help="the SQLite file; made if missing")
-    parser.add_argument("--bank", help="the URL of the bank to which payouts go; without it there are none")
+    parser.add_argument(
+        "--bank", help="the URL of the bank to which payouts go; without it there are none"
+    )
     parser.add_argument("--bank-account", default="SIGNUP", help="the account there")
     options = parser.parse_args()
     bank = Bank(options.bank, options.bank_account) if options.bank else None

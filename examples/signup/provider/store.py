@@ -260,6 +260,14 @@ class Store:
     def wire_done(self, payout: str) -> None:
         self._db.execute("UPDATE wire SET done = 1 WHERE payout = ?", (payout,))
 
+    def wires(self) -> Json:
+        """How many the bank has answered about, and how many not; of these, for how many an attempt has begun."""
+        done, waiting, tried = self._db.execute(
+            "SELECT coalesce(sum(done), 0), coalesce(sum(NOT done), 0),"
+            " coalesce(sum(NOT done AND tried), 0) FROM wire"
+        ).fetchone()
+        return {"done": done, "waiting": waiting, "tried": tried}
+
     def wire_waits(self, payout: str) -> bool:
         row = self._db.execute(
             "SELECT 1 FROM wire WHERE payout = ? AND NOT done", (payout,)

@@ -7,7 +7,7 @@ arrived, by the payout's id, which the wire carries as its end-to-end id. What t
 import asyncio
 import logging
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 from examples.signup.provider.resources import payouts
 from examples.signup.provider.session import Session
@@ -61,25 +61,23 @@ class Wires:
         while (wire := self._store.next_wire()) is not None:
             ident, tried = wire
             try:
-                answer = await self._send(http, ident, tried=tried)
+                refusal = await self._send(http, ident, tried=tried)
             except httpx.HTTPError as error:
                 log.warning("the bank does not answer about %s: %r", ident, error)
                 return
             with self._store.work():
                 session = Session(self._store, self._store.now(), None, None)
                 self._store.wire_done(ident)
-                if answer == "taken":
+                if refusal is None:
                     payouts.taken(session, ident)
                 else:
-                    payouts.fail(session, ident, answer)
+                    payouts.fail(session, ident, refusal)
             await self._store.durable()
 
-    async def _send(
-        self, http: "httpx.AsyncClient", ident: str, *, tried: bool
-    ) -> Literal["taken"] | str:
-        """Pay it to the bank, unless it is there: "taken", or why not. Raises `httpx.HTTPError` if nobody knows."""
+    async def _send(self, http: "httpx.AsyncClient", ident: str, *, tried: bool) -> str | None:
+        """Pay it to the bank, unless it is there. Why the bank refuses, or None. Raises `httpx.HTTPError` if nobody knows."""
         if tried and await has_arrived(http, ident):
-            return "taken"
+            return None
         with self._store.work():
             self._store.wire_tried(ident)
         await self._store.durable()
@@ -89,7 +87,7 @@ class Wires:
         if answer.is_client_error:
             return str(answer.json()["error"])
         answer.raise_for_status()
-        return "taken"
+        return None
 
     def _credit(self, payout: Json) -> Json:
         return {

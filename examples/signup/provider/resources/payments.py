@@ -209,7 +209,7 @@ def capture(session: Session, params: Json) -> Json:
     intent = session.get("payment_intent", params["id"])
     if intent["status"] != "requires_capture":
         raise unexpected(intent, "capture")
-    amount = params.get("amount_to_capture", intent["amount_capturable"])
+    amount = {"amount_to_capture": intent["amount_capturable"], **params}["amount_to_capture"]
     if amount > intent["amount_capturable"]:
         message = "The amount to capture is greater than the amount that can be captured."
         raise ApiError(400, message, code="amount_too_large", param="amount_to_capture")
