@@ -13,8 +13,9 @@ from examples.signup.core import LOOK, SEATS, find_price, stripe, troth
 from examples.signup.movements import Payment, first_payment, payment_of, refund_made
 from examples.signup.people import Customer, lock_out, open_account
 from examples.signup.settings import EFFECT_TIMEOUT_S
-from troth import Call, Found, Missing, Refused, Tx
+from troth import Call, Found, Missing, Money, Refused, Tx
 from troth.integrations.stripe import find_by_metadata_async
+from troth.integrations.stripe_money import to_stripe
 
 COOLING_OFF = timedelta(days=14)
 """So long after paying, one may still want everything back."""
@@ -218,11 +219,12 @@ async def see_first_payment(subscription: str) -> Payment:
 
 
 @troth.effect(provider=stripe, timeout=EFFECT_TIMEOUT_S, stands=True)
-async def refund_payment(call: Call, intent: str) -> str:
+async def refund_payment(call: Call, intent: str, amount: Money) -> str:
     """All of it, once: what is refunded cannot be refunded again."""
     made = await provider().v1.refunds.create_async(
         {
             "payment_intent": intent,
+            "amount": to_stripe(amount)[0],
             "reason": "requested_by_customer",
             "metadata": {"troth_key": call.key},
         },
@@ -232,7 +234,7 @@ async def refund_payment(call: Call, intent: str) -> str:
 
 
 @refund_payment.probe
-async def find_refund(call: Call, intent: str) -> Found[str] | Missing:
+async def find_refund(call: Call, intent: str, amount: Money) -> Found[str] | Missing:
     return await find_by_metadata_async(
         call,
         provider().v1.refunds.list_async,
@@ -263,6 +265,6 @@ async def withdraw(account: UUID) -> Literal["refunded"]:
     if troth.now() - paid.charge.at > COOLING_OFF:
         raise Refused(f"what was paid more than {COOLING_OFF.days} days ago is not given back")
     await end_now(known.subscription)
-    refund = await refund_payment(paid.intent)
+    refund = await refund_payment(paid.intent, paid.charge.amount)
     await record_refund(await see_refund(refund))
     return "refunded"
