@@ -12,6 +12,8 @@ from rich.text import Text
 
 from examples.signup.demo.audit import Row, Verdict
 from examples.signup.demo.board import Board
+from examples.signup.demo.money import Accounts, Line, Sum
+from troth import Money
 
 COLUMNS = (
     "expected",
@@ -78,10 +80,18 @@ def counts(states: dict[str, int]) -> str:
     return ", ".join(f"{count} {state}" for state, count in sorted(states.items()))
 
 
-def report(verdict: Verdict, complaints: Sequence[str], board: Board, console: Console) -> None:
-    """Print the table, what is in doubt, and everything that is wrong."""
+def report(
+    verdict: Verdict,
+    accounts: Accounts,
+    complaints: Sequence[str],
+    board: Board,
+    console: Console,
+) -> None:
+    """Print the tables, what is in doubt, and everything that is wrong."""
     console.print()
     console.print(table(verdict.rows))
+    console.print()
+    console.print(money(accounts.lines))
     asked = f"{board.people} people, {board.clicks} clicks, {board.retries} requests repeated"
     lines = ["", f"{asked}; {board.seconds:.0f} s", trouble(board)]
     if board.faults:
@@ -97,6 +107,10 @@ def report(verdict: Verdict, complaints: Sequence[str], board: Board, console: C
     ]
     if len(verdict.findings) > SHOWN:
         lines.append(f"... and {len(verdict.findings) - SHOWN} more (--json has all of them)")
+    lines += [f"not zero: {account.code} is {amount(account.minor)}" for account in accounts.open]
+    lines.append(
+        "The money is explained to the cent." if accounts.holds else "The money is not explained."
+    )
     lines += [f"wrong: {complaint}" for complaint in complaints]
     lines.append("It holds." if verdict.holds and not complaints else "It does not hold.")
     for line in lines:
@@ -116,15 +130,41 @@ def table(rows: Sequence[Row]) -> Table:
     return shown
 
 
+def money(lines: Sequence[Line]) -> Table:
+    """What each party has of each kind of movement."""
+    shown = Table(box=None, padding=(0, 1, 0, 0), header_style="bold")
+    shown.add_column("money")
+    for name in ("expected", "our books", "provider", "bank", "difference"):
+        shown.add_column(name, justify="right")
+    for line in lines:
+        sides = [figure(one) for one in (line.expected, line.books, line.provider, line.bank)]
+        style = "green" if line.holds else "bold red"
+        shown.add_row(line.thing, *sides, amount(line.difference), style=style)
+    return shown
+
+
+def figure(side: Sum | None) -> str:
+    return "" if side is None else f"{side.count}: {amount(side.minor)}"
+
+
+def amount(minor: int) -> str:
+    return Money(minor, "EUR").text()
+
+
 def cell(value: object) -> str:
     return "" if value is None else str(value)
 
 
-def as_json(verdict: Verdict, complaints: Sequence[str], board: Board) -> dict[str, Any]:
+def as_json(
+    verdict: Verdict, accounts: Accounts, complaints: Sequence[str], board: Board
+) -> dict[str, Any]:
     """The same for machines."""
     return {
         "holds": verdict.holds and not complaints,
         "table": [asdict(row) for row in verdict.rows],
+        "money": [asdict(line) for line in accounts.lines],
+        "not_zero": [asdict(account) for account in accounts.open],
+        "explained": accounts.holds,
         "in_doubt": [asdict(doubt) for doubt in verdict.doubts],
         "findings": [asdict(finding) for finding in verdict.findings],
         "complaints": list(complaints),

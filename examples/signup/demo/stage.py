@@ -6,6 +6,7 @@ All of it lives in one temporary directory and is gone afterwards, however the d
 import asyncio
 import json
 import os
+import re
 import shutil
 import signal
 import socket
@@ -31,8 +32,10 @@ ROOT = Path(__file__).resolve().parents[3]
 SCHEMA = Path(__file__).resolve().parents[1] / "schema.sql"
 READY_S = 30.0
 STOP_S = 5.0
-SWEEP_EVERY_S = 5.0
+SWEEP_EVERY_S = 3.0
 
+BANK_ACCOUNT, IBAN = "SIGNUP", "DE89370400440532013000"
+LISTENS = re.compile(r"listening on (http://[0-9.:]+)/")
 PRICES = {"starter": 900, "pro": 4900}
 
 
@@ -66,13 +69,16 @@ class Stage:
 
     async def _open(self) -> None:
         self.database_url = await self._open_postgres()
-        provider = await self._answering("provider", "--port", "0")
+        self.bank_url = await self._open_bank()
+        provider = await self._answering("provider", "--port", "0", "--bank", self.bank_url)
         mailbox = await self._answering("mailbox", "--smtp-port", "0", "--http-port", "0")
         self.provider_url = f"http://127.0.0.1:{provider['port']}"
         self.mailbox_url = f"http://127.0.0.1:{mailbox['http_port']}"
         self._environment = {
             "TROTH_DATABASE_URL": self.database_url,
             "SIGNUP_STRIPE_URL": self.provider_url,
+            "SIGNUP_BANK_URL": self.bank_url,
+            "SIGNUP_BANK_ACCOUNT": BANK_ACCOUNT,
             "SIGNUP_SMTP_PORT": str(mailbox["smtp_port"]),
             "SIGNUP_EFFECT_TIMEOUT_S": str(self._effect_timeout_s),
             "SIGNUP_SWEEP_EVERY_S": str(SWEEP_EVERY_S),
@@ -136,6 +142,19 @@ class Stage:
         except (TimeoutError, ValueError):
             raise StageError(f"the {name} did not start; see {self.logs}/{name}.log") from None
         return ports
+
+    async def _open_bank(self) -> str:
+        """A bank that somebody else has written, with an account of ours; its URL, which it says in its log."""
+        data = str(self.directory / "bank.sqlite")
+        await self._spawn("bank", sys.executable, "-m", "mockbank", "--port", "0", "--db", data)
+        log = self.logs / "bank.log"
+        await until(lambda: LISTENS.search(log.read_text()) is not None, "the bank listens")
+        found = LISTENS.search(log.read_text())
+        assert found is not None
+        account = {"id": BANK_ACCOUNT, "iban": IBAN, "currency": "EUR", "balance": 0}
+        async with httpx.AsyncClient(base_url=found[1], timeout=READY_S) as http:
+            (await http.post("/_mock/accounts", json=account)).raise_for_status()
+        return found[1]
 
     @asynccontextmanager
     async def _client(self) -> AsyncIterator[stripe.StripeClient]:

@@ -34,7 +34,7 @@ def test_thirty_people_a_kill_and_a_crash(tmp_path: Path) -> None:
     assert kill["runs_in_flight"] > 0
     assert len(result["database_outages_s"]) == 1
     rows = {row["thing"]: row for row in result["table"]}
-    assert rows["customers"]["provider"] == rows["trials"]["provider"] == 28
+    assert rows["customers"]["provider"] == rows["subscriptions"]["provider"] == 28
     assert rows["mails"]["mailbox"] + rows["mails"]["absent"] == 28
     assert rows["mails"]["database"] + len(result["in_doubt"]) == 28
     undone = rows["failed, undone"]
