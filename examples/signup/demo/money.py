@@ -17,16 +17,9 @@ from examples.signup.books import ledger
 from examples.signup.demo.stage import BANK_ACCOUNT, PRICES, Stage
 from examples.signup.demo.truths import objects
 
-COUNTED = {
-    "invoice": "invoiced",
-    "payment": "paid",
-    "refund": "refunded",
-    "payout": "paid out",
-    "bank": "arrived",
-}
-"""What the transfers of a code are called in the table."""
-
-_CODES = "SELECT code, count(*) FROM troth.ledger_transfer WHERE code IS NOT NULL GROUP BY code"
+_CODES = """
+SELECT code, count(*), coalesce(sum(amount), 0)::bigint FROM troth.ledger_transfer WHERE code IS NOT NULL GROUP BY code
+"""
 
 
 @dataclass(frozen=True)
@@ -87,10 +80,13 @@ class Accounts:
 
 @dataclass(frozen=True)
 class Books:
-    """Our side: balances on the normal sides of their accounts, and how many transfers there are of each code."""
+    """Our side: balances on the normal sides of their accounts, and the transfers of each code.
+
+    The sum of what has several legs is 0: a payment.
+    """
 
     balances: Mapping[str, int]
-    counts: Mapping[str, int]
+    posted: Mapping[str, Sum]
     balanced: bool
 
 
@@ -125,14 +121,15 @@ def compare(
     payouts = [one["amount"] for one in provider["payout"] if one["status"] != "failed"]
     sales, bank_balance = balance(books.SALES, 0), balance(books.BANK, 0)
     in_transit = balance(books.PAYOUTS, 0)
-    counts = Counter(ours.counts)
+    counts = Counter({code: one.count for code, one in ours.posted.items()})
+    came_back = ours.posted.get("payout failed", Sum(0, 0))
     sent = counts["payout"] - counts["payout failed"]
     lines = [
         Line("invoiced", total(paid), Sum(counts["invoice"] - counts["void"], sales), total(invoices), None),
         Line("paid", total(paid), Sum(counts["payment"], sales - unpaid), total(charges), None),
         Line("fees", None, Sum(counts["payment"], balance(books.FEES, 0)), total(fees), None),
         Line("refunded", total(refunded), Sum(counts["refund"], balance(books.REFUNDS, 0)), total(refunds), None),
-        Line("payouts refused", None, Sum(counts["payout failed"], sum(failed)), total(failed), None),
+        Line("payouts refused", None, came_back, total(failed), None),
         Line("paid out", None, Sum(sent, bank_balance + in_transit), total(payouts), total(bank.arrived)),
         Line("at the provider", None, Sum(1, balance(books.STRIPE, 0)), Sum(1, sum(one["net"] for one in movements)), None),
         Line("at the bank", None, Sum(1, bank_balance), None, Sum(1, bank.balance)),
@@ -177,6 +174,6 @@ async def read_books(url: str) -> Books:
             after = page[-1].code
             found = await ledger.balances(tx, [account.code for account in page])
             balances |= {code: one.posted.minor for code, one in found.items()}
-        counts: dict[str, int] = dict(await (await tx.execute(_CODES)).fetchall())
+        codes = await (await tx.execute(_CODES)).fetchall()
         balanced = all(one.is_balanced for one in await ledger.trial_balance(tx))
-    return Books(balances, counts, balanced)
+    return Books(balances, {code: Sum(*figures) for code, *figures in codes}, balanced)

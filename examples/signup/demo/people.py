@@ -59,7 +59,7 @@ def crowd(size: int) -> list[Person]:
         Person(
             email=f"person{number:04}@example.com",
             name=f"Person {number}",
-            plan="pro" if number % 3 == 0 else "starter",
+            plan="pro" if number % 2 == 0 else "starter",
             clicks=3 if number % 10 == 0 else 1,
             card=BAD_CARDS.get(number % 30, GOOD_CARD),
             trial=number % 3 != 1,

@@ -26,7 +26,7 @@ COLUMNS = (
     "half_done",
 )
 
-TITLES = {"in_doubt": "in doubt", "half_done": "half-done"}
+TITLES = {"in_doubt": "doubt", "half_done": "half-done"}
 SHOWN = 20  # findings
 
 
@@ -120,7 +120,7 @@ def report(
 def table(rows: Sequence[Row]) -> Table:
     """The counts of every side, and what is wrong with them."""
     shown = Table(box=None, padding=(0, 1, 0, 0), header_style="bold")
-    shown.add_column("")
+    shown.add_column("", no_wrap=True)
     for name in COLUMNS:
         shown.add_column(TITLES.get(name, name), justify="right")
     for row in rows:
