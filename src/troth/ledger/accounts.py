@@ -15,9 +15,9 @@ from troth.ledger.model import (
     Account,
     AccountConflictError,
     AccountNotFoundError,
+    ClosingError,
     InvalidTransferError,
     Limit,
-    PeriodError,
     Side,
 )
 from troth.ledger.store import Opening
@@ -59,7 +59,8 @@ class Accounts:
     async def close(self, tx: Tx, code: str) -> None:
         """Let nothing be posted to an account any more; holds on it may still be voided. Raises `AccountNotFoundError`.
 
-        Waits for the end of all transactions that post, and keeps others from beginning: commit soon.
+        Waits for the end of all transactions that post, two seconds at most (`ClosingError`), and keeps others from
+        beginning: commit soon.
         """
         await carry_out(tx, _close(self._queries(), code))
 
@@ -103,8 +104,9 @@ class Periods:
     async def close(self, tx: Tx, through: datetime, *, by: str, note: str | None = None) -> None:
         """Refuse effective times before *through* (with its zone, not in the future) from the commit of *tx* on.
 
-        Waits for the end of all transactions that post, five seconds at most, and keeps others from beginning: commit
-        soon. Closing the same again changes nothing. Raises `PeriodError` for what is not over, or before what is closed.
+        Waits for the end of all transactions that post, two seconds at most, and keeps others from beginning: commit
+        soon. Closing the same again changes nothing. Raises `ClosingError` for what is not over, and for what ends before
+        what is closed.
         """
         rules.seconds(through, "through")
         await carry_out(tx, _close_period(self._queries(), through, by, note))
@@ -170,8 +172,10 @@ def _open(q: Queries, wanted: Opening) -> Plan[Account]:
 
 
 def _close(q: Queries, code: str) -> Plan[None]:
-    if not (yield from store.close_account(q, code)):
+    what = yield from store.close_account(q, code)
+    if what == "missing":
         raise missing(code)
+    _require_gate(what, f"account {code}")
 
 
 def _get(q: Queries, code: str) -> Plan[Account]:
@@ -188,7 +192,14 @@ def missing(code: str) -> AccountNotFoundError:
 
 def _close_period(q: Queries, through: datetime, by: str, note: str | None) -> Plan[None]:
     what = yield from store.close_period(q, through, by, note)
+    _require_gate(what, f"the period before {through}")
     if what == "future":
-        raise PeriodError(f"the period before {through} is not over: it can be closed then")
+        raise ClosingError(f"the period before {through} is not over: it can be closed then")
     if what == "earlier":
-        raise PeriodError(f"a period that ends after {through} is closed already, so this one is, too")  # fmt: skip
+        raise ClosingError(f"a period that ends after {through} is closed already, so this one is, too")  # fmt: skip
+
+
+def _require_gate(what: str, whose: str) -> None:
+    if what == "busy":
+        msg = f"{whose} is not closed: transactions that post have not ended within two seconds; try again"
+        raise ClosingError(msg)

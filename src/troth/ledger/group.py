@@ -28,6 +28,7 @@ from troth.store.queries import Queries
 log = logging.getLogger("troth.ledger")
 
 PATIENCE_S: Final = 30.0
+_UNKNOWN: Final = frozenset({Failure.LOST, Failure.CONFLICT, Failure.AGAIN})  # no item's fault
 _AGAIN_S: Final = (0.0, 0.05, 0.1, 0.2, 0.5, 1.0)
 _ENCODERS: Final[Sequence[Callable[[Any], arrays.Array]]] = (
     arrays.texts, arrays.texts, arrays.uuids, arrays.int4s, arrays.int4s, arrays.int8s, arrays.int2s, arrays.uuids,
@@ -172,7 +173,7 @@ class Poster:
                 unit.done.cancel()
             raise
         except Exception as error:  # noqa: BLE001  (it is raised to whoever asked)
-            if len(units) == 1 or failure_of(error) is not Failure.DATA:
+            if len(units) == 1 or failure_of(error) in _UNKNOWN:
                 for unit in units:
                     if not unit.done.done():
                         unit.done.set_exception(error)
@@ -212,7 +213,7 @@ class _Flight:
                 failure = failure_of(error)
                 if failure is Failure.LOST:
                     await self.close()
-                elif failure not in {Failure.CONFLICT, Failure.AGAIN}:
+                elif failure not in _UNKNOWN:
                     raise
                 if asyncio.get_running_loop().time() - began > PATIENCE_S:
                     raise

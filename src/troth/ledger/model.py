@@ -231,8 +231,8 @@ class AccountConflictError(LedgerError):
         self.field = field
 
 
-class PeriodError(LedgerError):
-    """The period cannot be closed: it is not over, or transactions that post do not end."""
+class ClosingError(LedgerError):
+    """The period or the account cannot be closed now: it is not over, or transactions that post do not end."""
 
 
 class InvalidTransferError(UsageError, ValueError):

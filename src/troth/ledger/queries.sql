@@ -18,7 +18,7 @@ SELECT a.id, a.code, a.currency, a.side::text, a.limited::text, a.minimum, a.ten
 FROM troth_schema.ledger_open_account(%s::text, %s::text, %s::text, %s::text, %s::bigint, %s::text, %s::text) a
 
 -- name: close_account
--- Let nothing be posted to an account any more; false if there is none.
+-- Let nothing be posted to an account any more; what came of it.
 SELECT troth_schema.ledger_close_account(%s::text)
 
 -- name: account

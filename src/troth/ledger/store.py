@@ -61,10 +61,10 @@ def open_account(q: Queries, wanted: Opening) -> Plan[Account]:
     return _account(rows[0])
 
 
-def close_account(q: Queries, code: str) -> Plan[bool]:
-    """Close an account; false if there is none."""
+def close_account(q: Queries, code: str) -> Plan[str]:
+    """Close an account; what came of it (migration 0015)."""
     rows = yield Statement(q.close_account, (code,))
-    return bool(rows[0][0])
+    return str(rows[0][0])
 
 
 def account(q: Queries, code: str) -> Plan[Account | None]:

@@ -214,25 +214,17 @@ CREATE TABLE troth_schema.ledger_gate (
     closings  bigint NOT NULL DEFAULT 0,               -- of periods and accounts
     checkpointed timestamptz                           -- the end of the period whose checkpoints are all there
 );
-INSERT INTO troth_schema.ledger_gate DEFAULT VALUES;
 
-CREATE FUNCTION troth_schema.ledger_pass_gate() RETURNS void
-LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
--- Whoever posts holds this until the transaction ends; whoever closes something waits for that, and keeps others out.
-BEGIN
-    PERFORM pg_advisory_xact_lock_shared(hashtextextended('troth.ledger.troth_schema', 0));
-    IF current_setting('transaction_isolation') <> 'read committed' THEN
-        -- An old snapshot would not see what was closed: this fails if something was.
-        PERFORM 1 FROM troth_schema.ledger_gate FOR SHARE;
-    END IF;
-END $$;
-
-CREATE FUNCTION troth_schema.ledger_close_gate() RETURNS void
-LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp SET lock_timeout = '5s' AS $$
--- Keep everybody out who posts, until this transaction ends. Whoever posts waits behind this, so it does not wait long.
+CREATE FUNCTION troth_schema.ledger_close_gate() RETURNS boolean
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp SET lock_timeout = '2s' AS $$
+-- Keep everybody out who posts, until this transaction ends. Whoever posts waits behind this, so it does not wait long:
+-- false if transactions that have posted go on and on.
 BEGIN
     PERFORM pg_advisory_xact_lock(hashtextextended('troth.ledger.troth_schema', 0));
-    UPDATE troth_schema.ledger_gate SET closings = closings + 1;
+    INSERT INTO troth_schema.ledger_gate AS g (closings) VALUES (1) ON CONFLICT (one) DO UPDATE SET closings = g.closings + 1;
+    RETURN true;
+EXCEPTION WHEN lock_not_available THEN
+    RETURN false;
 END $$;
 
 CREATE FUNCTION troth_schema.ledger_open_account(
@@ -256,22 +248,27 @@ BEGIN
     END IF;
 END $$;
 
-CREATE FUNCTION troth_schema.ledger_close_account(p_code text) RETURNS boolean
+CREATE FUNCTION troth_schema.ledger_close_account(p_code text) RETURNS text
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
--- Let nothing be posted to an account from now on. False: there is no such account.
+-- Let nothing be posted to an account from now on: 'closed'. Or 'missing', or 'busy', and nothing was written.
 BEGIN
-    PERFORM troth_schema.ledger_close_gate();
+    IF NOT troth_schema.ledger_close_gate() THEN
+        RETURN 'busy';
+    END IF;
     UPDATE troth_schema.ledger_account a SET closed_at = coalesce(a.closed_at, clock_timestamp()) WHERE a.code = p_code;
-    RETURN FOUND;
+    RETURN CASE WHEN FOUND THEN 'closed' ELSE 'missing' END;
 END $$;
 
 CREATE FUNCTION troth_schema.ledger_close_period(p_through timestamptz, p_by text, p_note text) RETURNS text
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
--- Refuse effective times before p_through from now on. 'closed'; or 'future', 'exists', 'earlier', and nothing was written.
+-- Refuse effective times before p_through from now on: 'closed'. Or 'future', 'exists', 'earlier', 'busy', and nothing was
+-- written.
 DECLARE
     latest timestamptz;
 BEGIN
-    PERFORM troth_schema.ledger_close_gate();
+    IF NOT troth_schema.ledger_close_gate() THEN
+        RETURN 'busy';
+    END IF;
     SELECT max(p.through) INTO latest FROM troth_schema.ledger_period p;
     IF p_through = latest THEN
         RETURN 'exists';

@@ -34,9 +34,11 @@ DECLARE
     x_account bigint[];       -- accounts by their places: those of p_codes, then those that items are about
     x_currency text[];       -- of the account; null: there is none
     x_limited boolean[];
-    sound boolean;            -- all accounts are there, open, of the right currency, and without a limit
+    sound boolean;            -- all accounts are there, open, and of the right currency
     limited boolean;
     fresh integer;
+    plain boolean;            -- transfers with two legs, and nothing else
+    simple boolean;           -- all of it will be created: nothing has to be decided
     verdict record;
     o_outcome text[];
     o_ok boolean[];
@@ -47,15 +49,20 @@ BEGIN
     IF n > place THEN
         RAISE EXCEPTION 'a call posts % transfers, % at most', n, place USING ERRCODE = '22023';
     END IF;
-    PERFORM troth_schema.ledger_pass_gate();
-    SELECT array_agg(CASE WHEN a.currency = c.currency THEN a.id END ORDER BY c.n), array_agg(a.currency ORDER BY c.n),
-           array_agg(coalesce(a.limited <> 'none', false) ORDER BY c.n),
-           bool_and(a.id IS NOT NULL AND a.currency = c.currency AND a.closed_at IS NULL),
-           bool_or(a.limited <> 'none'),
+    -- Whoever posts holds the gate until the transaction ends; whoever closes something waits for that, and keeps others out.
+    PERFORM pg_advisory_xact_lock_shared(hashtextextended('troth.ledger.troth_schema', 0));
+    IF current_setting('transaction_isolation') <> 'read committed' THEN
+        -- An old snapshot would not see what was closed: these fail if something was.
+        INSERT INTO troth_schema.ledger_gate DEFAULT VALUES ON CONFLICT DO NOTHING;
+        PERFORM 1 FROM troth_schema.ledger_gate FOR SHARE;
+    END IF;
+    SELECT array_agg(x.account), array_agg(x.currency), array_agg(x.limited), bool_and(x.sound), bool_or(x.limited),
            (SELECT p.through FROM troth_schema.ledger_period p ORDER BY p.through DESC LIMIT 1)
     INTO x_account, x_currency, x_limited, sound, limited, closed
-    FROM unnest(p_codes, p_currencies) WITH ORDINALITY AS c (code, currency, n)
-    LEFT JOIN troth_schema.ledger_account a ON a.code = c.code;
+    FROM (SELECT CASE WHEN a.currency = c.currency THEN a.id END AS account, a.currency,
+                 coalesce(a.limited <> 'none', false) AS limited, coalesce(a.currency = c.currency AND a.closed_at IS NULL, false) AS sound
+          FROM unnest(p_codes, p_currencies) WITH ORDINALITY AS c (code, currency, n)
+          LEFT JOIN troth_schema.ledger_account a ON a.code = c.code ORDER BY c.n) AS x;
 
     -- Take the ids, in their order. Who posts the same at the same time waits here for the other's end.
     first_seq := nextval('troth_schema.ledger_batch') * place;
@@ -71,12 +78,32 @@ BEGIN
         RAISE EXCEPTION 'the legs of a transfer are not balanced in each currency' USING ERRCODE = '22023';
     END IF;
 
-    IF fresh = n AND coalesce(sound, false) AND NOT limited AND i_about IS NULL
-       AND (i_effective IS NULL OR closed IS NULL OR NOT EXISTS (
-            SELECT 1 FROM unnest(i_effective) AS u (at) WHERE to_timestamp(u.at) < closed)) THEN
-        IF p_direct THEN
-            PERFORM 1 FROM troth_schema.ledger_balance b WHERE b.account = ANY (x_account) ORDER BY b.account FOR NO KEY UPDATE;
-        END IF;
+    plain := i_kind IS NULL AND c_item IS NULL;
+    simple := fresh = n AND coalesce(sound, false) AND i_about IS NULL AND (plain OR NOT limited)
+        AND (i_effective IS NULL OR closed IS NULL OR NOT EXISTS (
+            SELECT 1 FROM unnest(i_effective) AS u (at) WHERE to_timestamp(u.at) < closed));
+    IF simple AND (limited OR p_direct) THEN
+        PERFORM 1 FROM troth_schema.ledger_balance b
+        WHERE b.account = ANY (CASE WHEN p_direct THEN x_account
+                               ELSE ARRAY(SELECT u.id FROM unnest(x_account, x_limited) AS u (id, limited) WHERE u.limited) END)
+        ORDER BY b.account FOR NO KEY UPDATE;
+    END IF;
+    IF simple AND limited THEN
+        -- Is there enough for all of it, whatever comes in meanwhile? Then nothing has to be decided one by one.
+        simple := NOT EXISTS (
+            SELECT 1 FROM (
+                SELECT x_account[u.account] AS id, sum(CASE WHEN u.k <= n THEN u.amount ELSE 0 END) AS debits,
+                       sum(CASE WHEN u.k > n THEN u.amount ELSE 0 END) AS credits
+                FROM unnest(i_debit || i_credit, i_amount || i_amount) WITH ORDINALITY AS u (account, amount, k)
+                WHERE x_limited[u.account] GROUP BY u.account) AS s
+            JOIN troth_schema.ledger_account a ON a.id = s.id
+            JOIN troth_schema.ledger_balance b ON b.account = s.id
+            WHERE s.debits > 0 AND (a.limited = 'debits_must_not_exceed_credits' OR a.limited = 'minimum_balance' AND a.side = 'credit')
+                  AND b.debits_posted + b.debits_pending + s.debits > b.credits_posted - coalesce(a.minimum, 0)
+               OR s.credits > 0 AND (a.limited = 'credits_must_not_exceed_debits' OR a.limited = 'minimum_balance' AND a.side = 'debit')
+                  AND b.credits_posted + b.credits_pending + s.credits > b.debits_posted - coalesce(a.minimum, 0));
+    END IF;
+    IF simple THEN
         posted_at := clock_timestamp();
     ELSE
         SELECT * INTO verdict FROM troth_schema.ledger_decide(
@@ -174,7 +201,36 @@ BEGIN
         ON CONFLICT (transfer) DO UPDATE SET amount = excluded.amount;
     END IF;
 
-    IF p_direct OR limited THEN
+    -- What follows is said twice, for two legs and for all there is: a statement costs by its length, and most are of two legs.
+    IF plain AND (p_direct OR limited) THEN
+        WITH leg AS (
+            SELECT x_account[u.account] AS account, (u.k - 1) % n AS place, u.k <= n AS is_debit, u.amount
+            FROM unnest(i_debit || i_credit, i_amount || i_amount) WITH ORDINALITY AS u (account, amount, k)
+            WHERE (o_ok IS NULL OR o_ok[(u.k - 1) % n + 1]) AND (p_direct OR x_limited[u.account])
+        ), change AS (
+            SELECT l.account, count(*) AS entries, sum(CASE WHEN l.is_debit THEN l.amount ELSE 0 END) AS debits,
+                   sum(CASE WHEN l.is_debit THEN 0 ELSE l.amount END) AS credits
+            FROM leg l GROUP BY l.account
+        ), written AS (
+            INSERT INTO troth_schema.ledger_entry (
+                account, version, transfer, booked_at, effective_at, posted, pending, late_after, side,
+                debits_posted, credits_posted, debits_pending, credits_pending)
+            SELECT l.account, b.version + row_number() OVER w, first_seq + l.place, posted_at,
+                   coalesce(to_timestamp(i_effective[l.place + 1]), posted_at), l.amount, 0,
+                   CASE WHEN b.booked_at > posted_at THEN b.booked_at END,
+                   CASE WHEN l.is_debit THEN 'debit' ELSE 'credit' END::troth_schema.ledger_side,
+                   b.debits_posted + sum(CASE WHEN l.is_debit THEN l.amount ELSE 0 END) OVER w,
+                   b.credits_posted + sum(CASE WHEN l.is_debit THEN 0 ELSE l.amount END) OVER w,
+                   b.debits_pending, b.credits_pending
+            FROM leg l JOIN troth_schema.ledger_balance b ON b.account = l.account
+            WINDOW w AS (PARTITION BY l.account ORDER BY l.place ROWS UNBOUNDED PRECEDING)
+        )
+        UPDATE troth_schema.ledger_balance b
+        SET version = b.version + c.entries, booked_at = greatest(b.booked_at, posted_at),
+            most_late = greatest(b.most_late, b.booked_at - posted_at),
+            debits_posted = b.debits_posted + c.debits, credits_posted = b.credits_posted + c.credits
+        FROM change c WHERE b.account = c.account;
+    ELSIF p_direct OR limited THEN
         WITH leg AS (
             SELECT u.n, u.account, u.side, u.effective,
                    CASE WHEN u.kind IN (0, 2, 5) THEN u.amount ELSE 0 END AS posted,
@@ -221,7 +277,14 @@ BEGIN
         FROM change c WHERE b.account = x_account[c.account];
     END IF;
 
-    IF NOT p_direct THEN
+    IF plain AND NOT p_direct THEN
+        INSERT INTO troth_schema.ledger_queue (account, transfer, booked_at, effective_at, posted, pending, side)
+        SELECT x_account[u.account], first_seq + (u.k - 1) % n, posted_at,
+               coalesce(to_timestamp(i_effective[(u.k - 1) % n + 1]), posted_at), u.amount, 0,
+               CASE WHEN u.k <= n THEN 'debit' ELSE 'credit' END::troth_schema.ledger_side
+        FROM unnest(i_debit || i_credit, i_amount || i_amount) WITH ORDINALITY AS u (account, amount, k)
+        WHERE (o_ok IS NULL OR o_ok[(u.k - 1) % n + 1]) AND NOT x_limited[u.account];
+    ELSIF NOT p_direct THEN
         INSERT INTO troth_schema.ledger_queue (account, transfer, booked_at, effective_at, posted, pending, side)
         SELECT x_account[u.account], first_seq + u.n - 1, posted_at, coalesce(to_timestamp(u.effective), posted_at),
                CASE WHEN u.kind IN (0, 2, 5) THEN u.amount ELSE 0 END,

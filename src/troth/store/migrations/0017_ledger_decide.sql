@@ -242,7 +242,7 @@ BEGIN
                     outcome := 'debit_account_not_found';
                     EXIT;
                 ELSIF x_currency[legs[l]] IS NULL THEN
-                    outcome := coalesce(outcome, 'credit_account_not_found');
+                    outcome := 'credit_account_not_found';
                 ELSIF accounts[legs[l]] IS NULL AND outcome IS NULL THEN
                     outcome := 'transfer_must_have_the_same_currency_as_accounts';
                 END IF;
