@@ -18,6 +18,7 @@ PUBLIC = (
     "troth.inbox",
     "troth.machine",
     "troth.outbox",
+    "troth.reconcile",
     "troth.schedule",
     "troth.testing",
 )

@@ -3,32 +3,33 @@
 It is a public API, and `docs/reference/telemetry.md` is made of it. Events only tell: nothing that troth promises depends on
 them, and an event is never the first to know. What is called durable has been committed when the event is emitted.
 """
+# ruff: noqa: PLC0414  (what is imported under its own name is a part of the table)
 
 from __future__ import annotations
 
-from typing import Annotated, ClassVar, TypeAlias
+from typing import Annotated, ClassVar
 from uuid import UUID
 
-from msgspec import Struct
-
-RunId: TypeAlias = Annotated[UUID, "the run"]
-WorkflowName: TypeAlias = Annotated[str, "the name of its workflow, with the version"]
-Path: TypeAlias = Annotated[str, "the call's place in the run: branch, name and occurrence"]
-StepName: TypeAlias = Annotated[str, "the name of the step"]
-Attempt: TypeAlias = Annotated[int, "of this call, from 1"]
-Worker: TypeAlias = Annotated[int, "the worker's id; 0 before it has one"]
-Claim: TypeAlias = Annotated[int, "how often the run has been claimed"]
-Key: TypeAlias = Annotated[str | None, "the start key"]
-Seconds: TypeAlias = Annotated[float, "how long it took, in seconds"]
-Trace: TypeAlias = Annotated[str | None, "the W3C traceparent that is stored with the run"]
-Error: TypeAlias = Annotated[str | None, "what was raised, as `Type: message`; null if nothing was"]
-
-
-class Event(Struct, frozen=True, gc=False):
-    """What happened. `msgspec.json.encode(event)` and `msgspec.structs.asdict(event)` take it apart."""
-
-    name: ClassVar[str] = ""
-
+from troth.base.event import (
+    Attempt,
+    Claim,
+    Error,
+    Key,
+    Path,
+    RunId,
+    Seconds,
+    StepName,
+    Trace,
+    Worker,
+    WorkflowName,
+)
+from troth.base.event import (
+    Event as Event,
+)
+from troth.base.relay_events import InboxApplied as InboxApplied
+from troth.base.relay_events import OutboxAttempted as OutboxAttempted
+from troth.base.relay_events import ReconcileBreak as ReconcileBreak
+from troth.base.relay_events import ReconcileEnded as ReconcileEnded
 
 # Runs -----------------------------------------------------------------------------------------------------------------
 
@@ -388,33 +389,6 @@ class WorkerDrained(Event, frozen=True):
 
 
 # Relays and requests --------------------------------------------------------------------------------------------------
-
-
-class OutboxAttempted(Event, frozen=True):
-    """An attempt to deliver a message of an outbox was recorded."""
-
-    name: ClassVar[str] = "outbox.attempted"
-    outbox: Annotated[str, "its name"]
-    destination: Annotated[str, "the name of the destination"]
-    message_id: Annotated[UUID, "the message"]
-    type: Annotated[str, "the type of the message"]
-    attempt: Attempt
-    outcome: Annotated[str, "`delivered`, `refused` or `unsettled`"]
-    status: Annotated[str, "what the other side said"]
-    seconds: Seconds
-    lag_s: Annotated[float, "seconds since it was published"]
-
-
-class InboxApplied(Event, frozen=True):
-    """It was decided, durably, what becomes of an event of an inbox."""
-
-    name: ClassVar[str] = "inbox.applied"
-    source: Annotated[str, "the inbox"]
-    event_id: Annotated[str, "the provider's id of the event"]
-    type: Annotated[str, "the type of the event"]
-    state: Annotated[str, "`applied`, `ignored`, `parked`, `quarantined` …"]
-    attempt: Attempt
-    lag_s: Annotated[float, "seconds since it was received"]
 
 
 class RequestAnswered(Event, frozen=True):

@@ -83,3 +83,13 @@ DELETE FROM troth_schema.attention_note n WHERE n.run_id IN (
     WHERE NOT EXISTS (SELECT 1 FROM troth_schema.run r
                       WHERE r.id = o.run_id AND r.claim = o.claim AND r.state = 'attention')
     LIMIT 100 FOR UPDATE SKIP LOCKED)
+
+-- name: proposer
+-- Who has proposed an act with just this content, and waits for a second person.
+SELECT p.by FROM troth_schema.act_proposal p
+WHERE p.act = %(act)s AND p.about = %(about)s AND p.content = %(content)s AND p.until > clock_timestamp()
+
+-- name: proposed
+-- Does such an act wait for a second person, whatever its content?
+SELECT EXISTS (
+    SELECT FROM troth_schema.act_proposal p WHERE p.act = %(act)s AND p.about = %(about)s AND p.until > clock_timestamp())

@@ -11,7 +11,7 @@ from troth.base.errors import TrothError
 from troth.command.acts import Role
 from troth.journal.model import Reason
 
-Via: TypeAlias = Literal["cli", "console"]
+Via: TypeAlias = Literal["cli", "console", "program"]
 
 
 class NotInAttentionError(TrothError):

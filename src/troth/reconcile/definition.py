@@ -1,0 +1,88 @@
+"""`Reconciliation`: two sources, and by what they are compared; a part of a program."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from datetime import timedelta
+from typing import Final
+
+from troth.base.errors import UsageError
+from troth.reconcile import pairing
+from troth.reconcile.matching import Terms
+from troth.reconcile.model import DAY, OwnSource, Source
+from troth.reconcile.pairing import Rule
+from troth.reconcile.relay import RETRY, Plan, ReconcileRelay
+from troth.reconcile.rules import FeeTerms, Policy
+from troth.reconcile.settling import Correct
+from troth.store.parts import Relay
+
+_NAME: Final = re.compile(r"[a-z0-9][a-z0-9._-]{0,62}")
+
+
+class Reconciliation:
+    """Compares two sides: `books = troth.include(Reconciliation("stripe", ours=…, theirs=…))`.
+
+    Workers run it every *every* (None: only when somebody asks, `troth reconcile run`), each time for what counts since
+    *lookback* ago or since the oldest break that stands, but not in a closed period. *margin*: the other half of an item is
+    looked for so far outside, too; without it, *grace*.
+
+    *rules* are tried, in order, on what keys do not match. *grace*: an item may be alone for so long. *tolerance*: minor
+    units that are rounding, and booked. *fees*: what they may keep. *correct* books what a person wants corrected: it gets
+    the transaction in which the break is marked as corrected, and returns the name of what it has booked. *page_timeout*:
+    what a source may take for one page. *keep*: the items of so many runs are kept.
+
+    Raises `UsageError` for what cannot be.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        *,
+        ours: Source | OwnSource,
+        theirs: Source | OwnSource,
+        rules: Sequence[Rule] = (),
+        grace: timedelta = DAY,
+        tolerance: int = 0,
+        fees: FeeTerms | None = None,
+        every: timedelta | None = None,
+        lookback: timedelta = 7 * DAY,
+        margin: timedelta | None = None,
+        correct: Correct | None = None,
+        page_timeout: timedelta = timedelta(minutes=1),
+        keep: int = 3,
+    ) -> None:
+        if not _NAME.fullmatch(name):
+            msg = f"{name!r} is no name of a reconciliation: up to 63 of a-z, 0-9, dot, dash and underscore"
+            raise UsageError(msg)
+        if every is not None and every <= timedelta(0):
+            raise UsageError(f"reconciliation {name}: every= is longer than nothing, not {every}")
+        if lookback <= timedelta(0) or page_timeout <= timedelta(0) or keep < 1:
+            msg = f"reconciliation {name}: lookback and page_timeout are longer than nothing, and keep is at least 1"
+            raise UsageError(msg)
+        pairing.check(rules)
+        self.name = name
+        self._sources = (ours, theirs)
+        self._plan = Plan(
+            Terms(name, tuple(rules), Policy(grace, tolerance, fees)),
+            None if every is None else every.total_seconds(),
+            lookback,
+            grace if margin is None else margin,
+            page_timeout.total_seconds(),
+            correct,
+            keep,
+            RETRY,
+        )
+        self._schema: str | None = None
+
+    def bind(self, schema: str) -> None:
+        """Work with the tables of this schema. Called by `troth.include`."""
+        self._schema = schema
+
+    @property
+    def relays(self) -> Sequence[Relay]:
+        """What workers do."""
+        if self._schema is None:
+            msg = f"reconciliation {self.name} belongs to no Troth yet: troth.include(…)"
+            raise UsageError(msg)
+        return [ReconcileRelay(self._plan, self._sources, self._schema)]

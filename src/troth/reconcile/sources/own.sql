@@ -1,0 +1,46 @@
+-- What troth itself has recorded, as items.
+
+-- name: effects
+-- The effects of one name that were sent for the first time in a window, in the order of runs and paths, some at a time.
+WITH sent AS (
+    SELECT j.run_id, j.path, min(j.at) AS at, max(j.at) AS last_at, (array_agg(j.payload ORDER BY j.attempt))[1] AS payload
+    FROM troth_schema.journal j
+    WHERE j.run_id >= troth_schema.first_id(%(first)s - make_interval(secs => %(reach_s)s))
+      AND j.run_id < troth_schema.first_id(%(last)s) AND j.kind = 1 AND j.path ~ %(pattern)s
+      AND (%(run)s::uuid IS NULL OR (j.run_id, j.path) > (%(run)s::uuid, %(path)s::text))
+    GROUP BY j.run_id, j.path HAVING min(j.at) >= %(first)s AND min(j.at) < %(last)s
+    ORDER BY j.run_id, j.path LIMIT %(limit)s)
+SELECT s.run_id, s.path, s.at, s.payload, done.ok,
+       (SELECT count(*) FROM troth_schema.journal f
+        WHERE f.run_id = s.run_id AND f.path = s.path AND f.kind = 2 AND f.ok IS FALSE AND f.at < s.last_at),
+       EXISTS (SELECT FROM troth_schema.journal u
+               WHERE u.run_id = s.run_id AND u.path = '!undo/' || s.path AND u.kind = 2 AND u.ok),
+       r.state::text, r.reason, r.detail, h.state::text
+FROM sent s
+LEFT JOIN LATERAL (
+    SELECT d.ok FROM troth_schema.journal d
+    WHERE d.run_id = s.run_id AND d.path = s.path AND d.kind = 2 AND d.at >= s.last_at ORDER BY d.attempt DESC LIMIT 1) done ON true
+LEFT JOIN troth_schema.run r ON r.id = s.run_id
+LEFT JOIN troth_schema.run_history h ON h.id = s.run_id
+ORDER BY s.run_id, s.path
+
+-- name: effects_count
+-- How many there are.
+SELECT count(*) FROM (
+    SELECT FROM troth_schema.journal j
+    WHERE j.run_id >= troth_schema.first_id(%(first)s - make_interval(secs => %(reach_s)s))
+      AND j.run_id < troth_schema.first_id(%(last)s) AND j.kind = 1 AND j.path ~ %(pattern)s
+    GROUP BY j.run_id, j.path HAVING min(j.at) >= %(first)s AND min(j.at) < %(last)s) s
+
+-- name: events
+-- Events of an inbox that were made in a window, in the order in which they came, some at a time.
+SELECT e.seq, e.event_id, e.type, e.object_key, e.created_at, e.version, e.body, e.headers, e.received_at, e.found_by
+FROM troth_schema.inbox_event e
+WHERE e.source = %(source)s AND e.seq > %(after)s AND e.created_at >= %(first)s AND e.created_at < %(last)s
+ORDER BY e.seq LIMIT %(limit)s
+
+-- name: events_count
+-- How many there are, and up to when the provider's own list was swept.
+SELECT (SELECT count(*) FROM troth_schema.inbox_event e
+        WHERE e.source = %(source)s AND e.created_at >= %(first)s AND e.created_at < %(last)s),
+       (SELECT s.swept_at FROM troth_schema.inbox_sweep s WHERE s.source = %(source)s)

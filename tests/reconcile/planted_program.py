@@ -1,0 +1,46 @@
+"""A process of its own that reconciles two sides of so many items: what it found, how long it took, what memory it had."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import resource
+import sys
+import time
+
+from tests.reconcile.planted import TERMS, WINDOW, Made
+from troth import Troth
+from troth.reconcile import Reconciliation, store
+from troth.store.connect import pool_async
+
+
+async def main(url: str, schema: str, count: int) -> dict[str, object]:
+    troth = Troth(url, schema=schema)
+    books = Reconciliation(
+        "planted", ours=Made("ours", 0, count), theirs=Made("theirs", 1, count), **TERMS
+    )  # type: ignore[arg-type]
+    (relay,) = troth.include(books).relays
+    pool = pool_async(url, 1, 3)
+    await pool.open()
+    q = store.queries(schema)
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    async with pool.connection() as tx:
+        made = await store.ask(tx, q, "planted", WINDOW, "ada")
+    assert made is not None
+    begun = time.monotonic()
+    await relay.look(pool)  # type: ignore[attr-defined]
+    seconds = time.monotonic() - begun
+    async with pool.connection() as tx:
+        (line,) = await store.runs(tx, q, run=made)
+        rows = await tx.execute(f"SELECT subject, kind FROM {schema}.reconcile_break")  # type: ignore[arg-type]
+        breaks = dict(await rows.fetchall())
+    await pool.close()
+    return {
+        "verdict": line.verdict, "error": line.error, "counts": line.counts, "seconds": round(seconds, 1),
+        "breaks": breaks, "peak_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024,
+        "before_mb": before // 1024, "result": (line.result or b"").hex(),
+    }  # fmt: skip
+
+
+if __name__ == "__main__":
+    print(json.dumps(asyncio.run(main(sys.argv[1], sys.argv[2], int(sys.argv[3])))))  # noqa: T201
