@@ -100,8 +100,8 @@ async def change_plan(account: UUID, plan: str) -> str:
     known = await find_account(account)
     price = await find_price(plan)
     standing = await look_at_subscription(known.subscription)
-    if price != standing.price:
-        await set_price(known.subscription, standing.item, price, standing.price)
+    if price.id != standing.price:
+        await set_price(known.subscription, standing.item, price.id, standing.price)
     await record_plan(account, plan)
     return plan
 

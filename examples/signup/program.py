@@ -1,6 +1,15 @@
 """The whole program: what workers execute. `troth worker examples.signup.program:troth`."""
 
-from examples.signup import bank, books, movements, people, plans, subscription, workflow
+from examples.signup import (
+    bank,
+    books,
+    movements,
+    people,
+    plans,
+    reconciling,
+    subscription,
+    workflow,
+)
 from examples.signup.core import troth
 
 __all__ = [
@@ -9,6 +18,7 @@ __all__ = [
     "movements",
     "people",
     "plans",
+    "reconciling",
     "subscription",
     "troth",
     "workflow",

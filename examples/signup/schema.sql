@@ -45,14 +45,10 @@ CREATE TABLE IF NOT EXISTS signup.login (
     made_at  timestamptz NOT NULL DEFAULT now()
 );
 
--- The statements of the bank that are in the books, as they came. Amounts are minor units.
+-- The statements of the bank that are in the books, as they came.
 CREATE TABLE IF NOT EXISTS signup.bank_statement (
     account   text NOT NULL,
     number    integer NOT NULL,
-    day       date NOT NULL,
-    opening   bigint NOT NULL,
-    closing   bigint NOT NULL,
-    currency  text NOT NULL,
     document  text NOT NULL,
     PRIMARY KEY (account, number)
 );

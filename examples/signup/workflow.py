@@ -9,9 +9,9 @@ from psycopg.errors import UniqueViolation
 from stripe.params import SubscriptionCreateParams
 
 from examples.signup import welcome
-from examples.signup.billing import give_back, missing_is_fine, provider
+from examples.signup.billing import UNDONE, give_back, missing_is_fine, provider
 from examples.signup.books import book
-from examples.signup.core import LOOK, SEATS, TRIAL_DAYS, Account, find_price, stripe, troth
+from examples.signup.core import LOOK, SEATS, TRIAL_DAYS, Account, Price, find_price, stripe, troth
 from examples.signup.movements import Payment, first_payment
 from examples.signup.people import access, lock_out
 from examples.signup.settings import EFFECT_TIMEOUT_S
@@ -113,12 +113,12 @@ async def save_card(call: Call, customer: str, card: str) -> str:
 # The last step at which somebody can say no. Without a trial, the first month is charged here, or nothing is made.
 @troth.effect(provider=stripe, timeout=EFFECT_TIMEOUT_S)
 async def subscribe(
-    call: Call, account: Account, customer: str, card: str, price: str, trial: bool
+    call: Call, account: Account, customer: str, card: str, price: Price, trial: bool
 ) -> str:
     order: SubscriptionCreateParams = {
         "customer": customer,
         "default_payment_method": card,
-        "items": [{"price": price}],
+        "items": [{"price": price.id}],
         "metadata": {"account": str(account.id), "troth_key": call.key},
     }
     if trial:
@@ -133,7 +133,7 @@ async def subscribe(
 
 @subscribe.probe
 async def find_subscription(
-    call: Call, account: Account, customer: str, card: str, price: str, trial: bool
+    call: Call, account: Account, customer: str, card: str, price: Price, trial: bool
 ) -> Found[str] | Missing:
     return await find_by_metadata_async(
         call,
@@ -151,11 +151,13 @@ async def unsubscribe(
     account: Account,
     customer: str,
     card: str,
-    price: str,
+    price: Price,
     trial: bool,
 ) -> None:
     with missing_is_fine():
-        await provider().v1.subscriptions.cancel_async(subscription)
+        await provider().v1.subscriptions.cancel_async(
+            subscription, {"cancellation_details": {"comment": UNDONE}}
+        )
     if not trial:
         await give_back(customer, call.key)
 

@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 import psycopg
 import pytest
 
-from examples.signup.bank import StatementError, statement_of
+from examples.signup.bank import arrival, read
 from examples.signup.books import (
     BANK,
     CHART,
@@ -33,6 +33,7 @@ from tests.examples.provider.bank import Bank
 from tests.examples.signup.conftest import copied
 from troth import Money
 from troth.ledger import Outcome, TransferRefused
+from troth.reconcile import SourceError
 
 AT = datetime(2026, 11, 30, 12, tzinfo=UTC)
 CLAIM = claim_on("cus_ada")
@@ -172,39 +173,34 @@ def statements(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
 
 
 def test_a_statement_is_read_to_the_cent(statements: dict[str, str]) -> None:
-    statement = statement_of("SIGNUP", statements["accept"])
+    told = read(statements["accept"])
+    lines = [arrival(line) for line in told.items]
 
-    assert (statement.opening, statement.closing) == (eur(0), eur(5662))
-    assert [(line.reference, line.amount) for line in statement.lines] == [
+    assert (told.statement.opening, told.statement.closing) == (0, 5662)
+    assert [(line.reference, line.amount) for line in lines] == [
         ("po_1", eur(4801)),
         ("po_2", eur(861)),
     ]
-    assert len({line.id for line in statement.lines}) == 2
-    assert {line.at.hour for line in statement.lines} == {0}
-    assert statement.missing == eur(0)
+    assert len({line.id for line in lines}) == 2
 
 
-def test_a_statement_that_lacks_a_line_says_how_much(statements: dict[str, str]) -> None:
-    statement = statement_of("SIGNUP", statements["statement-gap"])
-
-    assert [line.reference for line in statement.lines] == ["po_1"]
-    assert statement.missing == eur(861)
-
-
-@pytest.mark.parametrize(
-    ("part", "instead"),
-    [
-        ("<Document", "<Docum"),
-        ("<Cd>CLBD</Cd>", "<Cd>ITBD</Cd>"),
-        ("48.01</Amt>", "48.011</Amt>"),
-        ("<AcctSvcrRef>MB-RCV-1</AcctSvcrRef>", ""),
-        ("?>", "?><!DOCTYPE lol [<!ENTITY a 'b'>]>"),
-    ],
-)
-def test_what_is_no_statement_is_refused(
-    statements: dict[str, str], part: str, instead: str
+def test_a_statement_that_lacks_a_line_is_read_and_does_not_add_up(
+    statements: dict[str, str],
 ) -> None:
-    good = statements["accept"]
-    assert part in good
-    with pytest.raises(StatementError):
-        statement_of("SIGNUP", good.replace(part, instead, 1))
+    told = read(statements["statement-gap"])
+
+    assert [line.reference for line in told.items] == ["po_1"]
+    assert told.statement.closing - sum(line.amount for line in told.items) == 861
+
+
+async def test_a_line_that_is_on_two_statements_is_booked_once(
+    tx: psycopg.AsyncConnection, statements: dict[str, str]
+) -> None:
+    for document in (statements["accept"], statements["accept"]):
+        await book(tx, *(arrival(line) for line in read(document).items))
+    assert await balances(tx) == {BANK: 5662, PAYOUTS: -5662}
+
+
+def test_what_is_no_statement_is_refused(statements: dict[str, str]) -> None:
+    with pytest.raises(SourceError):
+        read(statements["accept"].replace("<Cd>CLBD</Cd>", "<Cd>ITBD</Cd>"))
