@@ -11,7 +11,9 @@ import sys
 from pathlib import Path
 
 PACKAGES = {  # where the program is, and the package that brings it
+    "/usr/bin/bean-check": "beancount",
     "/usr/bin/chromium": "chromium",
+    "/usr/bin/hledger": "hledger",
     "/usr/sbin/nats-server": "nats-server",
     "/usr/sbin/pgbouncer": "pgbouncer",
     "/usr/bin/promtool": "prometheus",

@@ -70,6 +70,12 @@ SPELLED = [
     ("access.key.revoke", "abc", {}, "access key revoke abc"),
     ("access.session.end", RUN, {}, f"access session end {RUN}"),
     ("access.session.end_all", "ada@example.com", {}, "access session end --email ada@example.com"),
+    (
+        "ledger.post", "fix 1", {"debit": "a:b", "credit": "c", "amount": "1.25", "currency": "EUR", "code": None},
+        "ledger post 'fix 1' a:b c 1.25 EUR",
+    ),
+    ("ledger.close", "2026-07-01T00:00:00+00:00", {}, "ledger close 2026-07-01T00:00:00+00:00"),
+    ("ledger.seal", "troth", {}, "ledger seal"),
     ("attention.claim", RUN, {"owner": "bob", "take_over": True}, f"run claim {RUN} --for bob --take-over"),
     ("attention.claim", RUN, {"owner": None, "take_over": False}, f"run claim {RUN} --release"),
     ("attention.note", RUN, {"text": "the bank answers on Monday"}, f"run note {RUN} 'the bank answers on Monday'"),

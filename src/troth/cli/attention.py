@@ -11,10 +11,13 @@ from troth.cli import durations
 from troth.cli.acting import read
 from troth.cli.filtering import After, Limit, check_limit, ends, told
 from troth.cli.options import DEFAULT_CONNECTION, Connection, Output, StatementTimeout
-from troth.cli.output import show
+from troth.cli.output import console, show, table, title
 
 if TYPE_CHECKING:
+    from troth.store.tx import Tx
     from troth.view.attention import AttentionLine
+    from troth.view.ledger import OverdueLine
+    from troth.view.paging import Page
 
 app = App(name="attention", help="Look at what waits for a person.")
 
@@ -41,22 +44,31 @@ def list_(
 ) -> None:
     """List the runs that wait for a person, what has waited longest first: why, what is at stake, who looks after it.
 
+    Without a filter it ends with the balances that should be zero by now; `troth ledger overdue` has them for programs.
+
     Example: troth attention list --reason in_doubt --unclaimed
     """
     from troth.view.attention import AttentionFilter, attention
+    from troth.view.ledger import overdue
+    from troth.view.paging import Page
 
     check_limit(limit)
     which = told(
         AttentionFilter, reason=reason, workflow=workflow, owner=owner, unclaimed=unclaimed
     )
-    page = read(
-        connection,
-        statement_timeout,
-        lambda tx: attention(tx, connection.schema, which, after=after, limit=limit),
-    )
+    everything = output == "table" and after is None and which == AttentionFilter()
+
+    async def look(tx: Tx) -> tuple[Page[AttentionLine], Page[OverdueLine]]:
+        runs = await attention(tx, connection.schema, which, after=after, limit=limit)
+        return runs, await overdue(tx, connection.schema, limit=limit) if everything else Page(())
+
+    page, balances = read(connection, statement_timeout, look)
     shown = _for_people if output == "table" else asdict
     show([shown(line) for line in page.rows], output, "Nothing waits for a person.")
     ends(page, output)
+    if balances.rows:
+        title(console(), "balances that should be zero by now")
+        console().print(table([overdue_for_people(line) for line in balances.rows]))
 
 
 @app.command
@@ -87,6 +99,14 @@ def reasons(
         output,
         "Nothing waits for a person.",
     )
+
+
+def overdue_for_people(line: OverdueLine) -> dict[str, Any]:
+    """One overdue balance: whose, in which flow, how much, for how long."""
+    return {
+        "flow": line.flow, "customer": line.customer, "account": line.account, "left": line.left,
+        "since": line.since, "overdue": durations.words(line.late_s),
+    }  # fmt: skip
 
 
 def _for_people(line: AttentionLine) -> dict[str, Any]:

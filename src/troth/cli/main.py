@@ -30,6 +30,7 @@ NOUNS = {
     "init": "Write a small working project, with a test.",
     "inbox": "Look at events that came in, and put them back.",
     "lab": "What crashes, lost answers and retries do to a backend.",
+    "ledger": "Look at accounts and transfers; verify, seal and export the books.",
     "machine": "Look at the objects of machines, and draw machines.",
     "outbox": "Look at events on their way out, and send them again.",
     "replay": "Recorded runs against your code, before you deploy it.",

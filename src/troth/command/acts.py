@@ -175,6 +175,20 @@ _KINDS: Final = (
         "access.session.end_all", Role.ADMIN, "address",
         "The person must log in again everywhere.",
     ),
+    # The ledger
+    ActKind(
+        "ledger.post", Role.ADMIN, "transfer",
+        "The money is where you say from the commit on; a transfer cannot be changed, only taken back by another one.",
+        details=("debit", "credit", "amount", "currency", "code"),
+    ),
+    ActKind(
+        "ledger.close", Role.ADMIN, "end of the period",
+        "Nothing can be posted any more that counts before that time; a closed period cannot be opened again.",
+    ),
+    ActKind(
+        "ledger.seal", Role.OPERATOR, "schema",
+        "What has committed goes into the next block now, as workers would put it there; nothing about it changes.",
+    ),
     # Attention
     ActKind(
         "attention.claim", Role.OPERATOR, "run",

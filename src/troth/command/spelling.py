@@ -119,6 +119,19 @@ def _rotate(prefix: str, said: Details) -> list[str]:
     return ["access", "key", "rotate", prefix, *rest]
 
 
+def _post(id_: str, said: Details) -> list[str]:
+    money = [said["amount"], said["currency"]]
+    return [
+        "ledger",
+        "post",
+        id_,
+        said["debit"],
+        said["credit"],
+        *money,
+        *_option("--code", said["code"]),
+    ]
+
+
 def _claim(run: str, said: Details) -> list[str]:
     if said["owner"] is None:
         return ["run", "claim", run, "--release", *_option("--take-over", said["take_over"])]
@@ -170,6 +183,9 @@ _SPELLINGS: Final[Mapping[str, Callable[[str, Details], list[str]]]] = {
     "access.key.revoke": _just("access", "key", "revoke"),
     "access.session.end": _just("access", "session", "end"),
     "access.session.end_all": lambda email, _: ["access", "session", "end", "--email", email],
+    "ledger.post": _post,
+    "ledger.close": _just("ledger", "close"),
+    "ledger.seal": lambda *_: ["ledger", "seal"],
     "attention.claim": _claim,
     "attention.note": lambda run, said: ["run", "note", run, said["text"] or ""],
     "payload.show": _show,

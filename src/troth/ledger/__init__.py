@@ -1,6 +1,7 @@
 """The ledger: money that is somewhere, moved by transfers whose two sides are equal, in books that nobody can change."""
 
 from troth.ledger.accounts import Accounts, Period, Periods
+from troth.ledger.clearing import Clearing, Overdue
 from troth.ledger.model import (
     Account,
     AccountConflictError,
@@ -37,6 +38,7 @@ __all__ = [
     "AccountNotFoundError",
     "Accounts",
     "Balance",
+    "Clearing",
     "ClosingError",
     "Compound",
     "Credit",
@@ -50,6 +52,7 @@ __all__ = [
     "Limit",
     "Linked",
     "Outcome",
+    "Overdue",
     "Period",
     "Periods",
     "PostHold",

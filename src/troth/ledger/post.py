@@ -21,6 +21,7 @@ from troth.ledger.model import (
     Result,
     Total,
 )
+from troth.ledger.seal import Sealing
 from troth.store.parts import Relay
 from troth.store.plan import Plan, carry_out, carry_out_blocking
 from troth.store.queries import Queries
@@ -41,6 +42,7 @@ class Ledger:
             raise UsageError(f"fold_every is greater than 0 seconds, not {fold_every}")
         self._fold_every = fold_every
         self._bound: Queries | None = None
+        self._schema = ""
         self.accounts = Accounts(lambda: self.queries)
         self.periods = Periods(lambda: self.queries)
 
@@ -51,12 +53,13 @@ class Ledger:
 
     def bind(self, schema: str) -> None:
         """Use the tables of this schema (`troth.store.parts.Part`)."""
+        self._schema = schema
         self._bound = store.queries(schema)
 
     @property
     def relays(self) -> Sequence[Relay]:
-        """What workers do: make entries of the queue, book the end of holds (`troth.store.parts.Part`)."""
-        return [Folder(self.queries, self._fold_every)]
+        """What workers do: make entries of the queue, book the end of holds, seal (`troth.store.parts.Part`)."""
+        return [Folder(self.queries, self._fold_every), Sealing(self._schema)]
 
     @property
     def queries(self) -> Queries:

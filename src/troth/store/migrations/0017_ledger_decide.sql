@@ -263,8 +263,8 @@ BEGIN
                 credits[i] := credits[j];
                 r_amount[i] := amounts[j];
             ELSIF ref < p_first AND r_kind[i] IS NOT NULL THEN
-                debits[i] := array_position(accounts, r_debit[i]);
-                credits[i] := array_position(accounts, r_credit[i]);
+                debits[i] := CASE WHEN r_debit[i] IS NOT NULL THEN array_position(accounts, r_debit[i]) END;
+                credits[i] := CASE WHEN r_credit[i] IS NOT NULL THEN array_position(accounts, r_credit[i]) END;
             ELSE
                 outcome := CASE WHEN kind = 5 THEN 'reversed_transfer_not_found' ELSE 'pending_transfer_not_found' END;
             END IF;
@@ -347,13 +347,13 @@ BEGIN
                     IF sums[l] > 0 AND (a_limit[j] = 'debits_must_not_exceed_credits'
                                         OR a_limit[j] = 'minimum_balance' AND a_side[j] = 'credit')
                        AND a_debits[j] + a_debits_held[j] - due_debits[j] + sums[l] > a_credits[j] - coalesce(a_minimum[j], 0) THEN
-                        outcome := CASE a_limit[j] WHEN 'minimum_balance' THEN 'balance_below_minimum' ELSE 'exceeds_credits' END;
-                        EXIT;
+                        outcome := CASE a_limit[j] WHEN 'minimum_balance' THEN coalesce(outcome, 'balance_below_minimum')
+                                                   ELSE 'exceeds_credits' END;
                     ELSIF sums[l] < 0 AND (a_limit[j] = 'credits_must_not_exceed_debits'
                                            OR a_limit[j] = 'minimum_balance' AND a_side[j] = 'debit')
                        AND a_credits[j] + a_credits_held[j] - due_credits[j] - sums[l] > a_debits[j] - coalesce(a_minimum[j], 0) THEN
-                        outcome := CASE a_limit[j] WHEN 'minimum_balance' THEN 'balance_below_minimum' ELSE 'exceeds_debits' END;
-                        EXIT;
+                        outcome := CASE WHEN a_limit[j] = 'minimum_balance' THEN coalesce(outcome, 'balance_below_minimum')
+                                        WHEN outcome = 'exceeds_credits' THEN outcome ELSE 'exceeds_debits' END;
                     END IF;
                 END IF;
             END LOOP;

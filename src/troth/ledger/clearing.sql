@@ -1,0 +1,9 @@
+-- name: look
+-- Note which accounts of a flow are overdue; how many, or nothing if somebody else is looking.
+SELECT troth_schema.ledger_look_at_clearing(%(flow)s, %(under)s, %(within)s);
+
+-- name: overdue
+-- What was noted of a flow, what was due first at the top.
+SELECT a.code, a.tenant, a.metadata, o.minor::bigint, a.currency, o.since, o.due_at
+FROM troth_schema.ledger_overdue o JOIN troth_schema.ledger_account a ON a.id = o.account
+WHERE o.flow = %(flow)s ORDER BY o.due_at, a.code LIMIT %(limit)s;

@@ -1,0 +1,192 @@
+"""`troth ledger` as a user meets it."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Callable
+
+import psycopg
+import pytest
+
+from tests.harness.cell import open_cell
+from tests.house.tree import ROOT
+from tests.ledger.conftest import Books
+from tests.ledger.days import a_day
+from troth.cli import main
+from troth.command.spelling import as_command
+
+Invoke = Callable[..., tuple[int, str, str]]
+
+
+@pytest.fixture
+def troth(migrated, capsys) -> Invoke:
+    def invoke(*tokens: str) -> tuple[int, str, str]:
+        capsys.readouterr()
+        code = main.run(["ledger", *tokens, "--database-url", migrated[0], "--schema", migrated[1]])
+        printed = capsys.readouterr()
+        return code, printed.out, printed.err
+
+    return invoke
+
+
+@pytest.fixture
+def day(migrated) -> None:
+    async def make() -> None:
+        async with open_cell(*migrated) as cell:
+            await a_day(Books(cell, await cell.session()))
+
+    asyncio.run(make())
+
+
+def read(migrated, query: str) -> list[tuple]:
+    with psycopg.connect(migrated[0]) as connection:
+        return connection.execute(query.replace("{}", migrated[1])).fetchall()  # type: ignore[arg-type]
+
+
+def test_accounts_are_a_tree(troth: Invoke, day: None) -> None:
+    _, out, _ = troth("accounts", "-o", "json")
+    assert len(json.loads(out)) == 9
+    _, out, _ = troth("accounts", "assets:bank", "-o", "json")
+    assert [each["code"] for each in json.loads(out)] == ["assets:bank", "assets:bank:eur"]
+    _, out, _ = troth("accounts", "--tenant", "ann")
+    lines = [line.split() for line in out.splitlines() if "wallet" in line]
+    assert lines[0][:5] == ["liabilities:wallet:ann", "credit", "32.00", "EUR", "27.00"]
+    _, out, err = troth("accounts", "--limit", "2")
+    after = err.split()[-1]
+    _, out, _ = troth("accounts", "--limit", "2", "--after", after, "-o", "json")
+    assert [each["code"] for each in json.loads(out)] == ["assets:trading", "assets:trading jpy"]
+    assert troth("accounts", "liab")[1] == "No accounts.\n"
+
+
+def test_one_account_shows_what_is_on_it(troth: Invoke, day: None) -> None:
+    code, out, _ = troth("show", "assets:bank")
+    assert code == 0
+    assert "posted     1,049.72" not in out  # amounts are as they are parsed
+    assert "posted     1049.72 EUR" in out
+    assert "unfolded   1" in out
+    _, out, _ = troth("show", "assets:bank", "-o", "json")
+    found = json.loads(out)
+    assert found["version"] == len(found["entries"]) == 5
+    code, _, err = troth("show", "nowhere")
+    assert code == 2
+    assert "no account 'nowhere'" in err
+
+
+def test_entries_go_back_page_by_page(troth: Invoke, day: None) -> None:
+    _, out, _ = troth("entries", "assets:bank", "-o", "jsonl")
+    versions = [json.loads(line)["version"] for line in out.splitlines()]
+    assert versions == [5, 4, 3, 2, 1]
+    _, out, err = troth("entries", "assets:bank", "--limit", "2")
+    assert "--before 4" in err
+    _, out, _ = troth("entries", "assets:bank", "--limit", "2", "--before", "4", "-o", "jsonl")
+    assert [json.loads(line)["version"] for line in out.splitlines()] == [3, 2]
+
+
+def test_a_transfer_is_found_by_its_key_also_if_it_was_refused(troth: Invoke, day: None) -> None:
+    _, out, _ = troth("transfers", "top-up", "-o", "json")
+    (found,) = json.loads(out)
+    assert found["legs"] == [["assets:bank", "EUR", 5000], ["liabilities:wallet:ann", "EUR", -5000]]
+    assert found["metadata"] == {"n": 1}
+    _, out, _ = troth("transfers", found["id"], "-o", "json")
+    assert json.loads(out) == [found]
+    _, out, _ = troth("transfers", "beyond", "-o", "json")
+    assert json.loads(out)[0]["refused"] == "exceeds_credits"
+    assert troth("transfers", "never")[1] == "No transfers.\n"
+    _, out, _ = troth("transfers")
+    assert "debit assets:bank 0.07 EUR, credit income:sales 0.07 EUR" in out
+    _, out, _ = troth("transfers", "refund:1", "-o", "json")
+    sale = json.loads(troth("transfers", "sale:1", "-o", "json")[1])[0]
+    assert json.loads(out)[0]["about"] == sale["id"]
+
+
+def test_the_trial_balance_is_a_line_for_each_currency(troth: Invoke, day: None, migrated) -> None:
+    code, out, _ = troth("trial", "-o", "json")
+    assert code == 0
+    assert [(each["currency"], each["balanced"]) for each in json.loads(out)] == [
+        ("EUR", True),
+        ("JPY", True),
+    ]
+    with psycopg.connect(migrated[0]) as connection:
+        connection.execute(
+            f"UPDATE {migrated[1]}.ledger_balance SET debits_posted = debits_posted + 1"
+        )
+    code, out, _ = troth("trial")
+    assert code == 1
+    assert "NO" in out
+
+
+def test_books_are_verified_sealed_and_held_to_a_head_that_was_kept(
+    troth: Invoke, day: None, migrated
+) -> None:
+    code, out, _ = troth("verify")
+    assert code == 0
+    assert out.endswith("The books are sound.\n")
+    page = (ROOT / "docs" / "operating" / "ledger.md").read_text()
+    assert out in page
+    _, first, _ = troth("seal")
+    number, hash_ = first.strip().split(":")
+    assert (number, len(hash_)) == ("1", 64)
+    assert troth("seal")[1] == first
+    assert troth("verify", "--head", first.strip())[0] == 0
+    code, out, _ = troth("verify", "--head", f"1:{'0' * 64}", "-o", "json")
+    assert code == 1
+    report = json.loads(out)
+    assert report["sound"] is False
+    assert report["checks"][-1]["wrong"] == 1
+    assert troth("verify", "--head", "first")[0] == 2
+    acts = read(migrated, "SELECT act, about, result FROM {}.operator_act ORDER BY id")
+    assert acts[0] == ("ledger.seal", migrated[1], {"sealed": 15, "head": first.strip()})
+
+
+def test_nothing_to_seal_is_said(troth: Invoke, migrated) -> None:
+    assert troth("seal")[1] == "nothing was posted yet\n"
+
+
+def test_a_journal_is_printed(troth: Invoke, day: None) -> None:
+    _, out, _ = troth("export")
+    assert "    liabilities:wallet:ann  -50.00 EUR\n" in out
+    _, out, _ = troth("export", "--format", "beancount")
+    assert "  Liabilities:Wallet:Ann  -50.00 EUR\n" in out
+
+
+def test_a_transfer_by_hand_is_recorded_and_posted_once(troth: Invoke, day: None, migrated) -> None:
+    words = ["post", "fix:1", "expenses:fees", "assets:bank", "1.25", "EUR", "--code", "fee"]
+    code, out, _ = troth(*words, "--note", "October", "--by", "ada")
+    assert code == 0
+    assert out.startswith("created: 1.25 EUR from assets:bank to expenses:fees")
+    assert troth(*words)[1].startswith("exists: ")
+    code, _, err = troth("post", "fix:2", "liabilities:wallet:ann", "income:sales", "9999", "EUR")
+    assert code == 1
+    assert "exceeds_credits" in err
+    assert troth("post", "fix:3", "expenses:fees", "assets:bank", "1.255", "EUR")[0] == 2
+    acts = read(migrated, "SELECT act, about, by, details, note FROM {}.operator_act ORDER BY id")
+    details = {
+        "debit": "expenses:fees", "credit": "assets:bank", "amount": "1.25", "currency": "EUR", "code": "fee",
+    }  # fmt: skip
+    assert acts[0] == ("ledger.post", "fix:1", "ada", details, "October")
+    assert len(acts) == 2
+    typed = as_command("ledger.post", "fix:1", details, "October")
+    assert (
+        typed == "troth "
+        "ledger post fix:1 expenses:fees assets:bank 1.25 EUR --code fee --note October"
+    )
+
+
+def test_a_period_is_closed_once_and_for_all(troth: Invoke, day: None, migrated) -> None:
+    code, out, _ = troth("close", "2026-07-01", "--note", "June", "--by", "ada")
+    assert code == 0
+    assert out == "closed until 2026-07-01 00:00:00 UTC\n"
+    assert troth("close", "2026-06-15")[0] != 0
+    assert troth("close", "soon")[0] == 2
+    acts = read(migrated, "SELECT act, about, by FROM {}.operator_act")
+    assert acts == [("ledger.close", "2026-07-01T00:00:00+00:00", "ada")]
+
+
+def test_two_people_can_be_asked_for(troth: Invoke, day: None, migrated) -> None:
+    with psycopg.connect(migrated[0]) as connection:
+        connection.execute(f"INSERT INTO {migrated[1]}.act_rule VALUES ('ledger.post', 2)")
+    words = ["post", "fix:1", "expenses:fees", "assets:bank", "1.25", "EUR"]
+    assert "proposed as number 1" in troth(*words, "--by", "ada")[1]
+    assert read(migrated, "SELECT 1 FROM {}.ledger_transfer WHERE key = 'fix:1'") == []
+    assert troth(*words, "--by", "bob")[1].startswith("created")
