@@ -9,7 +9,7 @@ Every posting is named by the object that it is about. So whoever hears of it, a
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Final, Literal
 
 import psycopg
@@ -17,7 +17,7 @@ import psycopg
 from examples.signup.core import troth
 from examples.signup.settings import database_url
 from troth import Money, Tx
-from troth.ledger import Compound, Credit, Debit, Item, Ledger, Reversal, Transfer
+from troth.ledger import Clearing, Compound, Credit, Debit, Item, Ledger, Reversal, Transfer
 from troth.store.tx import BlockingTx
 
 CURRENCY: Final = "EUR"
@@ -41,6 +41,10 @@ CHART: Final[dict[str, Literal["debit", "credit"]]] = {
 """The accounts that are there from the beginning, and the side on which each normally is."""
 
 ledger = troth.include(Ledger())
+
+# What is not back at zero by then waits for a person, who is told the account: whose claim, or that of the payouts.
+troth.include(Clearing("invoices", under=INVOICES, within=timedelta(days=30)))
+troth.include(Clearing("payouts", under=PAYOUTS, within=timedelta(days=5)))
 
 
 def claim_on(customer: str) -> str:
