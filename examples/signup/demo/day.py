@@ -14,12 +14,14 @@ import httpx
 import psycopg
 
 from examples.signup.demo.board import Board
-from examples.signup.demo.stage import BANK_ACCOUNT, Stage, StageError
+from examples.signup.demo.stage import BANK_ACCOUNT, BEHIND_DAYS, Stage, StageError
 from examples.signup.demo.truths import objects
 
 DAY_S = 24 * 60 * 60
-UNTIL_AVAILABLE = 2  # days, at the provider
-UNTIL_STATED = 4  # days at the bank: a weekend may lie between
+UNTIL_AVAILABLE = 2  # days, from a charge to the midnight of its payout
+REST = BEHIND_DAYS - UNTIL_AVAILABLE - 1
+"""The days that are left when the second payout is on its way."""
+
 PATIENCE_S = 60.0
 LOOK_S = 0.1
 
@@ -37,16 +39,13 @@ async def end(stage: Stage, board: Board, *, gap: bool) -> None:
         httpx.AsyncClient(base_url=stage.bank_url, timeout=30) as bank,
     ):
         await change(bank, closed=True)
-        await days_pass(provider, UNTIL_AVAILABLE)
-        await wires_are_done(provider)
+        await days_pass(provider, bank, UNTIL_AVAILABLE)
         board.say(
             "the day ends; the bank refuses the payout, and the provider tries again tomorrow"
         )
         await change(bank, closed=False, behaviour="statement-gap" if gap else "accept")
-        await days_pass(provider, 1)
-        await wires_are_done(provider)
-        await days_pass(provider, 1)
-        (await bank.post("/_mock/advance", params={"days": UNTIL_STATED})).raise_for_status()
+        await days_pass(provider, bank, 1)
+        await days_pass(provider, bank, REST)
         statements = await bank.get(f"/_mock/accounts/{BANK_ACCOUNT}/statements")
         issued = len(statements.raise_for_status().json())
     await read_statements(stage, issued)
@@ -59,8 +58,11 @@ async def change(bank: httpx.AsyncClient, **fields: object) -> None:
     (await bank.patch(f"/_mock/accounts/{BANK_ACCOUNT}", json=fields)).raise_for_status()
 
 
-async def days_pass(provider: httpx.AsyncClient, days: int) -> None:
+async def days_pass(provider: httpx.AsyncClient, bank: httpx.AsyncClient, days: int) -> None:
+    """For both, until the bank has answered about what was due to be paid to it."""
+    (await bank.post("/_mock/advance", params={"days": days})).raise_for_status()
     (await provider.post("/_clock", json={"advance": days * DAY_S})).raise_for_status()
+    await wires_are_done(provider)
 
 
 async def wires_are_done(provider: httpx.AsyncClient) -> None:

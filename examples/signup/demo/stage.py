@@ -16,6 +16,7 @@ import time
 from asyncio.subprocess import DEVNULL, PIPE, Process
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, Self
 
@@ -33,6 +34,9 @@ SCHEMA = Path(__file__).resolve().parents[1] / "schema.sql"
 READY_S = 30.0
 STOP_S = 5.0
 SWEEP_EVERY_S = 3.0
+
+BEHIND_DAYS = 9
+"""The clocks of provider and bank begin so long ago. Nobody here minds: the service believes what they say of time."""
 
 BANK_ACCOUNT, IBAN = "SIGNUP", "DE89370400440532013000"
 LISTENS = re.compile(r"listening on (http://[0-9.:]+)/")
@@ -73,6 +77,7 @@ class Stage:
         provider = await self._answering("provider", "--port", "0", "--bank", self.bank_url)
         mailbox = await self._answering("mailbox", "--smtp-port", "0", "--http-port", "0")
         self.provider_url = f"http://127.0.0.1:{provider['port']}"
+        await self._set_back()
         self.mailbox_url = f"http://127.0.0.1:{mailbox['http_port']}"
         self._environment = {
             "TROTH_DATABASE_URL": self.database_url,
@@ -143,10 +148,18 @@ class Stage:
             raise StageError(f"the {name} did not start; see {self.logs}/{name}.log") from None
         return ports
 
+    async def _set_back(self) -> None:
+        """The provider's clock is behind as the bank's: so days can pass, and what happens on them is not in the future."""
+        async with httpx.AsyncClient(base_url=self.provider_url, timeout=READY_S) as http:
+            offset = -int(timedelta(days=BEHIND_DAYS).total_seconds())
+            (await http.post("/_clock", json={"offset": offset})).raise_for_status()
+
     async def _open_bank(self) -> str:
         """A bank that somebody else has written, with an account of ours; its URL, which it says in its log."""
         data = str(self.directory / "bank.sqlite")
-        await self._spawn("bank", sys.executable, "-m", "mockbank", "--port", "0", "--db", data)
+        clock = f"{datetime.now(UTC) - timedelta(days=BEHIND_DAYS):%Y-%m-%dT%H:%M}"
+        options = ["--port", "0", "--db", data, "--clock", clock]
+        await self._spawn("bank", sys.executable, "-m", "mockbank", *options)
         log = self.logs / "bank.log"
         await until(lambda: LISTENS.search(log.read_text()) is not None, "the bank listens")
         found = LISTENS.search(log.read_text())

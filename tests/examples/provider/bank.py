@@ -7,6 +7,7 @@ import re
 import signal
 import subprocess
 import sys
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -17,10 +18,11 @@ LISTENS = re.compile(r"listening on (http://[0-9.:]+)/")
 
 
 class Bank:
-    """Its data outlives a kill; `start` again listens on the same port."""
+    """Its data outlives a kill; `start` again listens on the same port. Its clock is *behind* by so many days."""
 
-    def __init__(self, directory: Path) -> None:
+    def __init__(self, directory: Path, *, behind: int = 0) -> None:
         self._directory = directory
+        self._clock = datetime.now(UTC) - timedelta(days=behind)
         self._port = 0
         self.start()
         self.http = httpx.Client(base_url=self.url, timeout=30)
@@ -29,8 +31,9 @@ class Bank:
 
     def start(self) -> None:
         data = ["--db", str(self._directory / "bank.sqlite")]
+        clock = ["--clock", f"{self._clock:%Y-%m-%dT%H:%M}"]
         self._process = subprocess.Popen(
-            [sys.executable, "-m", "mockbank", "--port", str(self._port), *data],
+            [sys.executable, "-m", "mockbank", "--port", str(self._port), *data, *clock],
             stderr=subprocess.PIPE,
             text=True,
         )

@@ -42,6 +42,8 @@ def test_thirty_people_a_kill_and_a_crash(tmp_path: Path) -> None:
     assert money["payouts refused"]["books"]["count"] == 1, "and its money came with the next"
     assert money["paid out"]["bank"] == money["paid out"]["books"]
     assert money["at the bank"]["bank"]["minor"] > 0
+    reconciled = {one["name"]: (one["verdict"], one["breaks"]) for one in result["reconciled"]}
+    assert reconciled == dict.fromkeys(("asked", "refunds", "balance", "bank"), ("clean", []))
     assert rows["customers"]["provider"] == rows["subscriptions"]["provider"] == 28
     assert rows["mails"]["mailbox"] + rows["mails"]["absent"] == 28
     assert rows["mails"]["database"] + len(result["in_doubt"]) == 28
@@ -66,6 +68,9 @@ def test_a_line_that_the_bank_forgets_is_missed() -> None:
     assert (result["holds"], result["explained"]) == (True, False)
     [missed] = result["not_zero"]
     [paid_out] = [line for line in result["money"] if line["thing"] == "paid out"]
+    [bank] = [one for one in result["reconciled"] if one["name"] == "bank"]
+    kinds = {each["kind"]: each["minor"] for each in bank["breaks"]}
+    assert kinds["statement_arithmetic"] == missed["minor"]
     assert missed == {"code": "clearing:payouts", "minor": paid_out["books"]["minor"]}
 
 
