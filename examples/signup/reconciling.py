@@ -6,7 +6,7 @@ The books are in the middle. `asked` and `refunds` compare our effects with the 
 books with the bank's statements, by the payout. Workers run them every night; `troth reconcile run bank` does it now.
 """
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
@@ -19,6 +19,7 @@ from examples.signup.movements import moment
 from examples.signup.plans import refund_payment
 from examples.signup.workflow import subscribe
 from troth import Money, Tx
+from troth.integrations.stripe_lists import StripeList
 from troth.integrations.stripe_money import from_stripe
 from troth.ledger import Entry
 from troth.reconcile import Item, Page, Reconciliation, Source, SourceError, Standing, Window
@@ -26,7 +27,7 @@ from troth.reconcile.sources.effects import Effects, Moved
 from troth.store.parts import Connections
 
 LOOKBACK = timedelta(days=14)
-PAGE = 100  # the most that Stripe gives at once
+PAGE = 100
 NIGHTLY = timedelta(days=1)
 HOLIDAYS = timedelta(days=4)
 """So long the bank may say nothing, and a payout be on its way."""
@@ -104,41 +105,19 @@ def entered(entry: Entry, key: str | None, kind: str, standing: Standing = Stand
 
 # Theirs: the provider -----------------------------------------------------------------------------
 
-Listing = Callable[[Any], Awaitable[Any]]
+
+async def invoices(params: Any) -> Any:
+    """With their subscriptions, which know whether they were undone."""
+    expanded: Any = {**params, "expand": ["data.parent.subscription_details.subscription"]}
+    return await provider().v1.invoices.list_async(expanded)
 
 
-class Listed:
-    """A list of the provider's. *item*: what one object says; None: it is not compared."""
+async def refunds(params: Any) -> Any:
+    return await provider().v1.refunds.list_async(params)
 
-    def __init__(
-        self,
-        name: str,
-        listing: Callable[[], Listing],
-        item: Callable[[Any], Item | None],
-        *,
-        expand: Sequence[str] = (),
-    ) -> None:
-        self.name = f"stripe {name}"
-        self._listing = listing
-        self._item = item
-        self._expand = list(expand)
 
-    async def page(self, cursor: str | None, window: Window) -> Page:
-        """The newest first. The list says nothing of its length, so it will be read twice."""
-        asked: dict[str, Any] = {
-            "limit": PAGE,
-            "expand": self._expand,
-            "created": {
-                "gte": int(window.first.timestamp()),
-                "lt": int(window.last.timestamp()) + 1,
-            },
-        }
-        if cursor is not None:
-            asked["starting_after"] = cursor
-        found = await self._listing()(asked)
-        items = [self._item(each) for each in found.data]
-        more = found.data[-1].id if found.has_more else None
-        return Page([item for item in items if item is not None], more)
+async def movements(params: Any) -> Any:
+    return await provider().v1.balance_transactions.list_async(params)
 
 
 def movement_there(found: Any) -> Item:
@@ -191,28 +170,21 @@ RECONCILIATIONS = [
     Reconciliation(
         "asked",
         ours=Effects(subscribe, subscribing),
-        theirs=Listed(
-            "invoices",
-            lambda: provider().v1.invoices.list_async,
-            subscription_there,
-            expand=["data.parent.subscription_details.subscription"],
-        ),
+        theirs=StripeList("invoices", invoices, subscription_there),
         every=NIGHTLY,
         lookback=LOOKBACK,
     ),
     Reconciliation(
         "refunds",
         ours=Effects(refund_payment, refunding, found=lambda item: item.id),
-        theirs=Listed("refunds", lambda: provider().v1.refunds.list_async, refund_there),
+        theirs=StripeList("refunds", refunds, refund_there),
         every=NIGHTLY,
         lookback=LOOKBACK,
     ),
     Reconciliation(
         "balance",
         ours=Entries(STRIPE, movement_in_books),
-        theirs=Listed(
-            "balance", lambda: provider().v1.balance_transactions.list_async, movement_there
-        ),
+        theirs=StripeList("balance", movements, movement_there),
         every=NIGHTLY,
         lookback=LOOKBACK,
     ),

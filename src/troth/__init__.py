@@ -46,6 +46,7 @@ if TYPE_CHECKING:
     from troth.effect.model import Rate as Rate
     from troth.effect.model import Unknown as Unknown
     from troth.inbox.definition import Inbox as Inbox
+    from troth.ledger.post import Ledger as Ledger
     from troth.machine.fire import Machine as Machine
     from troth.machine.model import Transition as Transition
     from troth.outbox.publish import Outbox as Outbox
@@ -78,6 +79,7 @@ _HOMES = {
     "Inbox": "troth.inbox.definition",
     "Judgement": "troth.effect.model",
     "KeyConflictError": "troth.base.errors",
+    "Ledger": "troth.ledger.post",
     "Machine": "troth.machine.fire",
     "MapError": "troth.workflow.mapping_model",
     "Mapped": "troth.workflow.mapping_model",
@@ -133,6 +135,7 @@ __all__ = [
     "Group",
     "Judgement",
     "KeyConflictError",
+    "Ledger",
     "MapError",
     "Mapped",
     "MessageConflictError",

@@ -57,6 +57,22 @@ SPELLED = [
         "schedule backfill nightly --since 2026-11-24T08:00:00.000001+00:00 --until 2026-11-25T00:00:00Z",
     ),
     (
+        "reconcile.run", "stripe", {"since": AT, "until": None},
+        "reconcile run stripe --since 2026-11-24T08:00:00.000001+00:00",
+    ),
+    (
+        "reconcile.accept", "17", {"until": AT},
+        "reconcile accept 17 --until 2026-11-24T08:00:00.000001+00:00",
+    ),
+    ("reconcile.reopen", "17", {}, "reconcile reopen 17"),
+    ("reconcile.own", "17", {"owner": "ada"}, "reconcile own 17 --for ada"),
+    ("reconcile.own", "17", {"owner": None}, "reconcile own 17 --release"),
+    ("reconcile.settle", "17", {}, "reconcile settle 17"),
+    (
+        "reconcile.close", "stripe", {"until": "2026-12-01T00:00:00+00:00", "run": 1, "result": "a", "explained": "b"},
+        "reconcile approve stripe --until 2026-12-01T00:00:00+00:00",
+    ),
+    (
         "access.person.add", "ada@example.com", {"tenant": "acme", "groups": ["a", "b"]},
         "access person add ada@example.com --tenant acme --group a --group b",
     ),

@@ -48,6 +48,13 @@ ACCOUNTS = [
     ("purse-yen", "JPY", "credit", "debits_must_not_exceed_credits", 0),
 ]
 
+FUNDS = [
+    (0, 2),
+    (0, 3),
+    (4, 1),
+    (9, 10),
+]  # places of a debit and a credit account: what limits leave room for at first
+
 _small = st.integers(0, 9)
 _minor = st.integers(1, 250)
 _place = st.integers(0, len(ACCOUNTS) - 1)
@@ -66,6 +73,8 @@ items = st.one_of(
     st.tuples(st.just("again"), _which, st.booleans()),
     st.tuples(st.just("backdated"), _place, _place, _minor, _small),
     st.tuples(st.just("nowhere"), _place, _minor, st.booleans()),
+    st.tuples(st.just("brim"), _place, st.integers(0, 1), st.booleans()),
+    st.tuples(st.just("brim"), _place, st.integers(0, 1), st.booleans()),
 )
 calls = st.lists(items | st.lists(items, min_size=2, max_size=3), min_size=1, max_size=4)
 steps = st.one_of(
@@ -162,6 +171,8 @@ class Run:
             "close_period": self.close_period, "close_account": self.close_account,
         }  # fmt: skip
         try:
+            for debit, credit in FUNDS:
+                self.post(0, [("transfer", debit, credit, 400)])
             for verb, *rest in program:
                 verbs[verb](*rest)
             for lane in range(LANES):
@@ -242,12 +253,13 @@ class Run:
         self.in_balance()
 
     def over(self, which: int) -> None:
-        """The time of a hold is over."""
+        """The time of a hold is over; what it held there is room for at once."""
         holds = [each for each in self.made if isinstance(each, Hold) and each.timeout is not None]
         if not holds:
             return
-        key = str(holds[which % len(holds)].id)
-        self.let_go(set(self.touches(holds[which % len(holds)])) | {key})
+        hold = holds[-1 - which % len(holds)]
+        key = str(hold.id)
+        self.let_go(set(self.touches(hold)) | {key})
         kept = self.auditor.kept.get(key)
         if kept is None or kept.state != "open":
             return
@@ -257,6 +269,8 @@ class Run:
             " FROM {}.ledger_transfer t WHERE t.seq = h.transfer AND t.key = %s",
             key,
         )
+        for code in (hold.debit, hold.credit):
+            self.post(which % LANES, [("brim", self.codes.index(code), which % 2, False)])
 
     def expire(self) -> None:
         """What is over is booked as released."""
@@ -333,13 +347,21 @@ class Run:
         some = [each for each in self.made if isinstance(each, kind)] if which % 8 else self.made
         return (some or self.made)[-1 - which % len(some or self.made)].id
 
-    def _currency_of(self, key: Any) -> str | None:
-        kept = self.auditor.kept.get(str(key))
-        return None if kept is None else self.auditor.accounts[kept.legs[0][0]].currency
+    def _currency_of(self, key: Any) -> str:
+        """Of what is referred to, also if it comes to nothing."""
+        item = next((each for each in self.made if each.id == key), None)
+        match item:
+            case Transfer() | Hold():
+                return item.amount.currency
+            case PostHold() | VoidHold():
+                return self._currency_of(item.hold)
+            case Reversal():
+                return self._currency_of(item.of)
+        return "EUR"
 
     def _post_hold(self, which: int, minor: int | None, keep: bool) -> Item:
         hold = self._of(Hold, which)
-        currency = self._currency_of(hold) or "EUR"
+        currency = self._currency_of(hold)
         return PostHold(
             self._id(), hold, None if minor is None else Money(minor, currency), keep_rest=keep
         )
@@ -349,7 +371,7 @@ class Run:
 
     def _reversal(self, which: int, minor: int | None) -> Item:
         of = self._of(Transfer | Compound | PostHold | Reversal, which)  # type: ignore[arg-type]
-        currency = self._currency_of(of) or "EUR"
+        currency = self._currency_of(of)
         return Reversal(self._id(), of, None if minor is None else Money(minor, currency))
 
     def _compound(self, one: int, two: int, three: int, first: int, second: int) -> Item | None:
@@ -387,6 +409,18 @@ class Run:
             self._money(to, minor),
             effective_at=self.base + timedelta(seconds=second),
         )
+
+    def _brim(self, place: int, more: int, hold: bool) -> Item | None:
+        """As much as an account with a limit has room for, or one more."""
+        account = self.auditor.accounts[self.codes[place]]
+        side = "debit" if self.auditor.room(account, "debit") < float("inf") else "credit"
+        room = self.auditor.room(account, side) + more
+        if not 0 < room < float("inf"):
+            return None
+        other = self.codes[0 if account.currency == "EUR" else 9]
+        debit, credit = (account.code, other) if side == "debit" else (other, account.code)
+        kind = Hold if hold else Transfer
+        return kind(self._id(), debit, credit, Money(int(room), account.currency))
 
     def _nowhere(self, place: int, minor: int, debit: bool) -> Item:
         there, nowhere = self.codes[place], f"{self.name}:nowhere"

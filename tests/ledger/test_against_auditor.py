@@ -30,7 +30,7 @@ def bench(migrated) -> Iterator[Bench]:
 
 
 async def test_the_ledger_answers_as_the_auditor_does(bench: Bench) -> None:
-    @settings(max_examples=12, database=None, **UNHURRIED)
+    @settings(max_examples=20, database=None, **UNHURRIED)
     @given(long_programs)
     def no_difference(program) -> None:
         bench.run(program)

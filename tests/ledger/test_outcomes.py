@@ -175,6 +175,9 @@ BOTH: list[tuple[Any, Outcome]] = [
     (Transfer("n", "overdraft", "sales", eur(50)), Outcome.CREATED),
     (Transfer("n", "bank", "deposit", eur(1)), Outcome.BALANCE_BELOW_MINIMUM),
     (Transfer("n", "deposit", "sales", eur(1)), Outcome.CREATED),  # towards the minimum
+    (Transfer("n", "overdraft", "loan", eur(51)), Outcome.EXCEEDS_DEBITS),
+    (Compound("n", [Debit("overdraft", eur(51)), Credit("loan", eur(50)), Credit("sales", eur(1))]), Outcome.EXCEEDS_DEBITS),
+    (Compound("n", [Credit("loan", eur(52)), Debit("overdraft", eur(51)), Debit("poor", eur(1))]), Outcome.EXCEEDS_CREDITS),
 ]  # fmt: skip
 
 
@@ -184,6 +187,13 @@ async def test_of_two_things_the_first_is_said(books):
         async with books.tx.transaction(force_rollback=True):
             found.append((item, (await books.post(item))[0]))
     assert found == BOTH
+
+
+async def test_a_reversal_of_many_legs_beside_an_account_that_is_not_there(books):
+    assert await books.post(Reversal("n", "legs"), Transfer("m", "nowhere", "sales", eur(1))) == [
+        "created", "debit_account_not_found"
+    ]  # fmt: skip
+    await books.audit(folded=True)
 
 
 async def test_the_outcomes_stand_in_the_order_in_which_they_are_checked():

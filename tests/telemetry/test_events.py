@@ -8,7 +8,7 @@ import time
 from collections import defaultdict
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -40,6 +40,7 @@ from troth.inbox import Inbox, StripeSignatures
 from troth.integrations.asgi import COMMAND, IdempotencyMiddleware
 from troth.journal import membership
 from troth.outbox import Outbox
+from troth.reconcile import Item, Page, Reconciliation, Window
 from troth.schedule import Schedules
 from troth.store.connect import connect_async
 from troth.worker.node import NodeOptions
@@ -82,7 +83,7 @@ async def test_every_event_of_the_table_is_emitted_by_something_real(
     heard = Heard(troth)
     for scene in (
         steps_and_effects, doubt_and_a_person, messages_and_children, held_by_a_provider, schedules,
-        out_and_in, requests, acts,
+        out_and_in, requests, acts, reconciliation,
     ):  # fmt: skip
         await scene(place, place_of(troth), heard)
     await trouble_of_workers(place, troth, heard, monkeypatch)
@@ -331,6 +332,32 @@ async def requests(place: Place, troth: Troth, heard: Heard) -> None:
     ]  # fmt: skip
     assert {(e.requests, e.method) for e in answered} == {("shop", "POST")}
     assert len(heard.of(events.RunStarted, via="request", workflow="order")) == 1
+
+
+async def reconciliation(place: Place, troth: Troth, heard: Heard) -> None:
+    """A side that is empty where the other is not: a break, and the end of the run."""
+    now = datetime.now(UTC)
+
+    class Listed:
+        def __init__(self, name: str, *items: Item) -> None:
+            self.name, self.items = name, items
+
+        async def page(self, _cursor: str | None, _window: Window) -> Page:
+            return Page(self.items, count=len(self.items))
+
+    ours = Listed("ours", Item("x", 500, "EUR", now - timedelta(hours=2)))
+    books = Reconciliation("events", ours=ours, theirs=Listed("theirs"), every=timedelta(hours=1))
+    troth.include(books)
+    async with troth.worker(OPTIONS):
+        ended = await heard.until(events.ReconcileEnded)
+    assert (ended.verdict, ended.breaks) == ("unproven", 1)
+    (found,) = heard.of(events.ReconcileBreak)
+    assert (found.kind, found.what, found.minor, found.currency) == (
+        "stale_source",
+        "found",
+        500,
+        "EUR",
+    )
 
 
 async def acts(place: Place, troth: Troth, heard: Heard) -> None:

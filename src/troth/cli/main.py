@@ -33,6 +33,7 @@ NOUNS = {
     "ledger": "Look at accounts and transfers; verify, seal and export the books.",
     "machine": "Look at the objects of machines, and draw machines.",
     "outbox": "Look at events on their way out, and send them again.",
+    "reconcile": "Compare our books with theirs; explain what differs; close periods.",
     "replay": "Recorded runs against your code, before you deploy it.",
     "request": "Look at idempotent requests and their answers.",
     "run": "Look at runs, and act on them.",

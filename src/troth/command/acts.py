@@ -45,7 +45,8 @@ class ActKind:
     *name*: as in records, `run.cancel`. *least*: the role that it needs. *about*: what the text `about` is. *promise*:
     one sentence on what the act means, to be read before it is done. *details*: the names of its details, all of which
     are said each time. *hidden*: those that may be confidential; they count when two people are compared, and are not
-    kept in the record. *own_eyes*: the act itself sees to it that two people agree, where that is asked for.
+    kept in the record. *own_eyes*: the act itself sees to it that two people agree, where that is asked for. *eyes*: at
+    least so many people, whatever the rule.
     """
 
     name: str
@@ -55,6 +56,7 @@ class ActKind:
     details: tuple[str, ...] = ()
     hidden: tuple[str, ...] = ()
     own_eyes: bool = False
+    eyes: int = 1
 
 
 _KINDS: Final = (
@@ -142,6 +144,36 @@ _KINDS: Final = (
         "schedule.backfill", Role.OPERATOR, "schedule",
         "It fires for every time of the range that it has not fired for, all at once; no time is fired twice.",
         details=("since", "until"),
+    ),
+    # Reconciliation
+    ActKind(
+        "reconcile.run", Role.OPERATOR, "reconciliation",
+        "Both sides are read and compared; effects in doubt that their side shows are settled by that, and nothing else is done.",
+        details=("since", "until"),
+    ),
+    ActKind(
+        "reconcile.accept", Role.OPERATOR, "break",
+        "The difference counts as explained until that day, or until it becomes another one; the money stays where it is.",
+        details=("until",),
+    ),
+    ActKind(
+        "reconcile.reopen", Role.OPERATOR, "break",
+        "The difference counts as unexplained again, and no period with it can be closed.",
+    ),
+    ActKind(
+        "reconcile.own", Role.OPERATOR, "break",
+        "Others see who looks after it; nothing about the difference changes.",
+        details=("owner",),
+    ),
+    ActKind(
+        "reconcile.settle", Role.OPERATOR, "break",
+        "What is proposed is done: the program books the difference, or an effect that they do not have is taken not to have "
+        "happened, and may be sent again.",
+    ),
+    ActKind(
+        "reconcile.close", Role.OPERATOR, "reconciliation",
+        "Nothing until then is looked at again: two people say that every difference in it is explained.",
+        details=("until", "run", "result", "explained"), eyes=2,
     ),
     # People and keys
     ActKind(

@@ -71,8 +71,8 @@ async def carry_out(
     acts.require_details(kind, details)
     kept = require_role(kind, author, about, details)
     q = desk_store.queries(schema)
-    agrees_with = None
-    if not kind.own_eyes and max(eyes, await desk_store.eyes(tx, schema, act)) > 1:
+    agrees_with, waiting = None, None
+    if not kind.own_eyes and max(eyes, kind.eyes, await desk_store.eyes(tx, schema, act)) > 1:
         proposed, fresh = await desk_store.propose(
             tx, q, author, act, about, codec.encode(details), PROPOSAL_WAITS.total_seconds()
         )
@@ -83,9 +83,10 @@ async def carry_out(
             await desk_store.record(tx, q, Record(author, act, about, kept, "proposed"))
             _tell(telemetry, author, act, about, "proposed")
             return proposed
-        agrees_with = rules.second_person(author, proposed)
-        await desk_store.drop_proposal(tx, q, proposed.id)
+        agrees_with, waiting = rules.second_person(author, proposed), proposed.id
     made = await deed()
+    if waiting is not None:  # after the deed, which may look who has proposed it
+        await desk_store.drop_proposal(tx, q, waiting)
     waits = isinstance(made, Settlement) and not made.settled
     result = None if told is None else told(made)
     line = Record(author, act, about, kept, "proposed" if waits else "done", agrees_with, result)

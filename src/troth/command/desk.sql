@@ -88,8 +88,3 @@ DELETE FROM troth_schema.attention_note n WHERE n.run_id IN (
 -- Who has proposed an act with just this content, and waits for a second person.
 SELECT p.by FROM troth_schema.act_proposal p
 WHERE p.act = %(act)s AND p.about = %(about)s AND p.content = %(content)s AND p.until > clock_timestamp()
-
--- name: proposed
--- Does such an act wait for a second person, whatever its content?
-SELECT EXISTS (
-    SELECT FROM troth_schema.act_proposal p WHERE p.act = %(act)s AND p.about = %(about)s AND p.until > clock_timestamp())

@@ -98,17 +98,10 @@ async def proposal(tx: Tx, q: Queries, number: int) -> Proposed | None:
 async def proposer(
     tx: Tx, schema: str, act: str, about: str, details: Mapping[str, Any]
 ) -> str | None:
-    """Who has proposed this very act, and waits for a second person; None: nobody."""
+    """Who has proposed this very act: for a deed to see whom it agrees with. None: nobody."""
     params = {"act": act, "about": about, "content": codec.digest(codec.encode(details))}
     row = await (await tx.execute(queries(schema).proposer, params)).fetchone()
     return None if row is None else str(row[0])
-
-
-async def is_proposed(tx: Tx, schema: str, act: str, about: str) -> bool:
-    """Does such an act wait for a second person, with whatever content?"""
-    params = {"act": act, "about": about}
-    row = await (await tx.execute(queries(schema).proposed, params)).fetchone()
-    return row is not None and bool(row[0])
 
 
 async def drop_proposal(tx: Tx, q: Queries, number: int) -> None:

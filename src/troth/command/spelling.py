@@ -99,6 +99,16 @@ def _backfill(name: str, said: Details) -> list[str]:
     return ["schedule", "backfill", name, *span]
 
 
+def _reconcile(name: str, said: Details) -> list[str]:
+    span = _option("--since", said["since"]) + _option("--until", said["until"])
+    return ["reconcile", "run", name, *span]
+
+
+def _own(number: str, said: Details) -> list[str]:
+    for_ = ["--release"] if said["owner"] is None else _option("--for", said["owner"])
+    return ["reconcile", "own", number, *for_]
+
+
 def _person(email: str, said: Details) -> list[str]:
     rest = _option("--tenant", said["tenant"]) + _repeated("--group", said["groups"])
     return ["access", "person", "add", email, *rest]
@@ -176,6 +186,18 @@ _SPELLINGS: Final[Mapping[str, Callable[[str, Details], list[str]]]] = {
     "schedule.resume": _just("schedule", "resume"),
     "schedule.run": _just("schedule", "run"),
     "schedule.backfill": _backfill,
+    "reconcile.run": _reconcile,
+    "reconcile.accept": lambda number, said: [
+        *("reconcile", "accept", number),
+        *_option("--until", said["until"]),
+    ],
+    "reconcile.reopen": _just("reconcile", "reopen"),
+    "reconcile.own": _own,
+    "reconcile.settle": _just("reconcile", "settle"),
+    "reconcile.close": lambda name, said: [
+        *("reconcile", "approve", name),
+        *_option("--until", said["until"]),
+    ],
     "access.person.add": _person,
     "access.person.disable": _just("access", "person", "disable"),
     "access.key.create": _key,

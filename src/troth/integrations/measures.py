@@ -148,6 +148,19 @@ TABLE: tuple[Measure, ...] = (
         "troth.inbox.lag", events.InboxApplied, "From receipt to what became of it", "lag_s", "source",
         buckets=SLOW,
     ),
+    _counts(
+        "troth.reconcile.breaks", events.ReconcileBreak, "Differences that are new, or have become others",
+        "reconciliation", "kind", "what",
+    ),
+    _times(
+        "troth.reconcile.duration", events.ReconcileEnded, "Runs of reconciliations", "seconds",
+        "reconciliation", "verdict", buckets=SLOW,
+    ),
+    Measure(
+        "troth.reconcile.settled", "counter", events.ReconcileEnded,
+        "Effects in doubt that were found by nothing but a reconciliation", ("reconciliation",),
+        lambda each: float(each.settled),
+    ),
     _times(
         "troth.request.duration", events.RequestAnswered, "Idempotent requests", "seconds",
         "requests", "method", "route", "result",

@@ -11,7 +11,6 @@ import asyncio
 import logging
 from collections import deque
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Any, Final, Self
 
@@ -28,6 +27,7 @@ from troth.store.queries import Queries
 log = logging.getLogger("troth.ledger")
 
 PATIENCE_S: Final = 30.0
+_PLAIN: Final = 6  # arrays of transfers with two legs that say nothing else
 _UNKNOWN: Final = frozenset({Failure.LOST, Failure.CONFLICT, Failure.AGAIN})  # no item's fault
 _AGAIN_S: Final = (0.0, 0.05, 0.1, 0.2, 0.5, 1.0)
 _ENCODERS: Final[Sequence[Callable[[Any], arrays.Array]]] = (
@@ -37,15 +37,15 @@ _ENCODERS: Final[Sequence[Callable[[Any], arrays.Array]]] = (
 )  # fmt: skip
 
 
-@dataclass(slots=True, eq=False)
 class _Unit:
     """What one caller posts with one call."""
 
-    prepared: list[Prepared]
-    groups: list[int | None]
-    done: asyncio.Future[list[Result]] = field(
-        default_factory=lambda: asyncio.get_running_loop().create_future()
-    )
+    __slots__ = ("done", "groups", "prepared")
+
+    def __init__(self, prepared: list[Prepared], groups: list[int | None]) -> None:
+        self.prepared = prepared
+        self.groups = groups
+        self.done: asyncio.Future[list[Result]] = asyncio.get_running_loop().create_future()
 
 
 class Poster:
@@ -69,6 +69,8 @@ class Poster:
         self._closing = False
         self._tasks: list[asyncio.Task[None]] = []
         self._database: Database | None = None
+        self._size = 0  # items that wait
+        self._flying = 0  # calls under way
         self.calls = 0  # that were answered
 
     async def __aenter__(self) -> Self:
@@ -114,6 +116,7 @@ class Poster:
         prepared, groups = rules.gather(items)
         unit = _Unit(prepared, groups)
         self._waiting.append(unit)
+        self._size += len(prepared)
         self._wake.set()
         return unit
 
@@ -123,12 +126,20 @@ class Poster:
         try:
             while True:
                 await self._wake.wait()
-                await asyncio.sleep(
-                    0
-                )  # one more round of the loop: others who were told something post again now
+                # One more round of the loop: others who were told something post again now.
+                await asyncio.sleep(0)
+                if self._flying and self._size < self._batch:
+                    self._wake.clear()  # not a whole call yet: it goes when the one under way has returned
+                    continue
                 units = self._take()
                 if units:
-                    await self._answer(flight, units)
+                    self._flying += 1
+                    try:
+                        await self._answer(flight, units)
+                    finally:
+                        self._flying -= 1
+                        if self._waiting or self._closing:
+                            self._wake.set()
                 elif self._closing:
                     return
         finally:
@@ -139,21 +150,21 @@ class Poster:
         taken: list[_Unit] = []
         ids: set[object] = set()
         left: list[_Unit] = []
-        size = 0
         while self._waiting:
             unit = self._waiting.popleft()
-            own = {each.id for each in unit.prepared}
-            if unit.done.done():  # nobody waits any more
-                continue
-            if taken and size + len(own) > self._batch:
+            if taken and len(ids) + len(unit.prepared) > self._batch:
                 self._waiting.appendleft(unit)
                 break
-            if ids & own:
+            self._size -= len(unit.prepared)
+            if unit.done.done():  # nobody waits any more
+                continue
+            own = [each.id for each in unit.prepared]
+            if not ids.isdisjoint(own):
                 left.append(unit)
+                self._size += len(unit.prepared)
                 continue
             taken.append(unit)
-            ids |= own
-            size += len(own)
+            ids.update(own)
         self._waiting.extendleft(reversed(left))
         if not self._waiting and not self._closing:
             self._wake.clear()
@@ -200,9 +211,12 @@ class _Flight:
 
     async def post(self, prepared: Sequence[Prepared], groups: Sequence[int | None]) -> list[Result]:  # fmt: skip
         """Post until it is known what came of it. Raises what can never succeed, and `DatabaseUnavailable` after a while."""
+        values = rules.arrays(prepared, groups)
+        # What nobody has asked for is not even sent.
+        count = _PLAIN if all(value is None for value in values[_PLAIN:]) else len(values)
         params = [
-            None if values is None else encode(values)
-            for values, encode in zip(rules.arrays(prepared, groups), _ENCODERS, strict=True)
+            None if value is None else encode(value)
+            for value, encode in zip(values[:count], _ENCODERS, strict=False)
         ]
         began = asyncio.get_running_loop().time()
         tries = 0
@@ -227,7 +241,10 @@ class _Flight:
         if self._connection is None:
             self._connection = await connect_async(self._url)
             arrays.register(self._connection)
-        return await raw.row(self._connection, self._q.post_encoded, params)
+        plain = len(params) == _PLAIN
+        return await raw.row(
+            self._connection, self._q.post_plain if plain else self._q.post_encoded, params
+        )
 
     async def close(self) -> None:
         """Give the connection back; what it had not committed did not happen."""

@@ -9,6 +9,8 @@ from enum import StrEnum
 from typing import Any, Literal, TypeAlias
 from uuid import UUID
 
+import msgspec
+
 from troth.base.errors import Refused, TrothError, UsageError
 from troth.base.money import Money
 
@@ -72,14 +74,13 @@ class Outcome(StrEnum):
     @property
     def is_posted(self) -> bool:
         """Is the transfer in the books, from now or from before?"""
-        return self in {Outcome.CREATED, Outcome.EXISTS}
+        return self is Outcome.CREATED or self is Outcome.EXISTS
 
 
 # What may be posted ---------------------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Terms:
+class Terms(msgspec.Struct, frozen=True, kw_only=True):
     """What everything that is posted may have.
 
     *effective_at*: when it counts (with its zone; default: when it is booked). *code*: why, a word of yours. *metadata*: a
@@ -91,8 +92,7 @@ class Terms:
     metadata: Mapping[str, Any] | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Transfer(Terms):
+class Transfer(Terms, frozen=True):
     """Move *amount* (greater than 0) from the credit side of one account to the debit side of another.
 
     *id* is the idempotency key: a UUID, or a text of yours (`"invoice:7"`). *debit*, *credit*: codes of accounts.
@@ -104,32 +104,28 @@ class Transfer(Terms):
     amount: Money
 
 
-@dataclass(frozen=True, slots=True)
-class Debit:
+class Debit(msgspec.Struct, frozen=True):
     """A leg on the debit side of an account."""
 
     account: str
     amount: Money
 
 
-@dataclass(frozen=True, slots=True)
-class Credit:
+class Credit(msgspec.Struct, frozen=True):
     """A leg on the credit side of an account."""
 
     account: str
     amount: Money
 
 
-@dataclass(frozen=True, slots=True)
-class Compound(Terms):
+class Compound(Terms, frozen=True):
     """A transfer of several legs, whose debits equal its credits in each currency. An account has one leg."""
 
     id: Id
     legs: Sequence[Debit | Credit]
 
 
-@dataclass(frozen=True, slots=True)
-class Hold(Terms):
+class Hold(Terms, frozen=True):
     """Reserve *amount* of a later transfer: it counts in limits. After *timeout* it holds nothing any more."""
 
     id: Id
@@ -139,8 +135,7 @@ class Hold(Terms):
     timeout: timedelta | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class PostHold(Terms):
+class PostHold(Terms, frozen=True):
     """Post what a hold has reserved, or *amount* of it. The rest is released, or kept for later (*keep_rest*)."""
 
     id: Id
@@ -149,16 +144,14 @@ class PostHold(Terms):
     keep_rest: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class VoidHold(Terms):
+class VoidHold(Terms, frozen=True):
     """Release what is left of a hold."""
 
     id: Id
     hold: Id
 
 
-@dataclass(frozen=True, slots=True)
-class Reversal(Terms):
+class Reversal(Terms, frozen=True):
     """Take back a posted transfer, or *amount* of it: never more than it was, however often.
 
     A transfer of several legs is taken back as a whole.
@@ -185,8 +178,7 @@ class Linked:
 # What came of it ------------------------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True, slots=True)
-class Result:
+class Result(msgspec.Struct, frozen=True):
     """What came of one item.
 
     *seq*: the transfer's number in the books, *booked_at* when it was booked, *amount* what it moved in minor units (None

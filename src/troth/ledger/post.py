@@ -118,7 +118,8 @@ class Ledger:
     def poster(self, url: str | None = None, *, batch: int = 500, flights: int = 2) -> Poster:
         """Many callers' items in one call: `async with ledger.poster(troth.url) as poster: await poster.post(item)`.
 
-        *url*: as of a `Troth`. *batch*: items of a call, at most. *flights*: calls at once, each on a connection of its own.
+        *url*: as of a `Troth`. *batch*: items of a call, at most. *flights*: calls at once, at most, each on a
+        connection of its own; a second one goes when it is full.
         """
         from troth.ledger.group import Poster  # psycopg, which a command need not pay for
 

@@ -12,6 +12,11 @@ SELECT p.first_seq, p.posted_at, p.said::text FROM troth_schema.ledger_post(
 SELECT p.first_seq, p.posted_at, p.said::text FROM troth_schema.ledger_post(
     false, true, %b, %b, %b, %b, %b, %b, %b, %b, %b, %b, %b, %b, %b, %b, %b, %b, %b, %b, %b) p
 
+-- name: post_plain
+-- The same, of transfers with two legs that say nothing else.
+SELECT p.first_seq, p.posted_at, p.said::text FROM troth_schema.ledger_post(
+    false, true, %b, %b, %b, %b, %b, %b, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL) p
+
 -- name: open_account
 -- An account, opened now or before.
 SELECT a.id, a.code, a.currency, a.side::text, a.limited::text, a.minimum, a.tenant, a.metadata::text, a.opened_at, a.closed_at

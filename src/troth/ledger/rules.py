@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence, Sized
 from datetime import datetime, timedelta
+from functools import lru_cache
 from typing import Any, Final, LiteralString, TypeVar
 from uuid import UUID
+
+import msgspec
 
 from troth.base import codec
 from troth.base.money import Money
@@ -58,8 +60,7 @@ def transfer_id(key: Id) -> UUID:
 # One item -------------------------------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True, slots=True)
-class Prepared:
+class Prepared(msgspec.Struct, frozen=True):
     """An item that may be sent. *legs*, of several: account, currency, minor units (a debit is greater than 0)."""
 
     id: UUID
@@ -170,7 +171,12 @@ def _timeout(item: Hold) -> float | None:
     return item.timeout.total_seconds()
 
 
+_NO_TERMS: Final = (None, None, None)
+
+
 def _terms(item: Terms) -> tuple[float | None, str | None, str | None]:
+    if item.effective_at is None and item.code is None and item.metadata is None:
+        return _NO_TERMS
     effective = None if item.effective_at is None else seconds(item.effective_at, "effective_at")
     code = None if item.code is None else _text(item.code, "code")
     return effective, code, json_object(item.metadata)
@@ -183,6 +189,7 @@ def _key(key: Id) -> str | None:
 # Arguments ------------------------------------------------------------------------------------------------------------
 
 
+@lru_cache(maxsize=10_000)
 def account_code(code: str) -> str:
     """The code of an account: parts with `:` between them. Raises `InvalidTransferError`."""
     text = _text(code, "the code of an account")
@@ -228,6 +235,10 @@ Arrays = tuple[Any, ...]
 
 def gather(items: Sequence[Item | Linked]) -> tuple[list[Prepared], list[int | None]]:
     """The items of a call, in order, and for each the number of the linked group that it is in."""
+    if len(items) == 1 and not isinstance(
+        items[0], Linked
+    ):  # most calls, and nothing in them can be twice
+        return [prepare(items[0])], [None]
     prepared: list[Prepared] = []
     groups: list[int | None] = []
     for number, item in enumerate(items):
@@ -253,20 +264,23 @@ def require_call(prepared: Sequence[Prepared]) -> None:
 
 def arrays(prepared: Sequence[Prepared], groups: Sequence[int | None]) -> Arrays:
     """The parameters of `ledger_post` behind its first two. What no item has is None."""
-    places: dict[tuple[str, str], int] = {}
-
-    def place(code: str | None, currency: str | None) -> int | None:
-        if code is None or currency is None:
-            return None
-        return places.setdefault((code, currency), len(places) + 1)
-
-    debits = [place(each.debit, each.currency) for each in prepared]
-    credits_ = [place(each.credit, each.currency) for each in prepared]
-    legs = [
-        (number, place(code, currency), amount)
-        for number, each in enumerate(prepared, 1)
-        for code, currency, amount in each.legs
-    ]
+    places: dict[tuple[str | None, str | None], int] = {}
+    take = places.setdefault
+    # Plain transfers have all of the first six, and nothing else as a rule: the rest is looked at only where it is.
+    debits: list[int | None] = []
+    credits_: list[int | None] = []
+    more = legs = False
+    for each in prepared:
+        if each.debit is None:
+            debits.append(None)
+            credits_.append(None)
+            more = True
+            legs = legs or bool(each.legs)
+        else:
+            debits.append(take((each.debit, each.currency), len(places) + 1))
+            credits_.append(take((each.credit, each.currency), len(places) + 1))
+            more = more or each.kind != TRANSFER
+    c_item, c_account, c_amount = _legs(prepared, take, places) if legs else (None, None, None)
     return (
         [code for code, _ in places],
         [currency for _, currency in places],
@@ -274,24 +288,44 @@ def arrays(prepared: Sequence[Prepared], groups: Sequence[int | None]) -> Arrays
         debits,
         credits_,
         [each.amount for each in prepared],
-        [each.kind for each in prepared] if any(each.kind for each in prepared) else None,
-        _any([each.about for each in prepared]),
-        _any([each.keep for each in prepared]),
-        _any([each.timeout_s for each in prepared]),
+        [each.kind for each in prepared] if more and any(each.kind for each in prepared) else None,
+        _any([each.about for each in prepared]) if more else None,
+        _any([each.keep for each in prepared]) if more else None,
+        _any([each.timeout_s for each in prepared]) if more else None,
         _any([each.effective_s for each in prepared]),
         _any(groups),
-        _any([each.currency if each.debit is None else None for each in prepared]),
+        _any([each.currency if each.debit is None else None for each in prepared])
+        if more
+        else None,
         _any([each.key for each in prepared]),
         _any([each.code for each in prepared]),
         _any([each.metadata for each in prepared]),
-        [number for number, _, _ in legs] or None,
-        [at for _, at, _ in legs] or None,
-        [amount for _, _, amount in legs] or None,
+        c_item,
+        c_account,
+        c_amount,
+    )
+
+
+def _legs(
+    prepared: Sequence[Prepared],
+    take: Callable[[tuple[str | None, str | None], int], int],
+    places: Sized,
+) -> tuple[list[int], list[int], list[int]]:
+    """The legs of items that have several: whose they are, where they go, and how much."""
+    found = [
+        (number, take((code, currency), len(places) + 1), amount)
+        for number, each in enumerate(prepared, 1)
+        for code, currency, amount in each.legs
+    ]
+    return (
+        [item for item, _, _ in found],
+        [at for _, at, _ in found],
+        [sum_ for _, _, sum_ in found],
     )
 
 
 def _any(values: Sequence[T | None]) -> Sequence[T | None] | None:
-    return values if any(value is not None for value in values) else None
+    return None if values.count(None) == len(values) else values
 
 
 def results(prepared: Sequence[Prepared], first_seq: int, at: datetime, said: str | None) -> list[Result]:  # fmt: skip
@@ -358,6 +392,8 @@ MEANS: Final[Mapping[Outcome, LiteralString]] = {
 
 def require_posted(prepared: Sequence[Prepared], found: Sequence[Result]) -> None:
     """Raise `TransferRefused` if an item is not in the books now."""
+    if len(found) == 1 and found[0].outcome.is_posted:
+        return
     refused = [at for at, result in enumerate(found) if not result.outcome.is_posted]
     if not refused:
         return

@@ -8,9 +8,8 @@ from typing import Any, Final
 from uuid import UUID
 
 from troth.base.errors import UsageError
-from troth.base.telemetry import SILENT, Telemetry
-from troth.command import desk, desk_store, settle
-from troth.command.model import Author, DidNotHappen, Proposed, Settlement
+from troth.command import desk_store, rules, settle
+from troth.command.model import Author, DidNotHappen, Settlement
 from troth.reconcile import breaks_store, lifecycle, settling, store
 from troth.reconcile.breaks_store import Closable
 from troth.reconcile.model import (
@@ -147,54 +146,6 @@ def _effect(found: Break) -> tuple[UUID, str]:
 # Periods --------------------------------------------------------------------------------------------------------------
 
 
-async def close_period(
-    tx: Tx,
-    schema: str,
-    name: str,
-    until: datetime,
-    author: Author,
-    *,
-    approves: bool,
-    telemetry: Telemetry = SILENT,
-) -> tuple[Closable, Proposed | None]:
-    """Prepare the close of the period that ends *until*, or approve what somebody else has prepared.
-
-    Goes through the desk as `reconcile.close`, which always needs two people, who have seen the same: the run, its result,
-    and what is explained. Raises `PeriodError` for a period that cannot be closed and for an approval of what nobody has
-    prepared, or of what has changed since; `DisagreementError` if the preparer approves; `NotAllowedError`.
-    """
-    found = await closable(tx, schema, name, until)
-    details = close_details(until, found)
-    prepared = await desk_store.proposer(tx, schema, CLOSE, name, details)
-    if approves and prepared is None:
-        changed = await desk_store.is_proposed(tx, schema, CLOSE, name)
-        msg = (
-            f"what was prepared for {name} is not what there is now: prepare it again"
-            if changed
-            else f"nobody has prepared to close {name} until {until:%F %T}: troth reconcile close {name}"
-        )
-        raise PeriodError(msg)
-
-    async def deed() -> None:
-        # Without a preparer it is only tried, and undone.
-        people = (prepared or author.by, author.by if prepared else f"{author.by}, tried")
-        q = breaks_store.queries(schema)
-        await breaks_store.close(tx, q, name, until, found, people, author.note)
-
-    made = await desk.carry_out(
-        tx, schema, author, CLOSE, name, details, deed, eyes=2, telemetry=telemetry
-    )
-    return found, made
-
-
-def close_details(until: datetime, found: Closable) -> Mapping[str, Any]:
-    """What both people must have seen."""
-    result = (found.result or b"").hex()[:16]
-    return {
-        "until": until.astimezone(UTC).isoformat(), "run": found.run, "result": result, "explained": found.digest,
-    }  # fmt: skip
-
-
 async def closable(tx: Tx, schema: str, name: str, until: datetime) -> Closable:
     """What there is to know of a period that can be closed. Raises `PeriodError` for one that cannot."""
     found = await breaks_store.closable(tx, breaks_store.queries(schema), name, until)
@@ -210,7 +161,47 @@ async def closable(tx: Tx, schema: str, name: str, until: datetime) -> Closable:
     if found.unexplained:
         msg = (
             f"{found.unexplained} breaks until {until:%F %T} are not explained, the largest is {found.worst}: "
-            f"troth reconcile breaks --name {name}"
+            f"troth reconcile breaks {name}"
         )
         raise PeriodError(msg)
+    return found
+
+
+def close_details(until: datetime, found: Closable) -> dict[str, Any]:
+    """What both people must have seen: the details of `reconcile.close`."""
+    return {
+        "until": until.astimezone(UTC).isoformat(), "run": found.run,
+        "result": (found.result or b"").hex()[:16], "explained": found.digest,
+    }  # fmt: skip
+
+
+async def close(
+    tx: Tx,
+    schema: str,
+    name: str,
+    until: datetime,
+    details: Mapping[str, Any],
+    author: Author,
+    *,
+    approves: bool,
+) -> Closable:
+    """Close the period that ends *until*: the deed of `reconcile.close`, which the desk does for a second person only.
+
+    *details* are those of `close_details`, as *author* has seen them. Raises `PeriodError` for a period that cannot be
+    closed, if something has changed since, and for who *approves* what nobody else has prepared.
+    """
+    found = await closable(tx, schema, name, until)
+    if close_details(until, found) != details:
+        raise PeriodError(f"something has changed in {name} meanwhile: look again")
+    prepared = await desk_store.proposer(tx, schema, CLOSE, name, details)
+    if prepared is None or rules.same_person(prepared, author.by):
+        if approves:
+            msg = (
+                f"nobody else has prepared to close {name} until {until:%F %T}, as it stands now: "
+                f"troth reconcile close {name}"
+            )
+            raise PeriodError(msg)
+        return found  # the first of two: so far it could be closed
+    q = breaks_store.queries(schema)
+    await breaks_store.close(tx, q, name, until, found, (prepared, author.by), author.note)
     return found

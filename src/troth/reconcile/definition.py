@@ -4,18 +4,19 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Final
 
 from troth.base.errors import UsageError
-from troth.reconcile import pairing
+from troth.reconcile import breaks_store, lifecycle, pairing, store
 from troth.reconcile.matching import Terms
-from troth.reconcile.model import DAY, OwnSource, Source
+from troth.reconcile.model import DAY, Break, BreakState, OwnSource, ReconcileError, Source, Window
 from troth.reconcile.pairing import Rule
 from troth.reconcile.relay import RETRY, Plan, ReconcileRelay
 from troth.reconcile.rules import FeeTerms, Policy
 from troth.reconcile.settling import Correct
 from troth.store.parts import Relay
+from troth.store.tx import Tx
 
 _NAME: Final = re.compile(r"[a-z0-9][a-z0-9._-]{0,62}")
 
@@ -79,10 +80,50 @@ class Reconciliation:
         """Work with the tables of this schema. Called by `troth.include`."""
         self._schema = schema
 
+    async def ask(
+        self,
+        tx: Tx,
+        *,
+        by: str,
+        since: datetime | None = None,
+        until: datetime | None = None,
+        note: str | None = None,
+    ) -> int:
+        """Ask for a run in the transaction *tx*; its number. Workers do it when that has committed.
+
+        *since* None: as far as a run looks back that is due. *until* None: now. Raises `ReconcileError` if one is asked for or
+        under way, and `UsageError` for a window that is none.
+        """
+        q, plan = store.queries(self.schema), self._plan
+        now, closed, oldest = await store.span(tx, q, self.name)
+        usual = lifecycle.window_of(now, closed, oldest, plan.lookback, plan.margin)
+        first = since if since is not None else (usual.since if usual else now)
+        last = until if until is not None else now
+        lifecycle.require_window(first, last, now)
+        made = await store.ask(tx, q, self.name, Window(first, last, plan.margin), by, note)
+        if made is None:
+            msg = (
+                f"a run of {self.name} is asked for or under way: troth reconcile runs {self.name}"
+            )
+            raise ReconcileError(msg)
+        return made
+
+    async def breaks(
+        self, tx: Tx, *, states: Sequence[BreakState] = (BreakState.OPEN,), limit: int = 1000
+    ) -> list[Break]:
+        """Its breaks that stand so, those with the most money first."""
+        q = breaks_store.queries(self.schema)
+        return await breaks_store.breaks(tx, q, self.name, states=list(states), limit=limit)
+
     @property
-    def relays(self) -> Sequence[Relay]:
-        """What workers do."""
+    def schema(self) -> str:
+        """Where its tables are. Raises `UsageError` before it is included."""
         if self._schema is None:
             msg = f"reconciliation {self.name} belongs to no Troth yet: troth.include(…)"
             raise UsageError(msg)
-        return [ReconcileRelay(self._plan, self._sources, self._schema)]
+        return self._schema
+
+    @property
+    def relays(self) -> Sequence[Relay]:
+        """What workers do."""
+        return [ReconcileRelay(self._plan, self._sources, self.schema)]

@@ -5,11 +5,13 @@ Each statement ends its scan at a limit, so that a number that reaches the limit
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
 from troth.store.plan import Plan, Statement
 from troth.store.queries import load
+from troth.store.tx import Row
 
 CAP: Final = 100_000  # rows that are looked at, at most
 SCAN: Final = 1_000  # runs in attention whose age is asked
@@ -45,6 +47,8 @@ def gauges(schema: str) -> Plan[list[Gauge]]:
     outbox = yield Statement(q.outbox, bounds)
     [dead] = yield Statement(q.dead, bounds)
     inbox = yield Statement(q.inbox, bounds)
+    breaks = yield Statement(q.breaks, bounds)
+    reconciled = yield Statement(q.reconciled, bounds)
     return [
         Gauge("troth_runs", f"Runs that are alive; {CAP} means so many or more", ("state",), states),
         Gauge("troth_attention_runs", "Runs that need a person", ("reason",), reasons),
@@ -77,4 +81,24 @@ def gauges(schema: str) -> Plan[list[Gauge]]:
               {(row[0],): row[3] or 0.0 for row in inbox}),
         Gauge("troth_inbox_quarantined", "Events that nobody could apply", ("source",),
               {(row[0],): float(row[2]) for row in inbox}),
+        *_of_breaks(breaks),
+        Gauge("troth_reconcile_last_seconds", "How long ago a run that is due has read both sides", ("reconciliation",),
+              {(row[0],): row[1] for row in reconciled}),
+    ]  # fmt: skip
+
+
+def _of_breaks(rows: Sequence[Row]) -> list[Gauge]:
+    """How many, how much, how old. Money is in minor units, since that is what can be added."""
+    counts: dict[tuple[str, ...], float] = {}
+    money: dict[tuple[str, ...], float] = {}
+    ages: dict[tuple[str, ...], float] = {}
+    for name, kind, currency, count, minor, age in rows:
+        counts[name, kind] = counts.get((name, kind), 0.0) + count
+        ages[name, kind] = max(ages.get((name, kind), 0.0), age)
+        if currency:
+            money[name, currency] = money.get((name, currency), 0.0) + minor
+    return [
+        Gauge("troth_reconcile_breaks", "Differences that nobody has explained", ("reconciliation", "kind"), counts),
+        Gauge("troth_reconcile_at_risk", "The money in them, in minor units", ("reconciliation", "currency"), money),
+        Gauge("troth_reconcile_oldest_seconds", "How long ago the oldest of them counts", ("reconciliation", "kind"), ages),
     ]  # fmt: skip

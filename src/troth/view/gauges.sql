@@ -45,3 +45,20 @@ SELECT s.source, count(*) FILTER (WHERE s.state <> 'quarantined'), count(*) FILT
 FROM (SELECT e.source, e.state, e.received_at FROM troth_schema.inbox_event e
       WHERE e.state IN ('received', 'parked', 'quarantined') LIMIT %(cap)s) s
 GROUP BY s.source
+
+-- name: breaks
+-- Breaks that nobody has explained, by reconciliation, kind and currency: how many, the money at risk, and for how many
+-- seconds the oldest counts.
+SELECT s.reconciliation, s.kind, s.currency, count(*), sum(s.minor)::float8,
+       greatest(0, extract(epoch FROM clock_timestamp() - min(s.at)))::float8
+FROM (SELECT b.reconciliation, b.kind, b.currency, b.minor, b.at FROM troth_schema.reconcile_break b
+      WHERE b.state <> 'resolved' AND b.state = 'open' LIMIT %(cap)s) s
+GROUP BY s.reconciliation, s.kind, s.currency
+
+-- name: reconciled
+-- For how many seconds no run of a reconciliation has ended that could read both sides.
+SELECT d.name, extract(epoch FROM clock_timestamp() - coalesce((
+    SELECT max(l.ended_at) FROM (
+        SELECT r.ended_at FROM troth_schema.reconcile_run r
+        WHERE r.reconciliation = d.name AND r.verdict <> 'failed' ORDER BY r.id DESC LIMIT 1) l), d.seen_at))::float8
+FROM troth_schema.reconcile d WHERE d.every IS NOT NULL LIMIT %(scan)s

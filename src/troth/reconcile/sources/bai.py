@@ -1,9 +1,16 @@
-"""BAI2, which banks in North America send: balances and transactions of accounts for a day. Needs `troth[statements]`."""
+"""BAI2, which banks in North America send: balances and transactions of accounts for a day.
+
+A file is lines that begin with a two-digit code: a header (01), groups (02 … 98) of accounts (03 … 49) with transactions (16), a
+trailer (99). A line that begins with 88 goes on with the record before it. Every trailer says how many records there were and
+what their amounts come to; a file that does not keep to that is not believed.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta, tzinfo
-from typing import Any, Final
+from typing import Final
 
 from troth.reconcile.model import Item, SourceError, Statement
 from troth.reconcile.sources.files import Files, Statements, Told
@@ -19,8 +26,7 @@ class Bai2(Statements):
     """The BAI2 files of one bank: `Bai2(Folder(Path("statements"), "*.bai"))`.
 
     *zone*: of the bank's days. *keyed*: the customer reference of what we have sent is the effect's key; otherwise it is the
-    item's `reference`, for rules. Record counts and control totals are checked by the library `bai2`. An account needs its
-    opening (010) and closing (015) ledger balance.
+    item's `reference`, for rules. An account needs its opening (010) and closing (015) ledger balance.
     """
 
     kind = "BAI2"
@@ -33,53 +39,196 @@ class Bai2(Statements):
     def parse(self, name: str, content: bytes) -> list[Told]:
         """The statements of a file. Raises `SourceError` for what is no BAI2, or does not come to what its trailers say."""
         try:
-            from bai2 import bai2
-        except ImportError as error:
-            msg = f"{name}: reading BAI2 needs another package: pip install 'troth[statements]'"
-            raise SourceError(msg) from error
-        try:
-            file = bai2.parse_from_string(content.decode("ascii", errors="replace"))
-            return [
-                self._account(account, group.header)
-                for group in file.children
-                for account in group.children
-            ]
-        except Exception as error:  # its own kinds, and whatever a damaged file makes of it
-            raise SourceError(f"{name} is not a BAI2 file that can be read: {error!r}") from error
+            text = content.decode("latin-1")
+            return [self._statement(each) for each in _accounts(list(_records(text.splitlines())))]
+        except (ValueError, IndexError) as error:
+            raise SourceError(f"{name} is not a BAI2 file that can be read: {error}") from error
 
-    def _account(self, account: Any, group: Any) -> Told:
-        day = group.as_of_date
-        first = datetime(day.year, day.month, day.day, tzinfo=self._zone)
-        number = account.header.customer_account_number
-        currency = account.header.currency or group.currency or "USD"
-        balances = {
-            each.type_code.code: each.amount
-            for each in account.header.summary_items
-            if each.type_code
-        }
+    def _statement(self, account: _Account) -> Told:
+        day = datetime.strptime(account.day, "%y%m%d").replace(tzinfo=self._zone)
+        balances = account.balances
         if _OPENING not in balances or _CLOSING not in balances:
-            raise ValueError(f"account {number} has no opening (010) or closing (015) balance")
-        id_ = f"{number}/{day:%Y-%m-%d}"
+            msg = f"account {account.number} has no opening (010) or closing (015) balance"
+            raise ValueError(msg)
+        id_ = f"{account.number}/{day:%Y-%m-%d}"
         items = [
-            self._item(each, f"{id_}/{n}", number, currency, first)
-            for n, each in enumerate(account.children, start=1)
+            self._item(each, f"{id_}/{n}", account, day)
+            for n, each in enumerate(account.entries, start=1)
         ]
-        statement = Statement(id_, number, currency, balances[_OPENING], balances[_CLOSING])
-        return Told(statement, items, first, first + timedelta(days=1))
+        statement = Statement(
+            id_, account.number, account.currency, balances[_OPENING], balances[_CLOSING]
+        )
+        return Told(statement, items, day, day + timedelta(days=1))
 
-    def _item(self, entry: Any, place: str, account: str, currency: str, at: datetime) -> Item:
-        side = getattr(entry.type_code.transaction, "value", None)
-        if side not in {"credit", "debit"}:
-            raise ValueError(
-                f"entry {place} ({entry.type_code.code}) is neither a credit nor a debit"
-            )
-        code = entry.type_code.code
-        amount = entry.amount if side == "credit" else -entry.amount
-        returned = code in _RETURNS
-        reference = (entry.customer_reference or "").strip()
-        keyed = bool(self._keyed and reference and not returned)
-        named = (entry.bank_reference or "").strip()
+    def _item(self, entry: _Entry, place: str, account: _Account, at: datetime) -> Item:
+        if "100" <= entry.code <= "399":
+            kind, amount = "credit", entry.amount
+        elif "400" <= entry.code <= "699":
+            kind, amount = "debit", -entry.amount
+        else:
+            raise ValueError(f"entry {place} ({entry.code}) is neither a credit nor a debit")
+        returned = entry.code in _RETURNS
+        keyed = bool(self._keyed and entry.reference and not returned)
         return Item(
-            f"{account}/{named}" if named else place, amount, currency, at, reference if keyed else None,
-            kind="return" if returned else side, reference=reference, evidence=f"BAI2 {place}",
+            f"{account.number}/{entry.bank_reference}" if entry.bank_reference else place,
+            amount, account.currency, at, entry.reference if keyed else None,
+            kind="return" if returned else kind, reference=entry.reference or entry.text[:200], evidence=f"BAI2 {place}",
         )  # fmt: skip
+
+
+# Records --------------------------------------------------------------------------------------------------------------
+
+
+@dataclass(slots=True)
+class _Record:
+    code: str
+    fields: list[str]
+    lines: int = 1
+    ended: bool = True  # by a slash: what follows is a field of its own
+
+
+@dataclass(slots=True)
+class _Entry:
+    code: str
+    amount: int
+    bank_reference: str
+    reference: str
+    text: str
+
+
+@dataclass(slots=True)
+class _Account:
+    number: str
+    currency: str
+    day: str
+    balances: dict[str, int] = field(default_factory=dict)
+    entries: list[_Entry] = field(default_factory=list)
+    total: int = 0
+    records: int = 0
+
+
+@dataclass(slots=True)
+class _Sum:
+    """What a trailer is held to: the total of its parts, how many there are, and how many records."""
+
+    total: int = 0
+    parts: int = 0
+    records: int = 0
+
+
+def _records(lines: Sequence[str]) -> Iterator[_Record]:
+    """Records, with their continuations."""
+    record: _Record | None = None
+    for number, line in enumerate(lines, start=1):
+        if not line.strip():
+            continue
+        code, _, rest = line.rstrip().partition(",")
+        ended = rest.endswith("/")
+        fields = rest.removesuffix("/").split(",")
+        if code != "88":
+            if record is not None:
+                yield record
+            if len(code) != 2 or not code.isdigit():
+                raise ValueError(f"line {number} begins with {code[:10]!r}, which is no record")
+            record = _Record(code, fields, 1, ended)
+            continue
+        if record is None:
+            raise ValueError(f"line {number} continues nothing")
+        if record.ended:
+            record.fields += fields
+        else:  # it was cut in its text
+            record.fields[-1] += f" {rest.removesuffix('/')}"
+        record.lines, record.ended = record.lines + 1, ended
+    if record is not None:
+        yield record
+
+
+def _accounts(records: Sequence[_Record]) -> list[_Account]:
+    """The accounts of a file. Raises `ValueError` for records out of place and for trailers that do not come true."""
+    found: list[_Account] = []
+    file, group = _Sum(), _Sum()
+    day = currency = ""
+    account: _Account | None = None
+    codes = [each.code for each in records]
+    if not codes or codes[0] != "01" or codes[-1] != "99":
+        raise ValueError(
+            "it does not begin with a header (01) and end with a trailer (99): it is cut"
+        )
+    for record in records:
+        file.records += record.lines
+        group.records += record.lines
+        match record.code:
+            case "01":
+                pass
+            case "02" if account is None:
+                group = _Sum(records=record.lines)
+                day, currency = record.fields[3], _at(record, 5) or "USD"
+            case "03" if account is None and day:
+                account = _opened(record, currency, day)
+            case "16" if account is not None:
+                _post(account, record)
+            case "49" if account is not None:
+                account.records += record.lines
+                _require(record, "account", account.total, account.records)
+                found.append(account)
+                group.total, group.parts, account = (
+                    group.total + account.total,
+                    group.parts + 1,
+                    None,
+                )
+            case "98" if account is None and day:
+                _require(record, "group", group.total, group.parts, group.records)
+                file.total, file.parts, day = file.total + group.total, file.parts + 1, ""
+            case "99" if account is None and not day:
+                _require(record, "file", file.total, file.parts, file.records)
+            case code:
+                raise ValueError(f"a record {code} is out of place")
+    return found
+
+
+def _opened(record: _Record, currency: str, day: str) -> _Account:
+    account = _Account(record.fields[0], _at(record, 1) or currency, day, records=record.lines)
+    rest = record.fields[2:]
+    while len(rest) >= 2:
+        code, amount = rest[0], _amount(rest[1])
+        if code:
+            account.balances[code] = amount
+        account.total += amount
+        rest = _behind_funds(rest[3:])  # the third is a count of items
+    return account
+
+
+def _post(account: _Account, record: _Record) -> None:
+    code, amount = record.fields[0], _amount(record.fields[1])
+    account.records += record.lines
+    account.total += amount
+    rest = [*_behind_funds(record.fields[2:]), "", ""]
+    if "700" <= code <= "899" and not amount:
+        return  # a remark
+    text = ",".join(rest[2:]).rstrip(",")
+    account.entries.append(_Entry(code, amount, rest[0].strip(), rest[1].strip(), text))
+
+
+def _behind_funds(fields: Sequence[str]) -> list[str]:
+    """What comes after a funds type, which says when the money is available and may have fields of its own."""
+    if not fields:
+        return []
+    taken = {"S": 4, "V": 3}.get(fields[0], 1)
+    if fields[0] == "D":
+        taken = 2 + 2 * int(fields[1])
+    return list(fields[taken:])
+
+
+def _require(record: _Record, what: str, total: int, *counts: int) -> None:
+    says = [_amount(each) for each in record.fields[: 1 + len(counts)]]
+    has = [total, *counts]
+    if says != has:
+        raise ValueError(f"the trailer of a {what} says {says}, and it has {has}")
+
+
+def _amount(text: str) -> int:
+    return int(text) if text.strip() else 0
+
+
+def _at(record: _Record, place: int) -> str:
+    return record.fields[place].strip() if place < len(record.fields) else ""

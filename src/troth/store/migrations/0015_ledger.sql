@@ -59,8 +59,7 @@ CREATE TABLE troth_schema.ledger_transfer (
     key           text,                                -- the text that its id was made from
     code          text,                                -- why: a word of the user's
     metadata      jsonb,
-    CHECK ((leg_accounts IS NULL) = (amount IS NOT NULL AND debit IS NOT NULL AND credit IS NOT NULL)),
-    CHECK (amount > 0 AND debit <> credit)
+    CHECK (coalesce(amount > 0 AND debit <> credit, leg_accounts IS NOT NULL))
 );
 
 CREATE TABLE troth_schema.ledger_refusal (

@@ -50,7 +50,7 @@ BEGIN
         RAISE EXCEPTION 'a call posts % transfers, % at most', n, place USING ERRCODE = '22023';
     END IF;
     -- Whoever posts holds the gate until the transaction ends; whoever closes something waits for that, and keeps others out.
-    PERFORM pg_advisory_xact_lock_shared(hashtextextended('troth.ledger.troth_schema', 0));
+    simple := pg_advisory_xact_lock_shared(hashtextextended('troth.ledger.troth_schema', 0)) IS NULL;
     IF current_setting('transaction_isolation') <> 'read committed' THEN
         -- An old snapshot would not see what was closed: these fail if something was.
         INSERT INTO troth_schema.ledger_gate DEFAULT VALUES ON CONFLICT DO NOTHING;
@@ -59,43 +59,47 @@ BEGIN
     SELECT array_agg(x.account), array_agg(x.currency), array_agg(x.limited), bool_and(x.sound), bool_or(x.limited),
            (SELECT p.through FROM troth_schema.ledger_period p ORDER BY p.through DESC LIMIT 1)
     INTO x_account, x_currency, x_limited, sound, limited, closed
-    FROM (SELECT CASE WHEN a.currency = c.currency THEN a.id END AS account, a.currency,
-                 coalesce(a.limited <> 'none', false) AS limited, coalesce(a.currency = c.currency AND a.closed_at IS NULL, false) AS sound
-          FROM unnest(p_codes, p_currencies) WITH ORDINALITY AS c (code, currency, n)
-          LEFT JOIN troth_schema.ledger_account a ON a.code = c.code ORDER BY c.n) AS x;
+    FROM (SELECT CASE WHEN a.currency = p_currencies[c.k] THEN a.id END AS account, a.currency,
+                 coalesce(a.limited <> 'none', false) AS limited, coalesce(a.currency = p_currencies[c.k] AND a.closed_at IS NULL, false) AS sound
+          FROM generate_series(1, cardinality(p_codes)) AS c (k)
+          LEFT JOIN troth_schema.ledger_account a ON a.code = p_codes[c.k] ORDER BY c.k) AS x;
 
     -- Take the ids, in their order. Who posts the same at the same time waits here for the other's end.
     first_seq := nextval('troth_schema.ledger_batch') * place;
     INSERT INTO troth_schema.ledger_id (id, seq)
-    SELECT u.id, first_seq + u.n - 1 FROM unnest(i_id) WITH ORDINALITY AS u (id, n) ORDER BY u.id
+    SELECT i_id[u.k], first_seq + u.k - 1 FROM generate_series(1, n) AS u (k) ORDER BY 1
     ON CONFLICT DO NOTHING;
     GET DIAGNOSTICS fresh = ROW_COUNT;
 
-    IF c_item IS NOT NULL AND sound AND EXISTS (
-        SELECT 1 FROM unnest(c_item, c_account, c_amount) AS c (item, account, amount)
-        GROUP BY c.item, p_currencies[c.account] HAVING sum(c.amount) <> 0
-    ) THEN
-        RAISE EXCEPTION 'the legs of a transfer are not balanced in each currency' USING ERRCODE = '22023';
+    -- An expression with a query in it is run as a statement, whatever stands before it: hence IF within IF.
+    IF c_item IS NOT NULL THEN
+        IF EXISTS (SELECT 1 FROM unnest(c_item, c_account, c_amount) AS c (item, account, amount)
+                   GROUP BY c.item, p_currencies[c.account] HAVING sum(c.amount) <> 0) THEN
+            RAISE EXCEPTION 'the legs of a transfer are not balanced in each currency' USING ERRCODE = '22023';
+        END IF;
     END IF;
 
     plain := i_kind IS NULL AND c_item IS NULL;
-    simple := fresh = n AND coalesce(sound, false) AND i_about IS NULL AND (plain OR NOT limited)
-        AND (i_effective IS NULL OR closed IS NULL OR NOT EXISTS (
-            SELECT 1 FROM unnest(i_effective) AS u (at) WHERE to_timestamp(u.at) < closed));
-    IF simple AND (limited OR p_direct) THEN
+    simple := fresh = n AND coalesce(sound, false) AND i_about IS NULL AND (plain OR NOT limited);
+    IF simple AND i_effective IS NOT NULL AND closed IS NOT NULL THEN
+        simple := NOT EXISTS (SELECT 1 FROM unnest(i_effective) AS u (at) WHERE to_timestamp(u.at) < closed);
+    END IF;
+    IF simple AND p_direct THEN
+        PERFORM 1 FROM troth_schema.ledger_balance b WHERE b.account = ANY (x_account) ORDER BY b.account FOR NO KEY UPDATE;
+    ELSIF simple AND limited THEN
         PERFORM 1 FROM troth_schema.ledger_balance b
-        WHERE b.account = ANY (CASE WHEN p_direct THEN x_account
-                               ELSE ARRAY(SELECT u.id FROM unnest(x_account, x_limited) AS u (id, limited) WHERE u.limited) END)
+        WHERE b.account IN (SELECT u.id FROM unnest(x_account, x_limited) AS u (id, limited) WHERE u.limited)
         ORDER BY b.account FOR NO KEY UPDATE;
     END IF;
     IF simple AND limited THEN
         -- Is there enough for all of it, whatever comes in meanwhile? Then nothing has to be decided one by one.
         simple := NOT EXISTS (
             SELECT 1 FROM (
-                SELECT x_account[u.account] AS id, sum(CASE WHEN u.k <= n THEN u.amount ELSE 0 END) AS debits,
-                       sum(CASE WHEN u.k > n THEN u.amount ELSE 0 END) AS credits
-                FROM unnest(i_debit || i_credit, i_amount || i_amount) WITH ORDINALITY AS u (account, amount, k)
-                WHERE x_limited[u.account] GROUP BY u.account) AS s
+                SELECT x_account[l.account] AS id, sum(CASE WHEN l.is_debit THEN i_amount[l.k] ELSE 0 END) AS debits,
+                       sum(CASE WHEN l.is_debit THEN 0 ELSE i_amount[l.k] END) AS credits
+                FROM generate_series(1, n) AS u (k)
+                CROSS JOIN LATERAL (VALUES (u.k, i_debit[u.k], true), (u.k, i_credit[u.k], false)) AS l (k, account, is_debit)
+                WHERE x_limited[l.account] GROUP BY l.account) AS s
             JOIN troth_schema.ledger_account a ON a.id = s.id
             JOIN troth_schema.ledger_balance b ON b.account = s.id
             WHERE s.debits > 0 AND (a.limited = 'debits_must_not_exceed_credits' OR a.limited = 'minimum_balance' AND a.side = 'credit')
@@ -170,18 +174,16 @@ BEGIN
     INSERT INTO troth_schema.ledger_transfer (
         seq, id, booked_at, effective_at, debit, credit, amount, about, released, kind, keeps, leg_accounts, leg_amounts,
         timeout, key, code, metadata)
-    SELECT first_seq + u.n - 1, u.id, posted_at, coalesce(to_timestamp(u.effective), posted_at), x_account[u.debit],
-           x_account[u.credit], u.amount, u.about, u.released,
-           kinds[coalesce(u.kind, 0) + 1], CASE WHEN u.kind = 2 THEN u.keep END,
-           CASE WHEN c_item IS NOT NULL AND u.debit IS NULL THEN ARRAY(
-               SELECT x_account[c.account] FROM unnest(c_item, c_account) AS c (item, account) WHERE c.item = u.n) END,
-           CASE WHEN c_item IS NOT NULL AND u.debit IS NULL THEN ARRAY(
-               SELECT c.amount FROM unnest(c_item, c_amount) AS c (item, amount) WHERE c.item = u.n) END,
-           make_interval(secs => u.timeout), u.key, u.code, u.metadata::jsonb
-    FROM unnest(i_id, i_debit, i_credit, i_amount, i_kind, i_keep, i_timeout, i_effective, i_key, i_code, i_metadata,
-                o_about, o_released) WITH ORDINALITY
-        AS u (id, debit, credit, amount, kind, keep, timeout, effective, key, code, metadata, about, released, n)
-    WHERE o_ok IS NULL OR o_ok[u.n];
+    SELECT first_seq + u.k - 1, i_id[u.k], posted_at, coalesce(to_timestamp(i_effective[u.k]), posted_at), x_account[i_debit[u.k]],
+           x_account[i_credit[u.k]], i_amount[u.k], o_about[u.k], o_released[u.k], kinds[coalesce(i_kind[u.k], 0) + 1],
+           CASE WHEN i_kind[u.k] = 2 THEN i_keep[u.k] END,
+           CASE WHEN c_item IS NOT NULL AND i_debit[u.k] IS NULL THEN ARRAY(
+               SELECT x_account[c.account] FROM unnest(c_item, c_account) AS c (item, account) WHERE c.item = u.k) END,
+           CASE WHEN c_item IS NOT NULL AND i_debit[u.k] IS NULL THEN ARRAY(
+               SELECT c.amount FROM unnest(c_item, c_amount) AS c (item, amount) WHERE c.item = u.k) END,
+           make_interval(secs => i_timeout[u.k]), i_key[u.k], i_code[u.k], i_metadata[u.k]::jsonb
+    FROM generate_series(1, n) AS u (k)
+    WHERE o_ok IS NULL OR o_ok[u.k];
 
     IF 1 = ANY (i_kind) THEN
         INSERT INTO troth_schema.ledger_hold (transfer, debit, credit, amount, remaining, state, expires_at)
@@ -204,9 +206,10 @@ BEGIN
     -- What follows is said twice, for two legs and for all there is: a statement costs by its length, and most are of two legs.
     IF plain AND (p_direct OR limited) THEN
         WITH leg AS (
-            SELECT x_account[u.account] AS account, (u.k - 1) % n AS place, u.k <= n AS is_debit, u.amount
-            FROM unnest(i_debit || i_credit, i_amount || i_amount) WITH ORDINALITY AS u (account, amount, k)
-            WHERE (o_ok IS NULL OR o_ok[(u.k - 1) % n + 1]) AND (p_direct OR x_limited[u.account])
+            SELECT x_account[l.account] AS account, l.k, l.is_debit, i_amount[l.k] AS amount
+            FROM generate_series(1, n) AS u (k)
+            CROSS JOIN LATERAL (VALUES (u.k, i_debit[u.k], true), (u.k, i_credit[u.k], false)) AS l (k, account, is_debit)
+            WHERE (o_ok IS NULL OR o_ok[l.k]) AND (p_direct OR x_limited[l.account])
         ), change AS (
             SELECT l.account, count(*) AS entries, sum(CASE WHEN l.is_debit THEN l.amount ELSE 0 END) AS debits,
                    sum(CASE WHEN l.is_debit THEN 0 ELSE l.amount END) AS credits
@@ -215,15 +218,15 @@ BEGIN
             INSERT INTO troth_schema.ledger_entry (
                 account, version, transfer, booked_at, effective_at, posted, pending, late_after, side,
                 debits_posted, credits_posted, debits_pending, credits_pending)
-            SELECT l.account, b.version + row_number() OVER w, first_seq + l.place, posted_at,
-                   coalesce(to_timestamp(i_effective[l.place + 1]), posted_at), l.amount, 0,
+            SELECT l.account, b.version + row_number() OVER w, first_seq + l.k - 1, posted_at,
+                   coalesce(to_timestamp(i_effective[l.k]), posted_at), l.amount, 0,
                    CASE WHEN b.booked_at > posted_at THEN b.booked_at END,
                    CASE WHEN l.is_debit THEN 'debit' ELSE 'credit' END::troth_schema.ledger_side,
                    b.debits_posted + sum(CASE WHEN l.is_debit THEN l.amount ELSE 0 END) OVER w,
                    b.credits_posted + sum(CASE WHEN l.is_debit THEN 0 ELSE l.amount END) OVER w,
                    b.debits_pending, b.credits_pending
             FROM leg l JOIN troth_schema.ledger_balance b ON b.account = l.account
-            WINDOW w AS (PARTITION BY l.account ORDER BY l.place ROWS UNBOUNDED PRECEDING)
+            WINDOW w AS (PARTITION BY l.account ORDER BY l.k ROWS UNBOUNDED PRECEDING)
         )
         UPDATE troth_schema.ledger_balance b
         SET version = b.version + c.entries, booked_at = greatest(b.booked_at, posted_at),
@@ -279,11 +282,12 @@ BEGIN
 
     IF plain AND NOT p_direct THEN
         INSERT INTO troth_schema.ledger_queue (account, transfer, booked_at, effective_at, posted, pending, side)
-        SELECT x_account[u.account], first_seq + (u.k - 1) % n, posted_at,
-               coalesce(to_timestamp(i_effective[(u.k - 1) % n + 1]), posted_at), u.amount, 0,
-               CASE WHEN u.k <= n THEN 'debit' ELSE 'credit' END::troth_schema.ledger_side
-        FROM unnest(i_debit || i_credit, i_amount || i_amount) WITH ORDINALITY AS u (account, amount, k)
-        WHERE (o_ok IS NULL OR o_ok[(u.k - 1) % n + 1]) AND NOT x_limited[u.account];
+        SELECT x_account[l.account], first_seq + l.k - 1, posted_at, coalesce(to_timestamp(i_effective[l.k]), posted_at),
+               i_amount[l.k], 0, l.side
+        FROM generate_series(1, n) AS u (k)
+        CROSS JOIN LATERAL (VALUES (u.k, i_debit[u.k], 'debit'::troth_schema.ledger_side), (u.k, i_credit[u.k], 'credit'))
+            AS l (k, account, side)
+        WHERE (o_ok IS NULL OR o_ok[l.k]) AND NOT x_limited[l.account];
     ELSIF NOT p_direct THEN
         INSERT INTO troth_schema.ledger_queue (account, transfer, booked_at, effective_at, posted, pending, side)
         SELECT x_account[u.account], first_seq + u.n - 1, posted_at, coalesce(to_timestamp(u.effective), posted_at),
