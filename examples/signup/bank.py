@@ -48,7 +48,7 @@ async def statement(message: int) -> str:
 class Statements:
     """The statements as files, named by their numbers."""
 
-    name = "of the bank"
+    name = "the bank's mailbox"
 
     async def names(self) -> list[str]:
         return [f"{each.number:09}.{each.message}" for each in await issued_statements()]

@@ -92,7 +92,7 @@ async def payout_in_books(tx: Tx, entry: Entry) -> Item | None:
 def entered(entry: Entry, key: str | None, kind: str, standing: Standing = Standing.DONE) -> Item:
     amount = entry.posted if entry.side == "debit" else -entry.posted
     return Item(
-        str(entry.transfer),
+        entry.key or str(entry.transfer),
         amount,
         "EUR",
         entry.effective_at,

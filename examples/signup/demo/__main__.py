@@ -102,7 +102,7 @@ async def demonstrate(options: Options, board: Board, stage: Stage) -> Result:
         paid=[person.plan for person in crowd if person.pays],
         refunded=[person.plan for person in crowd if person.regrets],
     )
-    return Result(verdict, accounts, reconciled)
+    return Result(verdict, accounts, reconciled, options.gap)
 
 
 async def watch(stage: Stage, board: Board) -> None:

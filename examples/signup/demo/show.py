@@ -33,11 +33,15 @@ SHOWN = 20  # findings
 
 @dataclass(frozen=True)
 class Result:
-    """All that was found out: by the audit of things, by that of money, and by the workers, who have reconciled."""
+    """All that was found out: by the audit of things, by that of money, and by the workers, who have reconciled.
+
+    *gap*: something was planted that they should find.
+    """
 
     verdict: Verdict
     accounts: Accounts
     reconciled: Sequence[Reconciled]
+    gap: bool
 
     @property
     def explained(self) -> bool:
@@ -125,9 +129,7 @@ def report(result: Result, complaints: Sequence[str], board: Board, console: Con
         for one in result.reconciled
         for each in one.breaks
     ]
-    lines.append(
-        "The money is explained to the cent." if result.explained else "The money is not explained."
-    )
+    lines.append(last_words(result))
     lines += [f"wrong: {complaint}" for complaint in complaints]
     lines.append("It holds." if verdict.holds and not complaints else "It does not hold.")
     for line in lines:
@@ -145,6 +147,13 @@ def table(rows: Sequence[Row]) -> Table:
         counts = [cell(getattr(row, name)) for name in COLUMNS]
         shown.add_row(row.thing, *counts, style="green" if right else "bold red")
     return shown
+
+
+def last_words(result: Result) -> str:
+    if result.explained:
+        return "The money is explained to the cent."
+    meant = ": the bank has forgotten a line, as was meant" if result.gap else ""
+    return f"The money is not explained{meant}."
 
 
 def money(lines: Sequence[Line]) -> Table:
