@@ -80,8 +80,8 @@ async def main(people: int) -> None:
     directory = make_directory()
     stage = Stage(directory, lease_s=options.lease, effect_timeout_s=options.effect_timeout)
     async with stage:
-        verdict = await demonstrate(options, Board(people), stage)
-        assert verdict.holds
+        result = await demonstrate(options, Board(people), stage)
+        assert result.verdict.holds
         await asyncio.sleep(
             70
         )  # charts show minutes that are over, and workers tell of them a little later

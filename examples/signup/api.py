@@ -18,7 +18,13 @@ from examples.signup.edge import (
     transaction,
 )
 from examples.signup.people import WEB, AccountPage, access, account_page, act_for
-from examples.signup.plans import cancel_subscription, change_plan, close_account, replace_card
+from examples.signup.plans import (
+    cancel_subscription,
+    change_plan,
+    close_account,
+    replace_card,
+    withdraw,
+)
 from examples.signup.progress import Progress, progress_of
 from examples.signup.workflow import EmailTaken, signup
 from troth import Requests, Tx
@@ -249,6 +255,14 @@ async def cancel(request: Request, doing: Doing) -> Any:
     """End the subscription: a trial at once, anything else when what was paid for has passed."""
     account = await may_now(doing, request, "Account::cancel")
     run = await doing.start(cancel_subscription, account.id)
+    return doing.operation(run, wait=WAIT_S)
+
+
+@api.post("/account/withdrawal", responses=LATER)
+async def take_back(request: Request, doing: Doing) -> Any:
+    """Take the contract back within two weeks: it ends at once, and what was paid is refunded."""
+    account = await may_now(doing, request, "Account::cancel")
+    run = await doing.start(withdraw, account.id, key=f"withdraw:{account.id}")
     return doing.operation(run, wait=WAIT_S)
 
 

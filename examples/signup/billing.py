@@ -26,6 +26,10 @@ def provider() -> StripeClient:
     return _clients[loop]
 
 
+UNDONE = "undone"
+"""What the provider is told with that which takes back what we have done."""
+
+
 @contextmanager
 def missing_is_fine() -> Iterator[None]:
     """For a DELETE, which Stripe repeats without a key: what is not there any more needs no deleting."""
@@ -42,5 +46,6 @@ async def give_back(customer: str, key: str) -> None:
     for payment in payments.data:
         if payment.status == "succeeded":
             await provider().v1.refunds.create_async(
-                {"payment_intent": payment.id}, {"idempotency_key": f"{key}:{payment.id}"}
+                {"payment_intent": payment.id, "metadata": {UNDONE: key}},
+                {"idempotency_key": f"{key}:{payment.id}"},
             )

@@ -5,7 +5,8 @@ from datetime import timedelta
 from uuid import UUID
 
 from examples.signup.billing import provider
-from troth import Provider, Refused, Retry, Troth
+from troth import Money, Provider, Refused, Retry, Troth
+from troth.integrations.stripe_money import from_stripe
 
 troth = Troth()
 
@@ -24,9 +25,22 @@ class Account:
     plan: str
 
 
-@troth.step(retry=Retry(attempts=10, first=timedelta(milliseconds=200)))
-async def find_price(plan: str) -> str:
+LOOK = Retry(attempts=10, first=timedelta(milliseconds=200))
+"""For what may be asked again."""
+
+
+@dataclass(frozen=True)
+class Price:
+    """What a plan costs, and what the provider calls it."""
+
+    id: str
+    amount: Money
+
+
+@troth.step(retry=LOOK)
+async def find_price(plan: str) -> Price:
     prices = await provider().v1.prices.list_async({"lookup_keys": [plan], "active": True})
     if not prices.data:
         raise Refused(f"the plan {plan} is not for sale")
-    return prices.data[0].id
+    [found, *_] = prices.data
+    return Price(found.id, from_stripe(found.unit_amount or 0, found.currency))

@@ -8,12 +8,17 @@ from uuid import UUID
 import stripe as stripe_sdk
 
 from examples.signup.billing import missing_is_fine, provider
-from examples.signup.core import SEATS, find_price, stripe, troth
+from examples.signup.books import Refund, book
+from examples.signup.core import LOOK, SEATS, find_price, stripe, troth
+from examples.signup.movements import Payment, first_payment, payment_of, refund_made
 from examples.signup.people import Customer, lock_out, open_account
 from examples.signup.settings import EFFECT_TIMEOUT_S
-from troth import Call, Found, Missing, Refused, Retry, Tx
+from troth import Call, Found, Missing, Money, Refused, Tx
+from troth.integrations.stripe import find_by_metadata_async
+from troth.integrations.stripe_money import to_stripe
 
-LOOK = Retry(attempts=10, first=timedelta(milliseconds=200))
+COOLING_OFF = timedelta(days=14)
+"""So long after paying, one may still want everything back."""
 
 
 @dataclass(frozen=True)
@@ -95,8 +100,8 @@ async def change_plan(account: UUID, plan: str) -> str:
     known = await find_account(account)
     price = await find_price(plan)
     standing = await look_at_subscription(known.subscription)
-    if price != standing.price:
-        await set_price(known.subscription, standing.item, price, standing.price)
+    if price.id != standing.price:
+        await set_price(known.subscription, standing.item, price.id, standing.price)
     await record_plan(account, plan)
     return plan
 
@@ -135,6 +140,17 @@ async def use_card(call: Call, subscription: str, card: str) -> None:
     )
 
 
+@troth.step(retry=LOOK)
+async def see_payment_of(invoice: str) -> Payment:
+    return await payment_of(invoice)
+
+
+@troth.transaction
+async def record_payment(tx: Tx, paid: Payment) -> None:
+    """Into the books. The provider's events tell of it, too: they will find it there, or have been first."""
+    await book(tx, paid.invoice, paid.charge)
+
+
 @troth.workflow
 async def replace_card(account: UUID, card: str) -> Literal["paid", "saved"]:
     """Whoever owes something pays it with the new card; if that is declined, nothing changes."""
@@ -143,6 +159,7 @@ async def replace_card(account: UUID, card: str) -> Literal["paid", "saved"]:
     saved = await add_card(known.customer, card)
     if standing.owed:
         await pay_invoice(standing.owed, saved)
+        await record_payment(await see_payment_of(standing.owed))
     await use_card(known.subscription, saved)
     return "paid" if standing.owed else "saved"
 
@@ -191,3 +208,63 @@ async def close_account(account: UUID) -> None:
     known = await find_account(account)
     await end_now(known.subscription)
     await shut_account(account)
+
+
+# Taking it back ----------------------------------------------------------------------------------
+
+
+@troth.step(retry=LOOK)
+async def see_first_payment(subscription: str) -> Payment:
+    return await first_payment(subscription)
+
+
+@troth.effect(provider=stripe, timeout=EFFECT_TIMEOUT_S, stands=True)
+async def refund_payment(call: Call, intent: str, amount: Money) -> str:
+    """All of it, once: what is refunded cannot be refunded again."""
+    made = await provider().v1.refunds.create_async(
+        {
+            "payment_intent": intent,
+            "amount": to_stripe(amount)[0],
+            "reason": "requested_by_customer",
+            "metadata": {"troth_key": call.key},
+        },
+        {"idempotency_key": call.key},
+    )
+    return made.id
+
+
+@refund_payment.probe
+async def find_refund(call: Call, intent: str, amount: Money) -> Found[str] | Missing:
+    return await find_by_metadata_async(
+        call,
+        provider().v1.refunds.list_async,
+        "troth_key",
+        value=lambda one: str(one.id),
+        where={"payment_intent": intent},
+    )
+
+
+@troth.step(retry=LOOK)
+async def see_refund(refund: str) -> Refund:
+    return await refund_made(refund)
+
+
+@troth.transaction
+async def record_refund(tx: Tx, refund: Refund) -> None:
+    await book(tx, refund)
+
+
+@troth.workflow
+async def withdraw(account: UUID) -> Literal["refunded"]:
+    """Whoever paid at once may take it back for two weeks: the subscription ends now, and the money goes back."""
+    known = await find_account(account)
+    standing = await look_at_subscription(known.subscription)
+    if standing.status != "active":
+        raise Refused(f"nothing is to be given back: the subscription is {standing.status}")
+    paid = await see_first_payment(known.subscription)
+    if troth.now() - paid.charge.at > COOLING_OFF:
+        raise Refused(f"what was paid more than {COOLING_OFF.days} days ago is not given back")
+    await end_now(known.subscription)
+    refund = await refund_payment(paid.intent, paid.charge.amount)
+    await record_refund(await see_refund(refund))
+    return "refunded"

@@ -45,6 +45,14 @@ CREATE TABLE IF NOT EXISTS signup.login (
     made_at  timestamptz NOT NULL DEFAULT now()
 );
 
+-- The statements of the bank that are in the books, as they came.
+CREATE TABLE IF NOT EXISTS signup.bank_statement (
+    account   text NOT NULL,
+    number    integer NOT NULL,
+    document  text NOT NULL,
+    PRIMARY KEY (account, number)
+);
+
 -- Row-level security: a tenant is an account, and a transaction sees the account that it acts for. `troth.access` sets it.
 SELECT troth.protect_tenants('signup.account', 'id', true), troth.protect_tenants('signup.workspace', 'account', true),
        troth.protect_tenants('signup.role', 'account', true), troth.protect_tenants('signup.quota', 'account', true);

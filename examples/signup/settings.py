@@ -25,6 +25,15 @@ def stripe_key() -> str:
     return os.environ.get("SIGNUP_STRIPE_KEY", "sk_test_signup")
 
 
+def bank_url() -> str:
+    return os.environ.get("SIGNUP_BANK_URL", "http://127.0.0.1:8090")
+
+
+def bank_account() -> str:
+    """Ours at the bank, as the bank calls it."""
+    return os.environ.get("SIGNUP_BANK_ACCOUNT", "SIGNUP")
+
+
 def smtp_port() -> int:
     return int(os.environ.get("SIGNUP_SMTP_PORT", "1025"))
 

@@ -13,11 +13,14 @@ import stripe
 from examples.signup.billing import provider
 from examples.signup.core import troth
 from examples.signup.mails import tell
-from examples.signup.settings import SWEEP_EVERY_S, webhook_secrets
+from examples.signup.settings import EFFECT_TIMEOUT_S, SWEEP_EVERY_S, webhook_secrets
 from troth import Tx
 from troth.inbox import Event, Inbox, Page, StripeSignatures, Superseded
 from troth.integrations.stripe_events import events_since
 from troth.machine import Machine, Transition
+
+ANSWERS_WITHIN = timedelta(seconds=2 * EFFECT_TIMEOUT_S)
+"""Of the provider, to what is asked because of an event. So long, too, others wait for a process that died while it asked."""
 
 LIVE = {"incomplete", "trialing", "active", "past_due", "unpaid"}
 
@@ -39,7 +42,9 @@ subscription = troth.include(
 
 stripe_events = troth.include(
     Inbox(
-        "stripe", scheme=StripeSignatures(secrets=webhook_secrets(), tolerance=timedelta(minutes=5))
+        "stripe",
+        scheme=StripeSignatures(secrets=webhook_secrets(), tolerance=timedelta(minutes=5)),
+        handler_timeout=ANSWERS_WITHIN,
     )
 )
 
@@ -105,4 +110,6 @@ async def list_since(cursor: str | None) -> Page:
     return await events_since(provider().v1.events.list_async, cursor)
 
 
-stripe_events.sweep(every=timedelta(seconds=SWEEP_EVERY_S), list_since=list_since)
+stripe_events.sweep(
+    every=timedelta(seconds=SWEEP_EVERY_S), list_since=list_since, page_timeout=ANSWERS_WITHIN
+)

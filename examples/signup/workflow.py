@@ -9,8 +9,10 @@ from psycopg.errors import UniqueViolation
 from stripe.params import SubscriptionCreateParams
 
 from examples.signup import welcome
-from examples.signup.billing import give_back, missing_is_fine, provider
-from examples.signup.core import SEATS, TRIAL_DAYS, Account, find_price, stripe, troth
+from examples.signup.billing import UNDONE, give_back, missing_is_fine, provider
+from examples.signup.books import book
+from examples.signup.core import LOOK, SEATS, TRIAL_DAYS, Account, Price, find_price, stripe, troth
+from examples.signup.movements import Payment, first_payment
 from examples.signup.people import access, lock_out
 from examples.signup.settings import EFFECT_TIMEOUT_S
 from examples.signup.subscription import begin
@@ -111,12 +113,12 @@ async def save_card(call: Call, customer: str, card: str) -> str:
 # The last step at which somebody can say no. Without a trial, the first month is charged here, or nothing is made.
 @troth.effect(provider=stripe, timeout=EFFECT_TIMEOUT_S)
 async def subscribe(
-    call: Call, account: Account, customer: str, card: str, price: str, trial: bool
+    call: Call, account: Account, customer: str, card: str, price: Price, trial: bool
 ) -> str:
     order: SubscriptionCreateParams = {
         "customer": customer,
         "default_payment_method": card,
-        "items": [{"price": price}],
+        "items": [{"price": price.id}],
         "metadata": {"account": str(account.id), "troth_key": call.key},
     }
     if trial:
@@ -131,7 +133,7 @@ async def subscribe(
 
 @subscribe.probe
 async def find_subscription(
-    call: Call, account: Account, customer: str, card: str, price: str, trial: bool
+    call: Call, account: Account, customer: str, card: str, price: Price, trial: bool
 ) -> Found[str] | Missing:
     return await find_by_metadata_async(
         call,
@@ -149,26 +151,36 @@ async def unsubscribe(
     account: Account,
     customer: str,
     card: str,
-    price: str,
+    price: Price,
     trial: bool,
 ) -> None:
     with missing_is_fine():
-        await provider().v1.subscriptions.cancel_async(subscription)
+        await provider().v1.subscriptions.cancel_async(
+            subscription, {"cancellation_details": {"comment": UNDONE}}
+        )
     if not trial:
         await give_back(customer, call.key)
 
 
+@troth.step(retry=LOOK)
+async def see_payment(subscription: str) -> Payment:
+    """What was charged at once: the invoice, and the money, with what Stripe keeps of it."""
+    return await first_payment(subscription)
+
+
 @troth.transaction
 async def record_billing(
-    tx: Tx, account: Account, customer: str, subscription: str, trial: bool
+    tx: Tx, account: Account, customer: str, subscription: str, trial: bool, paid: Payment | None
 ) -> None:
-    """What the provider has answered; what it says later comes by its events (`subscription.py`)."""
+    """What the provider has answered, and the books with it; what it says later comes by its events (`subscription.py`)."""
     await access.tenants.act_as(tx, str(account.id))
     await tx.execute(
         "UPDATE signup.account SET customer_id = %s, subscription_id = %s WHERE id = %s",
         [customer, subscription, account.id],
     )
     await begin(tx, subscription, trial=trial, cause=f"signup:{account.id}")
+    if paid is not None:
+        await book(tx, paid.invoice, paid.charge)
 
 
 @troth.transaction(fails_on=EmailTakenError)
@@ -208,7 +220,8 @@ async def signup(
     customer = await create_customer(account)
     saved = await save_card(customer, card)
     subscription = await subscribe(account, customer, saved, price, trial)
-    await record_billing(account, customer, subscription, trial)
+    paid = None if trial else await see_payment(subscription)
+    await record_billing(account, customer, subscription, trial, paid)
     if login is not None:
         await let_in(account, login)
     await send_welcome(account)

@@ -69,7 +69,7 @@ class Truths:
     accounts: Sequence[Account]
     runs: Sequence[Run]
     customers: Sequence[Remote]
-    trials: Sequence[Remote]
+    subscriptions: Sequence[Remote]
     mails: Sequence[str]
 
     def of(self, people: Collection[str], *, but: bool = False) -> "Truths":
@@ -84,8 +84,10 @@ class Truths:
                 for c in self.customers
                 if (c.account in mine) or (but and c.account not in others)
             ],
-            trials=[
-                t for t in self.trials if (t.account in mine) or (but and t.account not in others)
+            subscriptions=[
+                t
+                for t in self.subscriptions
+                if (t.account in mine) or (but and t.account not in others)
             ],
             mails=[mail for mail in self.mails if (mail.lower() in people) is not but],
         )
@@ -150,7 +152,16 @@ class Verdict:
         return not self.findings and all(row.adds_up for row in self.rows)
 
 
-THINGS = ("runs", "accounts", "workspaces", "roles", "quotas", "customers", "trials", "mails")
+THINGS = (
+    "runs",
+    "accounts",
+    "workspaces",
+    "roles",
+    "quotas",
+    "customers",
+    "subscriptions",
+    "mails",
+)
 
 
 def compare(
@@ -180,7 +191,7 @@ def undoing(refused: Collection[str], truths: Truths) -> tuple[Row, list[Finding
     ]  # fmt: skip
     at_provider = [
         *((owner[c.account or ""], f"{c.id} is not deleted") for c in truths.customers if c.good),
-        *((owner[t.account or ""], f"{t.id} was made") for t in truths.trials),
+        *((owner[t.account or ""], f"{t.id} was made") for t in truths.subscriptions),
     ]
     in_mailbox = [(mail.lower(), "a welcome was sent") for mail in truths.mails]
     sides = (here, at_provider, in_mailbox)
@@ -199,7 +210,7 @@ def compare_served(people: Sequence[str], truths: Truths) -> Verdict:
     """The verdict over those who should have been signed up."""
     expected = list(dict.fromkeys(people))
     accounts, runs = by_email(truths.accounts), by_email(truths.runs)
-    customers, trials = by_account(truths.customers), by_account(truths.trials)
+    customers, subscriptions = by_account(truths.customers), by_account(truths.subscriptions)
     mails = Counter(mail.lower() for mail in truths.mails)
     findings: list[Finding] = []
     doubts: list[Doubt] = []
@@ -212,14 +223,14 @@ def compare_served(people: Sequence[str], truths: Truths) -> Verdict:
             "roles": sum(account.roles for account in mine),
             "quotas": sum(account.quotas for account in mine),
             "customers": sum(len(customers[account.id]) for account in mine),
-            "trials": sum(len(trials[account.id]) for account in mine),
+            "subscriptions": sum(len(subscriptions[account.id]) for account in mine),
             "mails": mails[email],
         }
         doubtful = [one for one in run if one.mail_in_doubt]
         doubts += [Doubt(email, one.id, arrived=mails[email] > 0) for one in doubtful]
         findings += judge(email, counts, run, excused={"mails"} if doubtful else set())
         for account in mine:
-            findings += disagreements(account, customers[account.id], trials[account.id])
+            findings += disagreements(account, customers[account.id], subscriptions[account.id])
     findings += strays(set(expected), truths)
     return Verdict(table(len(expected), truths, findings, doubts), findings, doubts)
 
@@ -248,12 +259,12 @@ def state_of(run: Run) -> str:
 
 
 def disagreements(
-    account: Account, customers: Sequence[Remote], trials: Sequence[Remote]
+    account: Account, customers: Sequence[Remote], subscriptions: Sequence[Remote]
 ) -> Iterator[Finding]:
     """What the database has recorded and the provider does not confirm."""
     for thing, recorded, remote in (
         ("customers", account.customer, customers),
-        ("trials", account.subscription, trials),
+        ("subscriptions", account.subscription, subscriptions),
     ):
         if remote and recorded not in {one.id for one in remote}:
             told = f"the database has recorded {recorded}, the provider has {remote[0].id}"
@@ -272,7 +283,10 @@ def strays(expected: set[str], truths: Truths) -> Iterator[Finding]:
     for run in truths.runs:
         if run.email not in expected:
             yield Finding("half-done", "runs", run.email, "nobody asked for it")
-    for thing, remotes in (("customers", truths.customers), ("trials", truths.trials)):
+    for thing, remotes in (
+        ("customers", truths.customers),
+        ("subscriptions", truths.subscriptions),
+    ):
         for remote in remotes:
             if remote.account not in ids:
                 told = f"{remote.id} names account {remote.account}, which does not exist"
@@ -295,10 +309,10 @@ def table(
         "roles": sum(account.roles for account in accounts),
         "quotas": sum(account.quotas for account in accounts),
         "customers": sum(account.customer is not None for account in accounts),
-        "trials": sum(account.subscription is not None for account in accounts),
+        "subscriptions": sum(account.subscription is not None for account in accounts),
         "mails": sum(run.sent for run in truths.runs),
     }
-    provider = {"customers": len(truths.customers), "trials": len(truths.trials)}
+    provider = {"customers": len(truths.customers), "subscriptions": len(truths.subscriptions)}
     return [
         Row(
             thing,

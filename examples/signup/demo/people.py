@@ -14,7 +14,8 @@ LOOK_S = 0.2
 AGAIN_S = 0.5
 GOOD_CARD = "pm_card_visa"
 WAITS_FOR_A_PERSON = frozenset({"in_doubt", "attention"})
-BAD_CARD = "pm_card_chargeDeclined"
+BAD_CARDS = {7: "pm_card_chargeDeclined", 22: "pm_card_chargeCustomerFail"}
+PASSWORD = "correct horse battery"
 
 
 @dataclass(frozen=True)
@@ -26,22 +27,43 @@ class Person:
     plan: str
     clicks: int
     card: str
+    trial: bool
+    regrets: bool
+    """Takes the contract back as soon as it is made."""
 
     @property
     def refused(self) -> bool:
         """The bank will decline the card."""
         return self.card != GOOD_CARD
 
+    @property
+    def pays(self) -> bool:
+        """Is charged at once."""
+        return not self.trial and not self.refused
+
+    @property
+    def standing(self) -> str:
+        """What becomes of the subscription."""
+        if self.regrets:
+            return "canceled"
+        return "trialing" if self.trial else "active"
+
 
 def crowd(size: int) -> list[Person]:
-    """Every tenth is impatient, and clicks three times. One of fifteen has a card that the bank declines."""
+    """Every tenth is impatient, and clicks three times. One of three wants no trial, and pays at once.
+
+    One of fifteen has a card that the bank declines: half of them when it is saved, half when it is charged. One of thirty
+    pays, and wants the money back.
+    """
     return [
         Person(
             email=f"person{number:04}@example.com",
             name=f"Person {number}",
-            plan="pro" if number % 3 == 0 else "starter",
+            plan="pro" if number % 2 == 0 else "starter",
             clicks=3 if number % 10 == 0 else 1,
-            card=BAD_CARD if number % 15 == 7 else GOOD_CARD,
+            card=BAD_CARDS.get(number % 30, GOOD_CARD),
+            trial=number % 3 != 1,
+            regrets=number % 30 == 4,
         )
         for number in range(1, size + 1)
     ]
@@ -78,18 +100,42 @@ async def sign_up(http: httpx.AsyncClient, person: Person, board: Board) -> None
     url = operations.pop()
     board.signed_up[person.email] = url.rpartition("/")[2]
     board.ring()
-    board.ended[await end_of(http, url, board)] += 1
+    ended = await end_of(http, url, board)
+    if person.regrets:
+        await take_back(http, person, board)
+    board.ended[ended] += 1
     board.ring()
 
 
 async def click(http: httpx.AsyncClient, person: Person, board: Board) -> httpx.Response:
     """One press of the button, repeated until it is answered."""
-    body = {
-        "email": person.email, "name": person.name, "plan": person.plan, "card": person.card,
+    body: dict[str, Any] = {
+        "email": person.email, "name": person.name, "plan": person.plan, "card": person.card, "trial": person.trial,
     }  # fmt: skip
+    if person.regrets:
+        body["password"] = PASSWORD
     headers = {"idempotency-key": f"form-of-{person.email}"} if person.clicks > 1 else {}
     board.clicks += 1
     return await insist(http, "POST", "/v1/signups", board, json=body, headers=headers)
+
+
+async def take_back(http: httpx.AsyncClient, person: Person, board: Board) -> None:
+    """Log in, as a page does it, and take the contract back."""
+    credentials = {"email": person.email, "password": PASSWORD}
+    begun = await insist(http, "POST", "/v1/sessions", board, json=credentials)
+    # A `__Host-` cookie needs TLS; here is none, so no client would send it by itself.
+    cookie = begun.headers.get("set-cookie", "").partition(";")[0]
+    headers = {
+        "cookie": cookie,
+        "sec-fetch-site": "same-origin",
+        "idempotency-key": f"regret-of-{person.email}",
+    }
+    asked = await insist(http, "POST", "/v1/account/withdrawal", board, headers=headers)
+    while asked.status_code == httpx.codes.ACCEPTED:
+        await asyncio.sleep(LOOK_S)
+        asked = await insist(http, "POST", "/v1/account/withdrawal", board, headers=headers)
+    if not asked.is_success:
+        board.quarrels.append(f"{person.email} got no money back: {asked.text}")
 
 
 def operation_of(answer: httpx.Response) -> str:

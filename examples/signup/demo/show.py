@@ -1,7 +1,7 @@
 """Tells the reader: a live view while it happens, and the table afterwards."""
 
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from typing import Any
 
 from rich.console import Console, Group, RenderableType
@@ -12,6 +12,9 @@ from rich.text import Text
 
 from examples.signup.demo.audit import Row, Verdict
 from examples.signup.demo.board import Board
+from examples.signup.demo.money import Accounts, Line, Sum
+from examples.signup.demo.reconcile import Reconciled
+from troth import Money
 
 COLUMNS = (
     "expected",
@@ -24,8 +27,26 @@ COLUMNS = (
     "half_done",
 )
 
-TITLES = {"in_doubt": "in doubt", "half_done": "half-done"}
+TITLES = {"in_doubt": "doubt", "half_done": "half-done"}
 SHOWN = 20  # findings
+
+
+@dataclass(frozen=True)
+class Result:
+    """All that was found out: by the audit of things, by that of money, and by the workers, who have reconciled.
+
+    *gap*: something was planted that they should find.
+    """
+
+    verdict: Verdict
+    accounts: Accounts
+    reconciled: Sequence[Reconciled]
+    gap: bool
+
+    @property
+    def explained(self) -> bool:
+        """The money is, to the cent."""
+        return self.accounts.holds and all(each.holds for each in self.reconciled)
 
 
 class View:
@@ -78,10 +99,15 @@ def counts(states: dict[str, int]) -> str:
     return ", ".join(f"{count} {state}" for state, count in sorted(states.items()))
 
 
-def report(verdict: Verdict, complaints: Sequence[str], board: Board, console: Console) -> None:
-    """Print the table, what is in doubt, and everything that is wrong."""
+def report(result: Result, complaints: Sequence[str], board: Board, console: Console) -> None:
+    """Print the tables, what is in doubt, and everything that is wrong."""
+    verdict, accounts = result.verdict, result.accounts
     console.print()
     console.print(table(verdict.rows))
+    console.print()
+    console.print(money(accounts.lines))
+    console.print()
+    console.print(reconciliation(result.reconciled))
     asked = f"{board.people} people, {board.clicks} clicks, {board.retries} requests repeated"
     lines = ["", f"{asked}; {board.seconds:.0f} s", trouble(board)]
     if board.faults:
@@ -97,6 +123,13 @@ def report(verdict: Verdict, complaints: Sequence[str], board: Board, console: C
     ]
     if len(verdict.findings) > SHOWN:
         lines.append(f"... and {len(verdict.findings) - SHOWN} more (--json has all of them)")
+    lines += [f"not zero: {account.code} is {amount(account.minor)}" for account in accounts.open]
+    lines += [
+        f"{one.name}: {each.kind}, {amount(each.minor)}: {each.note}"
+        for one in result.reconciled
+        for each in one.breaks
+    ]
+    lines.append(last_words(result))
     lines += [f"wrong: {complaint}" for complaint in complaints]
     lines.append("It holds." if verdict.holds and not complaints else "It does not hold.")
     for line in lines:
@@ -106,7 +139,7 @@ def report(verdict: Verdict, complaints: Sequence[str], board: Board, console: C
 def table(rows: Sequence[Row]) -> Table:
     """The counts of every side, and what is wrong with them."""
     shown = Table(box=None, padding=(0, 1, 0, 0), header_style="bold")
-    shown.add_column("")
+    shown.add_column("", no_wrap=True)
     for name in COLUMNS:
         shown.add_column(TITLES.get(name, name), justify="right")
     for row in rows:
@@ -116,15 +149,61 @@ def table(rows: Sequence[Row]) -> Table:
     return shown
 
 
+def last_words(result: Result) -> str:
+    if result.explained:
+        return "The money is explained to the cent."
+    meant = ": the bank has forgotten a line, as was meant" if result.gap else ""
+    return f"The money is not explained{meant}."
+
+
+def money(lines: Sequence[Line]) -> Table:
+    """What each party has of each kind of movement."""
+    shown = Table(box=None, padding=(0, 1, 0, 0), header_style="bold")
+    shown.add_column("money")
+    for name in ("expected", "our books", "provider", "bank", "difference"):
+        shown.add_column(name, justify="right")
+    for line in lines:
+        sides = [figure(one) for one in (line.expected, line.books, line.provider, line.bank)]
+        style = "green" if line.holds else "bold red"
+        shown.add_row(line.thing, *sides, amount(line.difference), style=style)
+    return shown
+
+
+def reconciliation(reconciled: Sequence[Reconciled]) -> Table:
+    """What the workers have compared with what."""
+    shown = Table(box=None, padding=(0, 1, 0, 0), header_style="bold")
+    shown.add_column("reconciliation")
+    for name in ("our items", "their items", "matched", "breaks", "verdict"):
+        shown.add_column(name, justify="right")
+    for one in reconciled:
+        cells = (one.ours, one.theirs, one.matched, len(one.breaks), one.verdict)
+        style = "green" if one.holds else "bold red"
+        shown.add_row(one.name, *map(cell, cells), style=style)
+    return shown
+
+
+def figure(side: Sum | None) -> str:
+    return "" if side is None else f"{side.count}: {amount(side.minor)}"
+
+
+def amount(minor: int) -> str:
+    return Money(minor, "EUR").text()
+
+
 def cell(value: object) -> str:
     return "" if value is None else str(value)
 
 
-def as_json(verdict: Verdict, complaints: Sequence[str], board: Board) -> dict[str, Any]:
+def as_json(result: Result, complaints: Sequence[str], board: Board) -> dict[str, Any]:
     """The same for machines."""
+    verdict, accounts = result.verdict, result.accounts
     return {
         "holds": verdict.holds and not complaints,
         "table": [asdict(row) for row in verdict.rows],
+        "money": [asdict(line) for line in accounts.lines],
+        "not_zero": [asdict(account) for account in accounts.open],
+        "reconciled": [asdict(one) for one in result.reconciled],
+        "explained": result.explained,
         "in_doubt": [asdict(doubt) for doubt in verdict.doubts],
         "findings": [asdict(finding) for finding in verdict.findings],
         "complaints": list(complaints),

@@ -6,6 +6,7 @@ All of it lives in one temporary directory and is gone afterwards, however the d
 import asyncio
 import json
 import os
+import re
 import shutil
 import signal
 import socket
@@ -15,6 +16,7 @@ import time
 from asyncio.subprocess import DEVNULL, PIPE, Process
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, Self
 
@@ -22,6 +24,7 @@ import httpx
 import psycopg
 import stripe
 
+from examples.signup.books import open_chart_blocking
 from troth.store.embedded import Embedded
 from troth.store.embedded_cluster import Cluster, wheel_binaries
 from troth.store.migrate import migrate
@@ -30,8 +33,13 @@ ROOT = Path(__file__).resolve().parents[3]
 SCHEMA = Path(__file__).resolve().parents[1] / "schema.sql"
 READY_S = 30.0
 STOP_S = 5.0
-SWEEP_EVERY_S = 5.0
+SWEEP_EVERY_S = 3.0
 
+BEHIND_DAYS = 9
+"""The clocks of provider and bank begin so long ago. Nobody here minds: the service believes what they say of time."""
+
+BANK_ACCOUNT, IBAN = "SIGNUP", "DE89370400440532013000"
+LISTENS = re.compile(r"listening on (http://[0-9.:]+)/")
 PRICES = {"starter": 900, "pro": 4900}
 
 
@@ -65,13 +73,17 @@ class Stage:
 
     async def _open(self) -> None:
         self.database_url = await self._open_postgres()
-        provider = await self._answering("provider", "--port", "0")
+        self.bank_url = await self._open_bank()
+        provider = await self._answering("provider", "--port", "0", "--bank", self.bank_url)
         mailbox = await self._answering("mailbox", "--smtp-port", "0", "--http-port", "0")
         self.provider_url = f"http://127.0.0.1:{provider['port']}"
+        await self._set_back()
         self.mailbox_url = f"http://127.0.0.1:{mailbox['http_port']}"
         self._environment = {
             "TROTH_DATABASE_URL": self.database_url,
             "SIGNUP_STRIPE_URL": self.provider_url,
+            "SIGNUP_BANK_URL": self.bank_url,
+            "SIGNUP_BANK_ACCOUNT": BANK_ACCOUNT,
             "SIGNUP_SMTP_PORT": str(mailbox["smtp_port"]),
             "SIGNUP_EFFECT_TIMEOUT_S": str(self._effect_timeout_s),
             "SIGNUP_SWEEP_EVERY_S": str(SWEEP_EVERY_S),
@@ -93,6 +105,7 @@ class Stage:
         await asyncio.to_thread(migrate, claim.url, "troth")
         with psycopg.connect(claim.url) as connection:
             connection.execute(SCHEMA.read_bytes())
+            open_chart_blocking(connection)
         return claim.url
 
     async def _remove_postgres(self, claim: Embedded) -> None:
@@ -134,6 +147,27 @@ class Stage:
         except (TimeoutError, ValueError):
             raise StageError(f"the {name} did not start; see {self.logs}/{name}.log") from None
         return ports
+
+    async def _set_back(self) -> None:
+        """The provider's clock is behind as the bank's: so days can pass, and what happens on them is not in the future."""
+        async with httpx.AsyncClient(base_url=self.provider_url, timeout=READY_S) as http:
+            offset = -int(timedelta(days=BEHIND_DAYS).total_seconds())
+            (await http.post("/_clock", json={"offset": offset})).raise_for_status()
+
+    async def _open_bank(self) -> str:
+        """A bank that somebody else has written, with an account of ours; its URL, which it says in its log."""
+        data = str(self.directory / "bank.sqlite")
+        clock = f"{datetime.now(UTC) - timedelta(days=BEHIND_DAYS):%Y-%m-%dT%H:%M}"
+        options = ["--port", "0", "--db", data, "--clock", clock]
+        await self._spawn("bank", sys.executable, "-m", "mockbank", *options)
+        log = self.logs / "bank.log"
+        await until(lambda: LISTENS.search(log.read_text()) is not None, "the bank listens")
+        found = LISTENS.search(log.read_text())
+        assert found is not None
+        account = {"id": BANK_ACCOUNT, "iban": IBAN, "currency": "EUR", "balance": 0}
+        async with httpx.AsyncClient(base_url=found[1], timeout=READY_S) as http:
+            (await http.post("/_mock/accounts", json=account)).raise_for_status()
+        return found[1]
 
     @asynccontextmanager
     async def _client(self) -> AsyncIterator[stripe.StripeClient]:

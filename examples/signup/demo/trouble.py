@@ -36,6 +36,9 @@ PROVIDER_FAULTS = [
 ]
 MAILBOX_FAULTS = [{"kind": "drop_after", "probability": 0.05, "seed": 1, "count": 2}]
 
+EVENT_FAULTS = {"duplicate": 0.1, "drop": 0.05, "reorder": 0.5, "seed": 1}
+"""How the provider tells of things: often twice, sometimes late, sometimes never."""
+
 
 @dataclass(frozen=True)
 class Trouble:
@@ -56,13 +59,14 @@ def schedule(people: int, *, kills: int, crashes: int) -> list[Trouble]:
 
 
 async def misbehave(stage: Stage) -> None:
-    """Let the provider and the mailbox lose answers now and then."""
+    """Let the provider and the mailbox lose answers now and then, and events come twice, late, or never."""
     async with httpx.AsyncClient() as http:
         for url, rules in (
             (stage.provider_url, PROVIDER_FAULTS),
             (stage.mailbox_url, MAILBOX_FAULTS),
         ):
             (await http.post(f"{url}/_faults", json=rules)).raise_for_status()
+        (await http.post(f"{stage.provider_url}/_deliveries", json=EVENT_FAULTS)).raise_for_status()
 
 
 async def struck(stage: Stage) -> dict[str, int]:

@@ -1,5 +1,6 @@
 """Reads the three truths, each from the one who knows it."""
 
+from collections.abc import Mapping
 from typing import Any
 
 import httpx
@@ -20,8 +21,8 @@ FROM signup.account a ORDER BY a.email
 
 _RUNS = """
 WITH every AS (
-    SELECT id, input, state, reason, detail FROM troth.run
-    UNION ALL SELECT id, input, state, NULL, NULL FROM troth.run_history)
+    SELECT id, input, state, reason, detail FROM troth.run WHERE workflow = 'signup'
+    UNION ALL SELECT id, input, state, NULL, NULL FROM troth.run_history WHERE workflow = 'signup')
 SELECT id::text, convert_from(input, 'UTF8')::json ->> 'email', state::text, reason,
        convert_from(detail, 'UTF8')::json ->> 'at',
        EXISTS (SELECT 1 FROM troth.journal j
@@ -36,16 +37,17 @@ GROUP BY state
 """
 
 
-async def read(stage: Stage) -> Truths:
-    """What everybody has, now."""
+async def read(stage: Stage, wanted: Mapping[str, str]) -> Truths:
+    """What everybody has, now. *wanted*: how the subscription of each address should stand."""
     async with await psycopg.AsyncConnection.connect(stage.database_url) as database:
         accounts = await (await database.execute(_ACCOUNTS)).fetchall()
         runs = await (await database.execute(_RUNS, [MAIL_STEP])).fetchall()
     async with httpx.AsyncClient(timeout=30) as http:
         customers = await objects(http, stage.provider_url, "customer")
-        trials = await objects(http, stage.provider_url, "subscription")
+        subscriptions = await objects(http, stage.provider_url, "subscription")
         answer = await http.get(f"{stage.mailbox_url}/messages")
         messages = answer.raise_for_status().json()
+    standing = {ident: wanted.get(email) for ident, email, *_ in accounts}
     return Truths(
         accounts=[Account(*row) for row in accounts],
         runs=[Run(*row) for row in runs],
@@ -53,11 +55,18 @@ async def read(stage: Stage) -> Truths:
             Remote(row["id"], row["metadata"].get("account"), good=not row["deleted"])
             for row in customers
         ],
-        trials=[
-            Remote(row["id"], row["metadata"].get("account"), good=is_trial(row, customers))
-            for row in trials
+        subscriptions=[
+            Remote(
+                row["id"], row["metadata"].get("account"), good=is_right(row, customers, standing)
+            )
+            for row in subscriptions
         ],
-        mails=[address for message in messages for address in message["to"]],
+        mails=[
+            address
+            for message in messages
+            if message["subject"].startswith("Welcome")
+            for address in message["to"]
+        ],
     )
 
 
@@ -68,11 +77,13 @@ async def objects(http: httpx.AsyncClient, url: str, kind: str) -> list[dict[str
     return rows
 
 
-def is_trial(row: dict[str, Any], customers: list[dict[str, Any]]) -> bool:
-    """A running trial, of the customer of the same account."""
+def is_right(
+    row: dict[str, Any], customers: list[dict[str, Any]], standing: Mapping[str, str | None]
+) -> bool:
+    """A subscription that stands as it should, of the customer of the same account."""
     owner = next((one for one in customers if one["id"] == row["object"]["customer"]), None)
     return (
-        row["object"]["status"] == "trialing"
+        row["object"]["status"] == standing.get(row["metadata"].get("account"))
         and owner is not None
         and owner["metadata"].get("account") == row["metadata"].get("account")
     )

@@ -2,9 +2,15 @@
 
 import logging
 
-from examples.signup.provider.resources.lifecycle import HAPPENINGS
+from examples.signup.provider.resources import lifecycle, payouts
 from examples.signup.provider.session import Session
 from examples.signup.provider.store import Store
+
+HAPPENINGS = {
+    **lifecycle.HAPPENINGS,
+    "available": payouts.available,
+    "arrive": payouts.arrive,
+}
 
 log = logging.getLogger("provider")
 

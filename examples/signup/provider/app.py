@@ -33,6 +33,7 @@ from examples.signup.provider.idempotency import Claim, Saved, alive, fingerprin
 from examples.signup.provider.resources import ENDPOINTS
 from examples.signup.provider.session import API_VERSION, Session
 from examples.signup.provider.store import Json, Store
+from examples.signup.provider.wires import Bank, Wires
 
 log = logging.getLogger("provider")
 
@@ -70,11 +71,12 @@ class Answer:
 class Provider:
     """The application. One instance owns the store, the fault rules and the keys under way."""
 
-    def __init__(self, store: Store) -> None:
+    def __init__(self, store: Store, bank: Bank | None = None) -> None:
         self._store = store
         self._faults = Faults(BEFORE + DURING + AFTER, ("method", "path"))
         self._under_way: set[tuple[str, str]] = set()
         self._deliveries = Deliveries(store)
+        self._wires = Wires(store, bank) if bank else None
         self._controls = Controls(store, self._faults, self._deliveries)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -205,8 +207,10 @@ class Provider:
 
     @asynccontextmanager
     async def at_work(self) -> AsyncIterator[None]:
-        """While inside, the clock brings what is due, and webhooks are delivered."""
+        """While inside, the clock brings what is due, and webhooks and wires are delivered."""
         works = {"the clock": self._tick(), "the deliveries": self._deliveries.run()}
+        if self._wires is not None:
+            works["the wires"] = self._wires.run()
         tasks = [asyncio.create_task(reported(*one)) for one in works.items()]
         try:
             yield
@@ -219,6 +223,8 @@ class Provider:
         while True:
             if catch_up(self._store):
                 self._deliveries.wake()
+            if self._wires is not None:
+                self._wires.wake()
             await asyncio.sleep(TICK)
 
 

@@ -1,4 +1,4 @@
-"""The controls under /_faults, /_clock, /_truth and /_deliveries: for tests and demonstrations."""
+"""The controls under /_faults, /_clock, /_truth, /_wires and /_deliveries: for tests and demonstrations."""
 
 import json
 from collections.abc import Callable, Mapping
@@ -31,6 +31,7 @@ class Controls:
             ("GET", "/_clock"): lambda query, body: self._clock(),
             ("POST", "/_clock"): lambda query, body: self._set_clock(json.loads(body)),
             ("GET", "/_truth"): lambda query, body: self._truth(parse_qs(query)),
+            ("GET", "/_wires"): lambda query, body: store.wires(),
             ("GET", "/_deliveries"): lambda query, body: deliveries.show(),
             ("POST", "/_deliveries"): lambda query, body: deliveries.configure(json.loads(body)),
         }
@@ -41,7 +42,7 @@ class Controls:
             return await self._deliveries.flush(json.loads(body or b"{}"))
         turn = self._turns.get((method, path))
         if turn is None:
-            raise Unknown(f"no {method} {path}; see /_faults /_clock /_truth /_deliveries")
+            raise Unknown(f"no {method} {path}; see /_faults /_clock /_truth /_wires /_deliveries")
         return turn(query, body)
 
     def _behave(self) -> list[Json]:

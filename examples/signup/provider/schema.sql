@@ -16,6 +16,7 @@ CREATE TABLE IF NOT EXISTS term (
     field TEXT NOT NULL,
     value TEXT NOT NULL,
     seq   INTEGER NOT NULL REFERENCES object (seq),
+    mark  INTEGER NOT NULL DEFAULT 0,   -- given by the server: no field of the object, and kept when that changes
     PRIMARY KEY (type, field, value, seq)
 ) WITHOUT ROWID;
 CREATE INDEX IF NOT EXISTS term_by_object ON term (seq);
@@ -63,6 +64,13 @@ CREATE TABLE IF NOT EXISTS secret (
     endpoint TEXT PRIMARY KEY,
     secret   TEXT NOT NULL
 ) WITHOUT ROWID;
+
+-- What is to be paid to the bank. `tried`: an attempt has begun, so the bank is asked before the next one.
+CREATE TABLE IF NOT EXISTS wire (
+    payout TEXT PRIMARY KEY,
+    tried  INTEGER NOT NULL DEFAULT 0,
+    done   INTEGER NOT NULL DEFAULT 0
+);
 
 -- Each event on its way to each endpoint. Times are the machine's, as receivers compare them with theirs.
 -- state: new (its fate is not drawn yet), waiting, held, delivered, dropped, failed, skipped

@@ -21,6 +21,8 @@ PREFIX: Mapping[str, str] = {
     "payment_intent": "pi",
     "charge": "ch",
     "refund": "re",
+    "balance_transaction": "txn",
+    "payout": "po",
     "invoice": "in",
     "line_item": "il",
     "invoice_payment": "inpay",

@@ -27,11 +27,13 @@ INDEXED: Mapping[str, tuple[str, ...]] = {
     "payment_intent": ("amount", "currency", "customer", "status"),
     "charge": ("amount", "currency", "customer", "payment_intent", "status"),
     "refund": ("charge", "payment_intent"),
+    "balance_transaction": ("currency", "source", "status", "type"),
+    "payout": ("status",),
     "invoice": ("customer", "status", "parent.subscription_details.subscription"),
     "webhook_endpoint": ("status",),
     "event": ("type", "pending_webhooks"),
 }
-"""The fields of each type that lists filter by and searches look for, beside metadata."""
+"""The fields of each type that lists filter by and searches look for, beside metadata and marks."""
 
 BOUNDS = {"gt": ">", "gte": ">=", "lt": "<", "lte": "<="}
 
@@ -51,7 +53,9 @@ class Query:
 class Store:
     """Objects, saved answers and counts. Raises `sqlite3.Error` if the file cannot be used."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, *, bank: bool = False) -> None:
+        """*bank*: whether there is one, so that money can be paid out."""
+        self.bank = bank
         self._db = sqlite3.connect(path, isolation_level=None, timeout=1)
         self._db.execute("PRAGMA locking_mode = EXCLUSIVE")
         self._db.execute("PRAGMA journal_mode = WAL")
@@ -162,7 +166,7 @@ class Store:
             "UPDATE object SET body = ?, deleted = ? WHERE id = ? RETURNING seq",
             (json.dumps(thing), deleted, thing["id"]),
         ).fetchone()
-        self._db.execute("DELETE FROM term WHERE seq = ?", (seq,))
+        self._db.execute("DELETE FROM term WHERE seq = ? AND NOT mark", (seq,))
         self._index(seq, thing)
 
     def _index(self, seq: int | None, thing: Json) -> None:
@@ -219,6 +223,56 @@ class Store:
         ).fetchall()
         page = [json.loads(body) for (body,) in rows[: query.limit]]
         return (page if query.after is None else page[::-1]), len(rows) > query.limit
+
+    # -- money on its way out --------------------------------------------------------------------
+
+    def mark_as(self, kind: str, idents: Sequence[str], name: str, value: str) -> None:
+        """Let lists find these objects by something that the objects do not show."""
+        self._db.executemany(
+            "INSERT INTO term (type, field, value, seq, mark)"
+            " SELECT type, ?, ?, seq, 1 FROM object WHERE type = ? AND id = ?",
+            [(name, value, kind, ident) for ident in idents],
+        )
+
+    def marked(self, kind: str, name: str) -> set[str]:
+        """The ids of all objects of a type that have this mark."""
+        rows = self._db.execute(
+            "SELECT o.id FROM term t JOIN object o USING (seq)"
+            " WHERE t.type = ? AND t.field = ? AND t.mark",
+            (kind, name),
+        )
+        return {ident for (ident,) in rows}
+
+    def order_wire(self, payout: str) -> None:
+        """Have the money of a payout sent to the bank; `wires` does."""
+        self._db.execute("INSERT INTO wire (payout) VALUES (?)", (payout,))
+
+    def next_wire(self) -> tuple[str, bool] | None:
+        """The oldest wire that the bank has not answered, and whether it may have been sent before."""
+        row = self._db.execute(
+            "SELECT payout, tried FROM wire WHERE NOT done ORDER BY rowid LIMIT 1"
+        ).fetchone()
+        return (row[0], bool(row[1])) if row else None
+
+    def wire_tried(self, payout: str) -> None:
+        self._db.execute("UPDATE wire SET tried = 1 WHERE payout = ?", (payout,))
+
+    def wire_done(self, payout: str) -> None:
+        self._db.execute("UPDATE wire SET done = 1 WHERE payout = ?", (payout,))
+
+    def wires(self) -> Json:
+        """How many the bank has answered about, and how many not; of these, for how many an attempt has begun."""
+        done, waiting, tried = self._db.execute(
+            "SELECT coalesce(sum(done), 0), coalesce(sum(NOT done), 0),"
+            " coalesce(sum(NOT done AND tried), 0) FROM wire"
+        ).fetchone()
+        return {"done": done, "waiting": waiting, "tried": tried}
+
+    def wire_waits(self, payout: str) -> bool:
+        row = self._db.execute(
+            "SELECT 1 FROM wire WHERE payout = ? AND NOT done", (payout,)
+        ).fetchone()
+        return row is not None
 
     # -- webhooks --------------------------------------------------------------------------------
 

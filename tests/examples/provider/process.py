@@ -6,6 +6,7 @@ import json
 import signal
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,10 @@ ROOT = Path(__file__).parents[3]
 class Process:
     """`python -m module --data file`, on ports that stay the same over restarts."""
 
-    def __init__(self, module: str, data: Path, http: str = "port") -> None:
+    def __init__(
+        self, module: str, data: Path, http: str = "port", *, more: Sequence[str] = ()
+    ) -> None:
+        self._more = more
         self._module = module
         self._data = data
         self._http = http
@@ -30,7 +34,7 @@ class Process:
     def start(self) -> None:
         options = [f"--{name.replace('_', '-')}={port}" for name, port in self.ports.items()]
         self._process = subprocess.Popen(
-            [sys.executable, "-m", self._module, f"--data={self._data}", *options],
+            [sys.executable, "-m", self._module, f"--data={self._data}", *self._more, *options],
             stdout=subprocess.PIPE,
             text=True,
             cwd=ROOT,
@@ -80,6 +84,10 @@ class Process:
         """Send the webhooks that are held; how many were sent, and how many taken."""
         answer = self.control.post("/_deliveries/flush", json=how, timeout=60)
         return answer.raise_for_status().json()
+
+    def wires(self) -> dict[str, int]:
+        """How many wires to the bank are done, are waiting, and of these were tried."""
+        return self.control.get("/_wires").raise_for_status().json()
 
     def deliveries(self) -> dict[str, Any]:
         return self.control.get("/_deliveries").raise_for_status().json()

@@ -3,6 +3,7 @@ from __future__ import annotations
 import functools
 import uuid
 from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,6 +13,7 @@ import pytest
 from psycopg.conninfo import make_conninfo
 
 from examples.signup import api
+from examples.signup.books import open_chart_blocking
 from examples.signup.demo.stage import SCHEMA
 from examples.signup.people import access
 from examples.signup.service import app
@@ -38,21 +40,28 @@ def prepared(database_url: str) -> Iterator[str]:
     migrate(url, "troth")
     with psycopg.connect(url) as connection:
         connection.execute(SCHEMA.read_bytes())
+        open_chart_blocking(connection)
     yield name
     with psycopg.connect(database_url, autocommit=True) as connection:
         connection.execute(f"DROP DATABASE {name} WITH (FORCE)")  # a name of our own making
 
 
-@pytest.fixture
-def application(database_url: str, prepared: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
-    """A database of the test's own, with the tables of the example and of troth; its URL."""
+@contextmanager
+def copied(database_url: str, prepared: str) -> Iterator[str]:
+    """While inside, a copy of that database; its URL."""
     name = f"signup_{uuid.uuid4().hex[:12]}"
     with psycopg.connect(database_url, autocommit=True) as connection:
         connection.execute(f"CREATE DATABASE {name} TEMPLATE {prepared}")
-        url = make_conninfo(database_url, dbname=name)
+        yield make_conninfo(database_url, dbname=name)
+        connection.execute(f"DROP DATABASE {name} WITH (FORCE)")
+
+
+@pytest.fixture
+def application(database_url: str, prepared: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+    """A database of the test's own, with the tables of the example and of troth; its URL."""
+    with copied(database_url, prepared) as url:
         monkeypatch.setenv("TROTH_DATABASE_URL", url)
         yield url
-        connection.execute(f"DROP DATABASE {name} WITH (FORCE)")
 
 
 @pytest.fixture

@@ -25,7 +25,7 @@ TRUTHS = Truths(
     accounts=[account("ada"), account("bob")],
     runs=[run("ada"), run("bob")],
     customers=[Remote("cus-ada", "id-ada"), Remote("cus-bob", "id-bob")],
-    trials=[Remote("sub-ada", "id-ada"), Remote("sub-bob", "id-bob")],
+    subscriptions=[Remote("sub-ada", "id-ada"), Remote("sub-bob", "id-bob")],
     mails=[ADA, BOB],
 )
 
@@ -48,7 +48,7 @@ def test_everything_once_holds() -> None:
     assert {row.thing: row.expected for row in whole.rows}["accounts"] == 2
 
 
-@pytest.mark.parametrize("thing", ["customers", "trials"])
+@pytest.mark.parametrize("thing", ["customers", "subscriptions"])
 def test_a_second_object_at_the_provider_is_doubled(thing: str) -> None:
     twice = [*getattr(TRUTHS, thing), Remote("another", "id-bob")]
 
@@ -74,14 +74,14 @@ def test_a_mail_that_is_recorded_as_sent_and_is_not_there_is_lost() -> None:
     assert found(verdict(mails=[ADA])) == {("lost", "mails", BOB)}
 
 
-@pytest.mark.parametrize("thing", ["customers", "trials"])
+@pytest.mark.parametrize("thing", ["customers", "subscriptions"])
 def test_an_object_that_a_finished_signup_lacks_is_lost(thing: str) -> None:
     assert found(verdict(**{thing: getattr(TRUTHS, thing)[:1]})) == {("lost", thing, BOB)}
 
 
 def test_a_signup_that_was_accepted_and_vanished_is_lost() -> None:
     only_ada = Truths(
-        TRUTHS.accounts[:1], TRUTHS.runs[:1], TRUTHS.customers[:1], TRUTHS.trials[:1], [ADA]
+        TRUTHS.accounts[:1], TRUTHS.runs[:1], TRUTHS.customers[:1], TRUTHS.subscriptions[:1], [ADA]
     )
 
     assert found(compare([ADA, BOB], only_ada)) == {("lost", "runs", BOB)}
@@ -114,16 +114,16 @@ def test_an_id_that_the_database_has_not_recorded_is_half_done() -> None:
 def test_another_id_than_the_providers_is_half_done() -> None:
     accounts = [account("ada"), replace(account("bob"), subscription="sub-ada")]
 
-    assert found(verdict(accounts=accounts)) == {("half-done", "trials", BOB)}
+    assert found(verdict(accounts=accounts)) == {("half-done", "subscriptions", BOB)}
 
 
 def test_a_trial_that_is_not_running_is_half_done() -> None:
-    trials = [TRUTHS.trials[0], Remote("sub-bob", "id-bob", good=False)]
+    subscriptions = [TRUTHS.subscriptions[0], Remote("sub-bob", "id-bob", good=False)]
 
-    assert found(verdict(trials=trials)) == {("half-done", "trials", BOB)}
+    assert found(verdict(subscriptions=subscriptions)) == {("half-done", "subscriptions", BOB)}
 
 
-@pytest.mark.parametrize("thing", ["customers", "trials"])
+@pytest.mark.parametrize("thing", ["customers", "subscriptions"])
 def test_an_object_that_belongs_to_nobody_is_half_done(thing: str) -> None:
     stray = [*getattr(TRUTHS, thing), Remote("stray", None)]
 
@@ -136,7 +136,7 @@ def test_what_nobody_asked_for_is_found() -> None:
         [*TRUTHS.accounts, account("eve")],
         [*TRUTHS.runs, run("eve")],
         [*TRUTHS.customers, Remote("cus-eve", "id-eve")],
-        [*TRUTHS.trials, Remote("sub-eve", "id-eve")],
+        [*TRUTHS.subscriptions, Remote("sub-eve", "id-eve")],
         [*TRUTHS.mails, eve],
     )
 
@@ -168,9 +168,9 @@ class TestMailInDoubt:
         assert found(whole) == {("doubled", "mails", BOB)}
 
     def test_excuses_nothing_but_the_mail(self) -> None:
-        whole = verdict(runs=[run("ada"), IN_DOUBT], trials=TRUTHS.trials[:1])
+        whole = verdict(runs=[run("ada"), IN_DOUBT], subscriptions=TRUTHS.subscriptions[:1])
 
-        assert found(whole) == {("half-done", "trials", BOB)}
+        assert found(whole) == {("half-done", "subscriptions", BOB)}
 
 
 def test_totals_that_do_not_add_up_fail_even_without_a_finding() -> None:
@@ -186,7 +186,7 @@ REFUSED = replace(
     accounts=[account("ada"), Account("id-bob", BOB, 0, 0, 0, None, None, closed=True)],
     runs=[run("ada"), Run("run-bob", BOB, "failed", None, None, sent=False)],
     customers=[Remote("cus-ada", "id-ada"), Remote("cus-bob", "id-bob", good=False)],
-    trials=[Remote("sub-ada", "id-ada")],
+    subscriptions=[Remote("sub-ada", "id-ada")],
     mails=[ADA],
 )
 
@@ -205,7 +205,7 @@ def test_who_was_refused_is_undone() -> None:
         ("database", {"accounts": [account("ada"), replace(REFUSED.accounts[1], workspaces=1)]}),
         ("database", {"runs": [run("ada"), run("bob")]}),
         ("provider", {"customers": [Remote("cus-ada", "id-ada"), Remote("cus-bob", "id-bob")]}),
-        ("provider", {"trials": [Remote("sub-ada", "id-ada"), Remote("sub-bob", "id-bob")]}),
+        ("provider", {"subscriptions": [Remote("sub-ada", "id-ada"), Remote("sub-bob", "id-bob")]}),
         ("mailbox", {"mails": [ADA, BOB]}),
     ],
 )

@@ -34,7 +34,17 @@ def test_thirty_people_a_kill_and_a_crash(tmp_path: Path) -> None:
     assert kill["runs_in_flight"] > 0
     assert len(result["database_outages_s"]) == 1
     rows = {row["thing"]: row for row in result["table"]}
-    assert rows["customers"]["provider"] == rows["trials"]["provider"] == 28
+    assert result["explained"] is True
+    assert result["not_zero"] == []
+    money = {line["thing"]: line for line in result["money"]}
+    assert money["paid"]["expected"] == {"count": 8, "minor": 4 * 900 + 4 * 4900}
+    assert money["refunded"]["provider"] == {"count": 1, "minor": 4900}
+    assert money["payouts refused"]["books"]["count"] == 1, "and its money came with the next"
+    assert money["paid out"]["bank"] == money["paid out"]["books"]
+    assert money["at the bank"]["bank"]["minor"] > 0
+    reconciled = {one["name"]: (one["verdict"], one["breaks"]) for one in result["reconciled"]}
+    assert reconciled == dict.fromkeys(("asked", "refunds", "balance", "bank"), ("clean", []))
+    assert rows["customers"]["provider"] == rows["subscriptions"]["provider"] == 28
     assert rows["mails"]["mailbox"] + rows["mails"]["absent"] == 28
     assert rows["mails"]["database"] + len(result["in_doubt"]) == 28
     undone = rows["failed, undone"]
@@ -42,6 +52,26 @@ def test_thirty_people_a_kill_and_a_crash(tmp_path: Path) -> None:
     assert result["told"]["failed"] == 2
     faults = result["provider_faults"]
     assert all(faults[kind] for kind in ("hang_after", "reset_after", "http500_after")), faults
+
+
+@pytest.mark.slow  # the gate has the comparison without the processes
+@pytest.mark.timeout(180)
+def test_a_line_that_the_bank_forgets_is_missed() -> None:
+    command = [sys.executable, "-m", "examples.signup.demo", "--json", "--with-a-break"]
+    numbers = ["--people", "4", "--kills", "0", "--restarts", "0", "--no-faults"]
+    demo = subprocess.run(
+        [*command, *numbers], cwd=ROOT, capture_output=True, text=True, check=False
+    )
+
+    assert demo.returncode == 0, demo.stdout + demo.stderr
+    result = json.loads(demo.stdout)
+    assert (result["holds"], result["explained"]) == (True, False)
+    [missed] = result["not_zero"]
+    [paid_out] = [line for line in result["money"] if line["thing"] == "paid out"]
+    [bank] = [one for one in result["reconciled"] if one["name"] == "bank"]
+    kinds = {each["kind"]: each["minor"] for each in bank["breaks"]}
+    assert kinds["statement_arithmetic"] == missed["minor"]
+    assert missed == {"code": "clearing:payouts", "minor": paid_out["books"]["minor"]}
 
 
 @pytest.mark.parametrize(
@@ -83,6 +113,14 @@ def test_every_tenth_person_clicks_three_times() -> None:
 
     assert [person.clicks for person in people].count(3) == 3
     assert len({person.email for person in people}) == 30
+
+
+def test_one_of_three_pays_at_once_and_one_of_thirty_wants_it_back() -> None:
+    people = crowd(300)
+
+    assert [person.pays for person in people].count(True) == 80  # but for those who are refused
+    assert [person.regrets for person in people].count(True) == 10
+    assert all(person.pays for person in people if person.regrets)
 
 
 def test_trouble_is_spread_over_the_crowd() -> None:

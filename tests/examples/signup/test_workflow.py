@@ -11,6 +11,8 @@ import pytest
 import stripe
 
 from examples.signup.billing import provider as client
+from examples.signup.books import FEES, REFUNDS, SALES, STRIPE, ledger
+from examples.signup.plans import withdraw
 from examples.signup.progress import progress_of
 from examples.signup.workflow import EmailTaken, signup, troth
 from tests.examples.provider.process import Process
@@ -113,8 +115,47 @@ async def test_without_a_trial_the_card_is_charged_once(worker: str, billing: Pr
     assert [one["amount"] for one in taken if one["status"] == "succeeded"] == [900]
     async with await psycopg.AsyncConnection.connect(worker) as tx:
         known = [await progress_of(tx, run.id) for run in (paid, other)]
+        assert await booked(tx) == {STRIPE: 861, FEES: 39, SALES: 900}, "by the signup itself"
     assert [one.money for one in known if one] == ["charged", "untouched"]
     assert row(worker, "SELECT count(*) FROM signup.account WHERE closed_at IS NULL") == (1,)
+
+
+async def booked(tx: psycopg.AsyncConnection) -> dict[str, int]:
+    """What is in the books, on the normal side of each account that is not at zero."""
+    codes = [account.code for account in await ledger.accounts.under(tx)]
+    found = await ledger.balances(tx, codes)
+    return {code: one.posted.minor for code, one in found.items() if one.posted}
+
+
+async def test_who_takes_it_back_gets_the_money_once(worker: str, billing: Process) -> None:
+    """The answer to the refund is lost; it is in the books once, and asking again is refused."""
+    await sell("pro")
+    started = await troth.start(signup, EMAIL, "Ada", "pro", "pm_card_visa", False, key="form-1")
+    account = await started.result(timeout=30)
+    billing.fault("reset_after", match={"path": "^/v1/refunds$"}, count=1)
+    back = await troth.start(withdraw, account.id, key="back")
+    assert await back.result(timeout=30) == "refunded"
+
+    [refund] = billing.truth("refund")
+    assert refund["object"]["amount"] == 900
+    [one] = billing.truth("subscription")
+    assert one["object"]["status"] == "canceled"
+    async with await psycopg.AsyncConnection.connect(worker) as tx:
+        assert await booked(tx) == {STRIPE: -39, FEES: 39, SALES: 900, REFUNDS: 900}
+    again = await troth.start(withdraw, account.id, key="again")
+    with pytest.raises(RunFailedError, match="the subscription is canceled"):
+        await again.result(timeout=20)
+
+
+async def test_a_trial_has_nothing_to_give_back(worker: str, billing: Process) -> None:
+    await sell("pro")
+    account = await (await troth.start(signup, EMAIL, "Ada", "pro", key="form-1")).result(
+        timeout=20
+    )
+    back = await troth.start(withdraw, account.id, key="back")
+    with pytest.raises(RunFailedError, match="the subscription is trialing"):
+        await back.result(timeout=20)
+    assert billing.truth("balance_transaction") == []
 
 
 async def test_a_refusal_of_the_provider_closes_the_account(worker: str, billing: Process) -> None:

@@ -2,12 +2,14 @@
 
 from examples.signup.provider.endpoint import Endpoints
 from examples.signup.provider.resources import (
+    balance,
     catalog,
     customers,
     events,
     invoices,
     payment_methods,
     payments,
+    payouts,
     refunds,
     subscriptions,
     webhook_endpoints,
@@ -20,6 +22,8 @@ ENDPOINTS = Endpoints(
     subscriptions.ENDPOINTS,
     payments.ENDPOINTS,
     refunds.ENDPOINTS,
+    balance.ENDPOINTS,
+    payouts.ENDPOINTS,
     invoices.ENDPOINTS,
     webhook_endpoints.ENDPOINTS,
     events.ENDPOINTS,

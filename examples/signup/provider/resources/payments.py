@@ -15,8 +15,9 @@ from examples.signup.provider.form import (
     one_of,
     text,
 )
+from examples.signup.provider.resources import balance
 from examples.signup.provider.resources.payment_methods import card_of, usable
-from examples.signup.provider.session import Session, merged
+from examples.signup.provider.session import Session, merged, new_id
 from examples.signup.provider.store import Json
 
 INTENTS, CHARGES = "/v1/payment_intents", "/v1/charges"
@@ -159,12 +160,17 @@ def decline(session: Session, intent: Json, method: Json, refusal: CardError) ->
 
 
 def make_charge(session: Session, intent: Json, status: str, captured: bool) -> Json:
+    ident = new_id("charge")
+    taken = intent["amount"] if captured else 0
+    movement = balance.charged(session, ident, taken, intent["currency"]) if captured else None
     return session.create(
         "charge",
         {
+            "id": ident,
             "amount": intent["amount"],
-            "amount_captured": intent["amount"] if captured else 0,
+            "amount_captured": taken,
             "amount_refunded": 0,
+            "balance_transaction": movement,
             "captured": captured,
             "currency": intent["currency"],
             "customer": intent["customer"],
@@ -203,12 +209,14 @@ def capture(session: Session, params: Json) -> Json:
     intent = session.get("payment_intent", params["id"])
     if intent["status"] != "requires_capture":
         raise unexpected(intent, "capture")
-    amount = params.get("amount_to_capture", intent["amount_capturable"])
+    amount = {"amount_to_capture": intent["amount_capturable"], **params}["amount_to_capture"]
     if amount > intent["amount_capturable"]:
         message = "The amount to capture is greater than the amount that can be captured."
         raise ApiError(400, message, code="amount_too_large", param="amount_to_capture")
     charge = session.get("charge", intent["latest_charge"])
-    session.change(charge, {"amount_captured": amount, "captured": True}, "charge.captured")
+    movement = balance.charged(session, charge["id"], amount, charge["currency"])
+    taken = {"amount_captured": amount, "balance_transaction": movement, "captured": True}
+    session.change(charge, taken, "charge.captured")
     changes = {"amount_received": amount, "amount_capturable": 0, "status": "succeeded"}
     return session.change(intent, changes, "payment_intent.succeeded")
 

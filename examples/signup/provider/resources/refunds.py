@@ -3,7 +3,8 @@
 from examples.signup.provider.endpoint import Endpoint, listing, retrieve
 from examples.signup.provider.errors import ApiError
 from examples.signup.provider.form import Form, at_least, metadata, one_of, text
-from examples.signup.provider.session import Session, merged
+from examples.signup.provider.resources import balance
+from examples.signup.provider.session import Session, merged, new_id
 from examples.signup.provider.store import Json
 
 PATH = "/v1/refunds"
@@ -24,10 +25,13 @@ def create(session: Session, params: Json) -> Json:
             f"unrefunded amount on charge ({left})."
         )
         raise ApiError(400, message, param="amount")
+    ident = new_id("refund")
     refund = session.create(
         "refund",
         {
+            "id": ident,
             "amount": amount,
+            "balance_transaction": balance.refunded(session, ident, amount, charge["currency"]),
             "charge": charge["id"],
             "currency": charge["currency"],
             "metadata": merged({}, params.get("metadata", {})),

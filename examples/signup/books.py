@@ -1,0 +1,247 @@
+"""The books: which accounts there are, and what each thing that happens to money is in them. No provider, no bank.
+
+Money goes one way: an invoice makes a claim on a customer, a payment settles it and is with Stripe then, less the fee, a
+payout takes it from there to the bank. The two accounts under `clearing` stand for what is between two of these places. They
+must come back to zero: `clearing:invoices:CUSTOMER` says who has not paid, `clearing:payouts` what has not arrived.
+
+Every posting is named by the object that it is about. So whoever hears of it, and however often, books it once.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Final, Literal
+
+import psycopg
+
+from examples.signup.core import troth
+from examples.signup.settings import database_url
+from troth import Money, Tx
+from troth.ledger import Clearing, Compound, Credit, Debit, Item, Ledger, Reversal, Transfer
+from troth.store.tx import BlockingTx
+
+CURRENCY: Final = "EUR"
+
+BANK: Final = "assets:bank:giro"
+STRIPE: Final = "assets:stripe:balance"
+INVOICES: Final = "clearing:invoices"
+PAYOUTS: Final = "clearing:payouts"
+SALES: Final = "income:subscriptions"
+REFUNDS: Final = "income:refunds"
+FEES: Final = "expenses:stripe:fees"
+
+CHART: Final[dict[str, Literal["debit", "credit"]]] = {
+    BANK: "debit",
+    STRIPE: "debit",
+    PAYOUTS: "debit",
+    SALES: "credit",
+    REFUNDS: "debit",  # what was sold and taken back, beside what was sold
+    FEES: "debit",
+}
+"""The accounts that are there from the beginning, and the side on which each normally is."""
+
+ledger = troth.include(Ledger())
+
+# What is not back at zero by then waits for a person, who is told the account: whose claim, or that of the payouts.
+troth.include(Clearing("invoices", under=INVOICES, within=timedelta(days=30)))
+troth.include(Clearing("payouts", under=PAYOUTS, within=timedelta(days=5)))
+
+
+def claim_on(customer: str) -> str:
+    """The account of what a customer has been invoiced for and has not paid."""
+    return f"{INVOICES}:{customer}"
+
+
+async def open_chart(tx: Tx) -> None:
+    """The accounts of `CHART`; opening them again changes nothing."""
+    for code, side in CHART.items():
+        await ledger.accounts.open(tx, code, currency=CURRENCY, side=side)
+
+
+def open_chart_blocking(tx: BlockingTx) -> None:
+    """As `open_chart`, from a thread."""
+    for code, side in CHART.items():
+        ledger.accounts.open_blocking(tx, code, currency=CURRENCY, side=side)
+
+
+def main() -> None:
+    """Open the chart in the database of the service: `python -m examples.signup.books`, once."""
+    with psycopg.connect(database_url()) as tx:
+        open_chart_blocking(tx)
+
+
+# What happens to money ----------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Invoice:
+    """A claim on a customer, since it was finalized; void if it never was one."""
+
+    id: str
+    customer: str
+    amount: Money
+    at: datetime
+    void: bool = False
+
+
+@dataclass(frozen=True)
+class Charge:
+    """Money that came from a customer's card: *amount*, of which Stripe keeps the fee."""
+
+    id: str
+    customer: str
+    amount: Money
+    fee: Money
+    at: datetime
+
+
+@dataclass(frozen=True)
+class Refund:
+    """Money that went back to a customer's card. The fee of the charge stays with Stripe."""
+
+    id: str
+    charge: str
+    customer: str
+    amount: Money
+    at: datetime
+
+
+@dataclass(frozen=True)
+class Payout:
+    """Money on its way from Stripe to the bank; *failed*: it came back."""
+
+    id: str
+    amount: Money
+    at: datetime
+    failed: bool = False
+
+
+@dataclass(frozen=True)
+class Arrival:
+    """A line of the bank's statement: money that came in (greater than 0) or went out.
+
+    *reference* is the end-to-end id that the sender gave it: of a payout, its id.
+    """
+
+    id: str
+    reference: str
+    amount: Money
+    at: datetime
+
+
+Happening = Invoice | Charge | Refund | Payout | Arrival
+
+
+# What it is in the books --------------------------------------------------------------------------
+
+
+def postings(happening: Happening) -> Sequence[Item]:
+    """What is to be posted. Nothing for an invoice over nothing, as that of a trial."""
+    match happening:
+        case Invoice(amount=amount) if not amount:
+            return []
+        case Invoice():
+            return invoiced(happening)
+        case Charge():
+            return [charged(happening)]
+        case Refund():
+            return [refunded(happening)]
+        case Payout():
+            return paid_out(happening)
+        case Arrival():
+            return [arrived(happening)]
+
+
+def invoiced(invoice: Invoice) -> Sequence[Item]:
+    name = f"invoice:{invoice.id}"
+    claim = Transfer(
+        name,
+        claim_on(invoice.customer),
+        SALES,
+        invoice.amount,
+        code="invoice",
+        effective_at=invoice.at,
+        metadata={"customer": invoice.customer},
+    )
+    if not invoice.void:
+        return [claim]
+    return [claim, Reversal(f"{name}:void", name, code="void")]
+
+
+def charged(charge: Charge) -> Item:
+    """The customer has paid all of it, and we have the rest."""
+    net = charge.amount - charge.fee
+    rest = [Debit(STRIPE, net) if net.minor > 0 else Credit(STRIPE, -net)] if net else []
+    kept = [Debit(FEES, charge.fee)] if charge.fee else []
+    return Compound(
+        f"charge:{charge.id}",
+        [*rest, *kept, Credit(claim_on(charge.customer), charge.amount)],
+        code="payment",
+        effective_at=charge.at,
+        metadata={"customer": charge.customer},
+    )
+
+
+def refunded(refund: Refund) -> Item:
+    return Transfer(
+        f"refund:{refund.id}",
+        REFUNDS,
+        STRIPE,
+        refund.amount,
+        code="refund",
+        effective_at=refund.at,
+        metadata={"charge": refund.charge, "customer": refund.customer},
+    )
+
+
+def paid_out(payout: Payout) -> Sequence[Item]:
+    name = f"payout:{payout.id}"
+    sent = Transfer(
+        name, PAYOUTS, STRIPE, payout.amount, code="payout", effective_at=payout.at
+    )  # fmt: skip
+    if not payout.failed:
+        return [sent]
+    return [sent, Reversal(f"{name}:failed", name, code="payout failed")]
+
+
+def arrived(arrival: Arrival) -> Item:
+    """What comes in ends a payout. What no payout is behind makes that account differ from zero, and so somebody look."""
+    amount = abs(arrival.amount)
+    debit, credit = (BANK, PAYOUTS) if arrival.amount.minor > 0 else (PAYOUTS, BANK)
+    return Transfer(
+        f"bank:{arrival.id}",
+        debit,
+        credit,
+        amount,
+        code="bank",
+        effective_at=arrival.at,
+        metadata={"reference": arrival.reference},
+    )
+
+
+# Posting ------------------------------------------------------------------------------------------
+
+
+async def book(tx: Tx, *happenings: Happening) -> None:
+    """Put into the books, in *tx*, what has happened; what is there already stays as it is.
+
+    Raises `TransferRefused` if something else is in the books under the same name.
+    """
+    customers = {
+        each.customer for each in happenings if isinstance(each, Invoice | Charge) and each.amount
+    }
+    for customer in sorted(customers):
+        await ledger.accounts.open(
+            tx,
+            claim_on(customer),
+            currency=CURRENCY,
+            side="debit",
+            metadata={"customer": customer},
+        )
+    items = [item for happening in happenings for item in postings(happening)]
+    if items:
+        await ledger.post_all(tx, items)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,179 @@
+"""Compares what three parties say of money: our books, the provider's store, the bank's accounts. The comparison does no I/O.
+
+Each is asked for its own: the books for balances, the provider for its objects, the bank for what it has. Nothing here reads
+what the books were made from.
+"""
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import httpx
+import psycopg
+
+from examples.signup import books
+from examples.signup.books import ledger
+from examples.signup.demo.stage import BANK_ACCOUNT, PRICES, Stage
+from examples.signup.demo.truths import objects
+
+_CODES = """
+SELECT code, count(*), coalesce(sum(amount), 0)::bigint FROM troth.ledger_transfer WHERE code IS NOT NULL GROUP BY code
+"""
+
+
+@dataclass(frozen=True)
+class Sum:
+    """So many things, and so much money (minor units)."""
+
+    count: int
+    minor: int
+
+
+@dataclass(frozen=True)
+class Line:
+    """One kind of movement, as each party has it; None: it has no such thing. `expected` is what people did."""
+
+    thing: str
+    expected: Sum | None
+    books: Sum
+    provider: Sum | None
+    bank: Sum | None
+
+    @property
+    def difference(self) -> int:
+        """Between the greatest and the least that somebody has, in minor units."""
+        amounts = [one.minor for one in self._said]
+        return max(amounts) - min(amounts)
+
+    @property
+    def holds(self) -> bool:
+        return len(set(self._said)) == 1
+
+    @property
+    def _said(self) -> list[Sum]:
+        sides = (self.expected, self.books, self.provider, self.bank)
+        return [one for one in sides if one is not None]
+
+
+@dataclass(frozen=True)
+class Account:
+    """A balance that is to be zero, and what it says if it is not."""
+
+    code: str
+    minor: int
+
+
+@dataclass(frozen=True)
+class Accounts:
+    """The three together. `open`: clearing accounts that have not returned to zero. `balanced`: the trial balance is."""
+
+    lines: Sequence[Line]
+    open: Sequence[Account]
+    balanced: bool
+
+    @property
+    def holds(self) -> bool:
+        """Explained to the cent."""
+        return self.balanced and not self.open and all(line.holds for line in self.lines)
+
+
+@dataclass(frozen=True)
+class Books:
+    """Our side: balances on the normal sides of their accounts, and the transfers of each code.
+
+    The sum of what has several legs is 0: a payment.
+    """
+
+    balances: Mapping[str, int]
+    posted: Mapping[str, Sum]
+    balanced: bool
+
+
+@dataclass(frozen=True)
+class Bank:
+    """What the bank has: what has come in, and what is there."""
+
+    arrived: Sequence[int]
+    balance: int
+
+
+Objects = Mapping[str, Sequence[Mapping[str, Any]]]
+
+
+def compare(
+    ours: Books, provider: Objects, bank: Bank, *, paid: Sequence[int], refunded: Sequence[int]
+) -> Accounts:
+    """*paid*, *refunded*: what people should have paid at once and got back, in minor units."""
+    balance = ours.balances.get
+    claims = {
+        code: minor for code, minor in ours.balances.items() if code.startswith(books.INVOICES)
+    }
+    unpaid = sum(claims.values())
+    invoices = [
+        one["total"] for one in provider["invoice"] if one["total"] and one["status"] == "paid"
+    ]
+    charges = [one["amount_captured"] for one in provider["charge"] if one["captured"]]
+    movements = provider["balance_transaction"]
+    fees = [one["fee"] for one in movements if one["fee"]]
+    refunds = [one["amount"] for one in provider["refund"]]
+    failed = [one["amount"] for one in provider["payout"] if one["status"] == "failed"]
+    payouts = [one["amount"] for one in provider["payout"] if one["status"] != "failed"]
+    sales, bank_balance = balance(books.SALES, 0), balance(books.BANK, 0)
+    in_transit = balance(books.PAYOUTS, 0)
+    counts = Counter({code: one.count for code, one in ours.posted.items()})
+    came_back = ours.posted.get("payout failed", Sum(0, 0))
+    sent = counts["payout"] - counts["payout failed"]
+    lines = [
+        Line("invoiced", total(paid), Sum(counts["invoice"] - counts["void"], sales), total(invoices), None),
+        Line("paid", total(paid), Sum(counts["payment"], sales - unpaid), total(charges), None),
+        Line("fees", None, Sum(counts["payment"], balance(books.FEES, 0)), total(fees), None),
+        Line("refunded", total(refunded), Sum(counts["refund"], balance(books.REFUNDS, 0)), total(refunds), None),
+        Line("payouts refused", None, came_back, total(failed), None),
+        Line("paid out", None, Sum(sent, bank_balance + in_transit), total(payouts), total(bank.arrived)),
+        Line("at the provider", None, Sum(1, balance(books.STRIPE, 0)), Sum(1, sum(one["net"] for one in movements)), None),
+        Line("at the bank", None, Sum(1, bank_balance), None, Sum(1, bank.balance)),
+    ]  # fmt: skip
+    clearing = {**claims, books.PAYOUTS: in_transit}
+    waiting = [Account(code, minor) for code, minor in sorted(clearing.items()) if minor]
+    return Accounts(lines, waiting, ours.balanced)
+
+
+def total(amounts: Sequence[int]) -> Sum:
+    return Sum(len(amounts), sum(amounts))
+
+
+# Reading ------------------------------------------------------------------------------------------
+
+
+async def read(stage: Stage, *, paid: Sequence[str], refunded: Sequence[str]) -> Accounts:
+    """Ask all three. *paid*, *refunded*: the plans of those who paid at once, and of those who got it back."""
+    async with httpx.AsyncClient(timeout=30) as http:
+        kinds = ("invoice", "charge", "refund", "balance_transaction", "payout")
+        provider = {
+            kind: [one["object"] for one in await objects(http, stage.provider_url, kind)]
+            for kind in kinds
+        }
+        credits_ = (await http.get(f"{stage.bank_url}/_mock/credits")).raise_for_status().json()
+        account = await http.get(f"{stage.bank_url}/_mock/accounts/{BANK_ACCOUNT}")
+    bank = Bank([one["amount"] for one in credits_], account.raise_for_status().json()["balance"])
+    return compare(
+        await read_books(stage.database_url),
+        provider,
+        bank,
+        paid=[PRICES[plan] for plan in paid],
+        refunded=[PRICES[plan] for plan in refunded],
+    )
+
+
+async def read_books(url: str) -> Books:
+    async with await psycopg.AsyncConnection.connect(url) as tx:
+        balances: dict[str, int] = {}
+        after = ""
+        while page := await ledger.accounts.under(tx, after=after, limit=1000):
+            after = page[-1].code
+            found = await ledger.balances(tx, [account.code for account in page])
+            balances |= {code: one.posted.minor for code, one in found.items()}
+        codes = await (await tx.execute(_CODES)).fetchall()
+        balanced = all(one.is_balanced for one in await ledger.trial_balance(tx))
+    return Books(balances, {code: Sum(*figures) for code, *figures in codes}, balanced)

@@ -1,0 +1,140 @@
+"""The comparison of money finds what is planted, on each side: it is no check if it cannot fail."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from examples.signup.books import BANK, FEES, PAYOUTS, REFUNDS, SALES, STRIPE, claim_on
+from examples.signup.demo.money import Account, Accounts, Bank, Books, Sum, compare
+
+# Two people pay 49.00 and 9.00, one gets it back; a payout is refused, and the next one arrives.
+BOOKS = Books(
+    balances={
+        BANK: 4762,
+        STRIPE: 0,
+        PAYOUTS: 0,
+        SALES: 5800,
+        REFUNDS: 900,
+        FEES: 138,
+        claim_on("cus_ada"): 0,
+        claim_on("cus_bob"): 0,
+    },
+    posted={
+        "invoice": Sum(2, 5800),
+        "payment": Sum(2, 0),
+        "refund": Sum(1, 900),
+        "payout": Sum(2, 9524),
+        "payout failed": Sum(1, 4762),
+        "bank": Sum(1, 4762),
+    },
+    balanced=True,
+)
+BANK_SIDE = Bank(arrived=[4762], balance=4762)
+
+
+def movement(net: int, fee: int = 0) -> dict[str, Any]:
+    return {"net": net, "fee": fee}
+
+
+PROVIDER: dict[str, list[dict[str, Any]]] = {
+    "invoice": [
+        {"total": 4900, "status": "paid"},
+        {"total": 900, "status": "paid"},
+        {"total": 0, "status": "paid"},
+    ],
+    "charge": [
+        {"amount_captured": 4900, "captured": True},
+        {"amount_captured": 900, "captured": True},
+        {"amount_captured": 0, "captured": False},
+    ],
+    "refund": [{"amount": 900}],
+    "payout": [{"amount": 4762, "status": "failed"}, {"amount": 4762, "status": "paid"}],
+    "balance_transaction": [
+        movement(4801, 99),
+        movement(861, 39),
+        movement(-900),
+        movement(-4762),
+        movement(4762),
+        movement(-4762),
+    ],
+}
+
+
+def verdict(
+    books: Books = BOOKS, provider: dict[str, Any] = PROVIDER, bank: Bank = BANK_SIDE
+) -> Accounts:
+    return compare(books, provider, bank, paid=[4900, 900], refunded=[900])
+
+
+def wrong(accounts: Accounts) -> set[str]:
+    assert not accounts.holds
+    return {line.thing for line in accounts.lines if not line.holds}
+
+
+def test_what_adds_up_is_explained() -> None:
+    assert verdict().holds
+    assert [line.difference for line in verdict().lines] == [0] * 8
+
+
+@pytest.mark.parametrize(
+    ("kind", "objects", "things"),
+    [
+        ("charge", [*PROVIDER["charge"], {"amount_captured": 900, "captured": True}], {"paid"}),
+        ("charge", PROVIDER["charge"][1:], {"paid"}),
+        ("invoice", PROVIDER["invoice"][:1], {"invoiced"}),
+        ("refund", [{"amount": 900}, {"amount": 900}], {"refunded"}),
+        ("refund", [{"amount": 901}], {"refunded"}),
+        ("payout", PROVIDER["payout"][:1], {"paid out"}),
+        ("payout", PROVIDER["payout"][1:], {"payouts refused"}),
+        (
+            "balance_transaction",
+            [movement(4800, 100), *PROVIDER["balance_transaction"][1:]],
+            {"fees", "at the provider"},
+        ),
+    ],
+)
+def test_what_differs_at_the_provider_is_found(
+    kind: str, objects: list[dict[str, Any]], things: set[str]
+) -> None:
+    found = verdict(provider={**PROVIDER, kind: objects})
+    assert wrong(found) >= things
+
+
+def test_two_errors_that_cancel_out_are_found_by_their_number() -> None:
+    """The sum is right, and there is one charge too many."""
+    split = [{"amount_captured": minor, "captured": True} for minor in (4900, 800, 100)]
+    assert wrong(verdict(provider={**PROVIDER, "charge": split})) == {"paid"}
+
+
+@pytest.mark.parametrize(
+    "bank", [Bank([4762, 4762], 4762), Bank([4761], 4761), Bank([], 0), Bank([4762], 4763)]
+)
+def test_what_differs_at_the_bank_is_found(bank: Bank) -> None:
+    assert wrong(verdict(bank=bank)) & {"paid out", "at the bank"}
+
+
+def test_what_has_not_arrived_is_named() -> None:
+    forgotten = replace(BOOKS, balances={**BOOKS.balances, BANK: 0, PAYOUTS: 4762})
+    found = verdict(books=forgotten)
+
+    assert found.open == [Account(PAYOUTS, 4762)]
+    assert wrong(found) == {"at the bank"}
+
+
+def test_who_has_not_paid_is_named() -> None:
+    owing = replace(BOOKS, balances={**BOOKS.balances, claim_on("cus_bob"): 900})
+    assert verdict(books=owing).open == [Account(claim_on("cus_bob"), 900)]
+
+
+def test_errors_of_two_customers_that_cancel_out_are_found() -> None:
+    crossed = {**BOOKS.balances, claim_on("cus_ada"): -900, claim_on("cus_bob"): 900}
+    found = verdict(books=replace(BOOKS, balances=crossed))
+    assert not found.holds
+    assert len(found.open) == 2
+
+
+def test_books_that_are_not_balanced_explain_nothing() -> None:
+    assert not verdict(books=replace(BOOKS, balanced=False)).holds
