@@ -79,7 +79,7 @@ async def test_every_screen_has_its_key(cell, opened, base):
             await page.keyboard.press("g")
             await page.keyboard.press(screen.key)
             await page.wait_for_url(f"**{base}{screen.path}")
-            await expect(page.locator("nav a[aria-current=page]")).to_have_attribute(
+            await expect(page.locator("#menu a[aria-current=page]")).to_have_attribute(
                 "data-key", screen.key
             )
 
