@@ -81,3 +81,14 @@ async def test_a_stream_that_ends_is_opened_anew(cell, opened, monkeypatch):
     for n in range(1, 4):
         kept.event(cell, f"evt_{n}")
         await expect(page.locator("tbody tr")).to_have_count(n)
+
+
+@pytest.mark.slow
+async def test_a_page_that_gets_no_stream_asks_now_and_then(cell, opened, monkeypatch):
+    monkeypatch.setattr(live, "MOST_STREAMS", 0)
+    page: Page = await opened("/inbox?state=quarantined")
+    await expect(page.locator("#live-word")).to_have_text("Lost…")
+    kept.event(cell, "evt_1")
+    await expect(page.locator("tbody tr")).to_have_count(1)
+    monkeypatch.setattr(live, "MOST_STREAMS", 10)
+    await expect(page.locator("#live-word")).to_have_text("Live")

@@ -49,9 +49,9 @@
     leave();
     live.stream = new EventSource(`${one("#stream").dataset.connect}&seen=${seen()}`);
     live.stream.onopen = () => { live.tries = 0; label("Live"); };
-    live.stream.onerror = () => { // its time is over, or it is lost: what the browser would do by itself differs
+    live.stream.onerror = () => { // its time is over, or it is lost: what browsers do by themselves differs
       leave();
-      if (live.tries) label("Lost…", true);
+      if (live.tries) { label("Lost…", true); refresh(); } // who is not known any more is led to the door
       live.opens = setTimeout(open, Math.min(30000, 500 * 2 ** live.tries++) * (0.7 + 0.6 * Math.random()));
     };
     live.stream.addEventListener("changed", (event) => {
