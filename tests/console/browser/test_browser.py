@@ -14,6 +14,8 @@ from troth.console.database import Reach
 from troth.machine import Machine, Transition
 
 BUG = {"at": "x", "message": "it broke"}
+INSIDE = """[...document.querySelectorAll("form :is(input, select, textarea)")].every((each) =>
+  each.getBoundingClientRect().right <= each.closest("form").getBoundingClientRect().right + 1)"""
 
 
 async def test_a_page_follows_what_happens_and_an_act_opens_over_it(cell, runs, opened):
@@ -169,6 +171,7 @@ async def test_no_form_and_no_drawing_is_wider_than_its_screen(
         page = await opened(path, viewport={"width": width, "height": 800}, color_scheme=dark)
         await expect(page.locator("main :is(h1, h2)").first).to_be_visible()
         assert await page.evaluate("document.documentElement.scrollWidth <= innerWidth"), path
+        assert await page.evaluate(INSIDE), path
 
 
 @pytest.mark.slow
