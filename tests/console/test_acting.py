@@ -137,7 +137,7 @@ async def test_all_that_a_filter_matches_is_counted_and_then_done(runs, cell, me
     assert "2 runs that are alive now: state=attention" in words(form)
     answer = await ada.act("run.resume", where="state=attention", counted="2", note="deployed")
     said = words(answer.text)
-    assert "done for 1 runs; not possible for 1" in said
+    assert "done for one run; not possible for 1" in said
     assert "is in doubt" in said
     assert [(act[3], act[4], act[5]) for act in acts()] == [("run.resume", runs["broken"], "done")]
 

@@ -207,7 +207,8 @@ async def _do_each(site: Site, visit: Visit, deed: Deed, given: Given) -> Respon
         )  # fmt: skip
     except TrothError as error:
         return _told(site, visit, deed, trouble=trouble_of(error, site), given=given)
-    words = [f"{deed.title}: done for {len(swept.done)} runs"]
+    many = "one run" if len(swept.done) == 1 else f"{len(swept.done)} runs"
+    words = [f"{deed.title}: done for {many}"]
     if swept.proposed:
         words.append(f"proposed for {len(swept.proposed)}, which wait for a second person")
     if swept.failed:
