@@ -2,9 +2,20 @@
 
 from __future__ import annotations
 
+import re
+import tempfile
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 
 import psycopg
+
+from troth.store.embedded import Embedded
+from troth.store.migrate import migrate, status
+
+RESULTS = Path(__file__).with_name("RESULTS.md")
+SCHEMA = "troth"
 
 WORKFLOWS = 12
 WORKERS = 8
@@ -24,6 +35,35 @@ class Size:
     objects: int = 1_000_000
     acts: int = 100_000
     entries: int = 50_000  # of the journal of one run
+
+
+@contextmanager
+def filled(millions: float, keep: Path | None) -> Iterator[tuple[str, Size]]:
+    """A server with such a schema: its URL. With *keep*, it stays in that directory and is filled once."""
+    size = Size(finished=int(millions * 1_000_000))
+    with ExitStack() as stack:
+        directory = keep or Path(
+            stack.enter_context(tempfile.TemporaryDirectory(prefix="troth-bench-"))
+        )
+        # The server's user may enter, so that its files go with the directory.
+        directory.chmod(0o755)
+        server = stack.enter_context(Embedded.acquire(directory))
+        if status(server.url, SCHEMA).state == "missing":
+            migrate(server.url, SCHEMA)
+            fill(server.url, SCHEMA, size)
+        yield server.url, size
+
+
+def write(mark: str, table: str) -> None:
+    """Put a table into the results, where the one before it was."""
+    begin, end = f"<!-- {mark} -->", f"<!-- end of {mark} -->"
+    text = RESULTS.read_text()
+    section = f"{begin}\n{table}\n{end}"
+    if begin in text:
+        text = re.sub(f"{begin}.*{end}", lambda _: section, text, flags=re.DOTALL)
+    else:
+        text = f"{text.rstrip()}\n\n{section}\n"
+    RESULTS.write_text(text)
 
 
 def fill(url: str, schema: str, size: Size, *, vacuum: bool = True) -> None:
@@ -85,7 +125,8 @@ INSERT INTO {schema}.attention_note (run_id, claim, claimed_by, claimed_at)
 SELECT id, 1, CASE WHEN n % 200 = 0 THEN 'ada' ELSE 'bob' END, now() FROM alive WHERE parked AND n % 20 = 0;
 INSERT INTO {schema}.start_key (key, run_id, digest) SELECT 'live:' || n, id, '\\x00' FROM alive WHERE n % 3 = 0;
 INSERT INTO {schema}.journal (run_id, path, kind, attempt, seq, ok, digest, payload, at)
-SELECT (SELECT id FROM alive ORDER BY n DESC LIMIT 1), 'step#' || n, 2, 0, n, true, '\\x00112233445566778899aabbccddeeff', '1', now()
+SELECT (SELECT id FROM alive ORDER BY n DESC LIMIT 1), 'step#' || n, 2, 0, n, true, '\\x00112233445566778899aabbccddeeff',
+       convert_to(to_json(repeat(md5(n::text), 30))::text, 'UTF8'), now() - interval '1 s' * ({entries} - n)
 FROM generate_series(1, {entries}) n;
 DROP TABLE alive;
 

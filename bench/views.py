@@ -11,25 +11,20 @@ from __future__ import annotations
 import argparse
 import asyncio
 import os
-import re
 import statistics
-import tempfile
 import time
 from collections.abc import Awaitable, Callable
-from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import psutil
 
-from bench.population import Size, fill
+from bench.population import SCHEMA, Size, filled, write
 from troth.inbox.model import State as EventState
 from troth.journal.model import Reason, RunState
 from troth.outbox.model import State as DeliveryState
 from troth.store.connect import AsyncConnection, connect_async
-from troth.store.embedded import Embedded
-from troth.store.migrate import migrate, status
 from troth.view import (
     acts,
     attention,
@@ -51,9 +46,6 @@ from troth.view import (
 from troth.view.filters import Since
 from troth.view.store import reading
 
-RESULTS = Path(__file__).with_name("RESULTS.md")
-MARKS = ("<!-- bench.views -->", "<!-- end of bench.views -->")
-SCHEMA = "troth"
 LIMIT_MS = 300
 Look = Callable[[Any], Awaitable[Any]]
 
@@ -231,28 +223,12 @@ def main() -> None:
     parser.add_argument("--keep", type=Path)
     parser.add_argument("--write", action="store_true")
     arguments = parser.parse_args()
-    size = Size(finished=int(arguments.millions * 1_000_000))
-    with ExitStack() as stack:
-        directory = arguments.keep or Path(
-            stack.enter_context(tempfile.TemporaryDirectory(prefix="troth-bench-"))
-        )
-        # The server's user may enter, so that its files go with the directory.
-        directory.chmod(0o755)
-        server = stack.enter_context(Embedded.acquire(directory))
-        if status(server.url, SCHEMA).state == "missing":
-            migrate(server.url, SCHEMA)
-            fill(server.url, SCHEMA, size)
-        found = asyncio.run(measure(server.url, arguments.rounds))
+    with filled(arguments.millions, arguments.keep) as (url, size):
+        found = asyncio.run(measure(url, arguments.rounds))
     table = render(found, size, arguments.millions, arguments.rounds)
     print(table)
     if arguments.write:
-        text = RESULTS.read_text()
-        section = f"{MARKS[0]}\n{table}\n{MARKS[1]}"
-        if MARKS[0] in text:
-            text = re.sub(f"{MARKS[0]}.*{MARKS[1]}", lambda _: section, text, flags=re.DOTALL)
-        else:
-            text = f"{text.rstrip()}\n\n{section}\n"
-        RESULTS.write_text(text)
+        write("bench.views", table)
 
 
 if __name__ == "__main__":

@@ -82,11 +82,14 @@ def park(
     with psycopg.connect(url) as connection:
         connection.execute(
             f"INSERT INTO {schema}.run (id, workflow, key, input, state, claim, wake_at, starts_at, reason, detail) "
-            "VALUES (%s, %s, %s, '{}', 'attention', 1, 'infinity', to_timestamp(%s), %s, %s)",
+            "VALUES (%s, %s, %s, '{}', 'ready', 1, 'infinity', to_timestamp(%s), %s, %s)",
             (
                 *(journal.run, workflow, f"key:{journal.run}", SENT_AT, reason),
                 json.dumps(detail).encode(),
             ),
+        )
+        connection.execute(
+            f"UPDATE {schema}.run SET state = 'attention' WHERE id = %s", (journal.run,)
         )
         with connection.cursor() as cursor:
             cursor.executemany(

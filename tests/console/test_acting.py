@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from uuid import UUID
 
 import psycopg
 import pytest
@@ -11,11 +12,14 @@ import pytest
 from tests.cli import program
 from tests.cli.conftest import states
 from tests.cli.parked import Journal, in_doubt, park
+from tests.console import kept
 from tests.console.conftest import rows, words
 from troth.base.events import ActRecorded
 from troth.command.acts import ACTS
 from troth.console import Payload, Role
+from troth.console.deed import Given
 from troth.console.deeds import DEEDS
+from troth.console.screens import SCREENS
 
 
 @pytest.mark.parametrize("act", ["run.cancel", "run.resume", "run.send"])
@@ -133,7 +137,7 @@ async def test_all_that_a_filter_matches_is_counted_and_then_done(runs, cell, me
     assert "2 runs that are alive now: state=attention" in words(form)
     answer = await ada.act("run.resume", where="state=attention", counted="2", note="deployed")
     said = words(answer.text)
-    assert "done for 1 runs; not possible for 1" in said
+    assert "done for one run; not possible for 1" in said
     assert "is in doubt" in said
     assert [(act[3], act[4], act[5]) for act in acts()] == [("run.resume", runs["broken"], "done")]
 
@@ -284,3 +288,32 @@ async def test_who_listens_is_told_of_what_people_do(runs, meet):
         ("ada", "run.resume", "done", "console"),
         ("eve", "run.cancel", "refused", "console"),
     ]
+
+
+@pytest.mark.parametrize("act", DEEDS)
+def test_every_form_leads_back_to_a_page_of_the_console(act):
+    given = Given(dict.fromkeys(("run", "endpoint", "message"), str(UUID(int=7))))
+    given |= {"schedule": "nightly", "event": "evt_1", "source": "stripe", "state": "ignored"}
+    path, query = DEEDS[act].back(given)
+    assert any(re.fullmatch(re.sub(r"\{\w+\}", "[^/]+", page.path), path) for page in SCREENS), path
+    assert None not in dict(query).values()
+
+
+async def test_what_was_shown_as_a_page_leads_back_to_its_thing(cell, meet):
+    record = kept.request(cell)
+    kept.event(cell, "evt_1", source="a/b")
+    for form, place in (
+        ({"in": "request", "id": record, "of": "body"}, f"/requests/{record}"),
+        ({"in": "event", "source": "a/b", "event": "evt_1", "of": "body"}, "/inbox/event?source=a%2Fb&amp;event=evt_1"),
+    ):  # fmt: skip
+        answer = await meet().act("payload.show", **form)
+        assert f'class="button small nojs" href="{place}"' in answer.text
+
+
+async def test_an_act_on_all_that_match_leads_back_to_the_list(cell, meet):
+    park(cell, Journal(), "bug", {"at": "x", "message": "m"}, workflow="bulk")
+    form = {"list": "attention", "where": "workflow=bulk&reason=bug&reason=poison", "counted": "1"}
+    answer = await meet().act("run.resume", **form)
+    assert 'href="/attention?workflow=bulk&amp;reason=bug&amp;reason=poison"' in answer.text
+    answer = await meet().act("run.resume", **form | {"list": "//elsewhere"})
+    assert 'href="/runs?' in answer.text

@@ -22,8 +22,8 @@ BUG = {"at": "step", "message": "it broke", "type": "app.Broken"}
 def waits(cell, journal: Journal, reason: str, detail: dict, age_s: float = 60, **more) -> UUID:
     """A run that has stood in attention for so long."""
     run = park(cell, journal, reason, detail, **more)
-    query = "INSERT INTO {}.attention VALUES (%s, now() - make_interval(secs => %s)) RETURNING 1"
-    rows(cell, query, run, age_s)
+    query = "UPDATE {}.attention SET since = now() - make_interval(secs => %s) WHERE run_id = %s RETURNING 1"
+    rows(cell, query, age_s, run)
     return run
 
 

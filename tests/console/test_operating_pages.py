@@ -9,11 +9,10 @@ import pytest
 
 from tests.access.conftest import make
 from tests.access.test_decisions import ACCOUNT, BOB
-from tests.cli.parked import Journal, park
-from tests.console.furnished import Cell, decision, insert, schedule, worker
+from tests.console.furnished import Cell, schedule, worker
 from tests.console.hostile import HOSTILE, require_harmless
 from tests.console.test_places import ADDRESS
-from troth.base import codec
+from tests.console.world import operating
 from troth.console import Role
 
 BARE = HOSTILE.replace("\x01", "")  # as far as a name may go into a record of the desk
@@ -32,78 +31,7 @@ TOPICS = {
 @pytest.fixture
 async def furnished(cell: Cell) -> dict[str, str]:
     """One of everything, with names that mean harm; the paths of all pages, by what they are about."""
-    process = worker(cell, HOSTILE, HOSTILE, HOSTILE + "@2", beat_s=60)
-    insert(cell, "worker_gone", id=77, name=HOSTILE)
-    for workflow in (HOSTILE, HOSTILE + "@3"):
-        park(cell, Journal(), "bug", {"at": "x", "message": "m"}, workflow=workflow)
-    told = {
-        "rate_limit": 1,
-        "rate_per_s": 1.0,
-        "breaker_failures": 2,
-        "breaker_pause_s": 30.0,
-        "open_until": "2126-01-01",
-    }
-    insert(cell, "provider", name=HOSTILE, declared_by=process, **told)
-    name = schedule(
-        cell,
-        HOSTILE,
-        HOSTILE,
-        paused_at="2026-11-01",
-        paused_by=HOSTILE,
-        paused_note=HOSTILE,
-        last_at="2026-11-01",
-        last_result=HOSTILE,
-    )
-    insert(
-        cell,
-        "schedule_firing",
-        schedule=HOSTILE,
-        n=1,
-        at="2026-11-01",
-        result=HOSTILE,
-        by=HOSTILE,
-        note=HOSTILE,
-    )
-    insert(cell, "policy_set", digest=b"\x01", policies=POLICY, schema=SCHEMA)
-    inputs = {
-        "principal": {"type": "App::Person", "id": HOSTILE}, "action": {"type": "App::Action", "id": "Account::read"},
-        "resource": {"type": "App::Account", "id": HOSTILE}, "context": {}, "entities": [], "withheld": [],
-    }  # fmt: skip
-    made = decision(
-        cell, principal_type=HOSTILE, principal_id=HOSTILE, action=HOSTILE, resource_type=HOSTILE, resource_id=HOSTILE,
-        policies=[HOSTILE], errors=[HOSTILE], inputs=codec.encode(inputs).decode().replace("\\u0001", ""), policy_set=b"\x01",
-        because="error",
-    )  # fmt: skip
-    act = {"by": HOSTILE, "about": HOSTILE, "note": HOSTILE, "via": "program", "act": HOSTILE}
-    details = codec.encode({BARE: BARE, "n": {BARE: [BARE]}}).decode()
-    insert(
-        cell,
-        "operator_act",
-        outcome="done",
-        agrees_with=HOSTILE,
-        details=details,
-        result=details,
-        **act,
-    )
-    waits = {
-        "content": b"\x00",
-        "until": "2126-01-01",
-        "by": HOSTILE,
-        "note": HOSTILE,
-        "about": HOSTILE,
-    }
-    insert(cell, "act_proposal", act=HOSTILE, details=b"{}", **waits)
-    insert(cell, "act_proposal", act="db.retain", details=details.encode(), **waits)
-    noted = codec.encode({"text": BARE})
-    insert(cell, "act_proposal", act="attention.note", details=noted, **waits)
-    insert(cell, "act_proposal", act="schedule.pause", details=b"{}", **waits)
-    return {"schedule": name, "decision": made, "worker": str(process)}
-
-
-POLICY = """@id("evil<script>'<img src=x>")
-permit (principal, action, resource) when { principal.name == "<script>alert(1)</script><img src=x>" };"""
-SCHEMA = """namespace App { entity Person = { name: String }; entity Account;
-action "Account::read" appliesTo { principal: [Person], resource: [Account] }; }"""
+    return operating(cell, HOSTILE)
 
 
 def pages(furnished: dict[str, str]) -> list[tuple[str, dict[str, str]]]:

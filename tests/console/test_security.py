@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-import json
 import re
 from urllib.parse import parse_qs, quote, urlsplit
 
 import pytest
 
-from tests.cli.parked import Journal, in_doubt, park
-from tests.console import kept
+from tests.cli.parked import Journal, park
 from tests.console.conftest import ORIGIN, rows, words
 from tests.console.hostile import HOSTILE, require_harmless
+from tests.console.world import coming_and_going, in_attention, world
 from troth.console import Console, Role
+from troth.console.screens import SCREENS
 from troth.console.security import MOST_FORM_BYTES, POLICY
-from troth.journal.model import Kind
 
 BUG = {"at": "x", "message": "it broke"}
 PAGES = (
@@ -161,33 +160,9 @@ async def test_who_is_not_known_sees_nothing(runs, meet):
 
 
 async def test_nothing_that_is_shown_is_taken_for_html(cell, meet, acts):
-    detail = in_doubt(
-        path=HOSTILE, message=HOSTILE, provider=HOSTILE, key=HOSTILE, answers=[HOSTILE], stake=HOSTILE,
-        probes=[{"at": 1.0, "answer": HOSTILE, "message": HOSTILE}], traceback=HOSTILE, type=HOSTILE,
-        **{HOSTILE: HOSTILE},
-    )  # fmt: skip
-    journal = Journal()
-    journal.done(HOSTILE, 1, {HOSTILE: HOSTILE}).sent(HOSTILE + "2").lost(HOSTILE + "2")
-    journal.add(HOSTILE + "3", Kind.RESULT, {"type": HOSTILE, "message": HOSTILE}, seq=2, ok=False)
-    journal.add("!resume", Kind.DECISION, {"by": HOSTILE, "note": HOSTILE}, attempt=1)
-    decided = {"proposal": {"done": True, "value": HOSTILE}, "by": HOSTILE, "note": HOSTILE}
-    journal.add(HOSTILE, Kind.DECISION, decided, attempt=1)
-    run = park(cell, journal, "in_doubt", detail, workflow=HOSTILE)
-    rows(cell, "INSERT INTO {}.attention VALUES (%s) RETURNING 1", run)
-    noted = "INSERT INTO {}.attention_note VALUES (%s, 1, %s, now(), %s, %s, now()) RETURNING 1"
-    rows(cell, noted, run, *[HOSTILE] * 3)
+    run, after = in_attention(cell, HOSTILE)
     working = "INSERT INTO {}.worker (name, executes, workflows, lease_s) VALUES (%s, true, %s, 3) RETURNING 1"
     rows(cell, working, HOSTILE, [HOSTILE])
-    keyed = "INSERT INTO {}.start_key (key, run_id, digest) VALUES (%s, %s, '') RETURNING 1"
-    rows(cell, keyed, HOSTILE, run)
-    settled = Journal().sent(HOSTILE).lost(HOSTILE)
-    settled.add(HOSTILE, Kind.EVIDENCE, {"answer": "found", "message": HOSTILE}, attempt=1)
-    settled.add(
-        "!resume", Kind.DECISION, {"by": HOSTILE, "note": HOSTILE, "at": HOSTILE, "done": True}
-    )
-    settled.done(HOSTILE, 1, HOSTILE)
-    after = park(cell, settled, "bug", {"at": HOSTILE, "message": HOSTILE, "type": HOSTILE})
-    rows(cell, "INSERT INTO {}.attention VALUES (%s) RETURNING 1", after)
     ada = meet(name="a<b>")
     ada.http.headers["x-test-name"] = "ada <i>& co"
     named = quote(HOSTILE)
@@ -270,42 +245,7 @@ async def test_a_viewer_reads_and_does_nothing_more(runs, meet, acts):
 
 
 async def test_what_comes_in_and_goes_out_is_not_taken_for_html(cell, meet):
-    record = kept.request(cell, name=HOSTILE, caller=HOSTILE, method=HOSTILE, route=HOSTILE, key=HOSTILE, body=HOSTILE.encode(),
-        parts=json.dumps({HOSTILE: "x"}).encode())  # fmt: skip
-    kept.event(cell, HOSTILE, source=HOSTILE, type=HOSTILE, object_key=HOSTILE, reason=HOSTILE, verified_by=HOSTILE,
-        headers=json.dumps({HOSTILE: HOSTILE}), body=HOSTILE.encode())  # fmt: skip
-    kept.made(cell, "inbox_conflict", source=HOSTILE, event_id=HOSTILE, digest=b"\x01", type=HOSTILE, found_by=HOSTILE,
-        first_seen="2026-11-24", last_seen="2026-11-24", seen=2, body=HOSTILE.encode())  # fmt: skip
-    kept.made(cell, "inbox_replay", source=HOSTILE, event_id=HOSTILE, at="2026-11-24", by=HOSTILE, note=HOSTILE, was="parked",
-        reason=HOSTILE)  # fmt: skip
-    kept.made(
-        cell, "inbox_sweep", source=HOSTILE, turn=1, due_at="2026-11-24", failures=3, error=HOSTILE
-    )
-    endpoint = kept.endpoint(cell, url=HOSTILE, outbox=HOSTILE, destination=HOSTILE, types=[HOSTILE], disabled_at="2026-11-24",
-        disabled_because=HOSTILE)  # fmt: skip
-    message = kept.message(
-        cell, endpoint, outbox=HOSTILE, type=HOSTILE, key=HOSTILE, payload=HOSTILE.encode()
-    )
-    kept.message(cell, None, outbox=HOSTILE)
-    rows(
-        cell,
-        "UPDATE {}.outbox_attempt SET outcome = %s, answer = %s RETURNING 1",
-        HOSTILE,
-        HOSTILE.encode(),
-    )
-    kept.made(
-        cell,
-        "machine_object",
-        machine=HOSTILE,
-        id=HOSTILE,
-        state=HOSTILE,
-        version=1,
-        seq=1,
-        since="2026-11-24",
-    )
-    kept.made(cell, "machine_history", machine=HOSTILE, id=HOSTILE, seq=1, event=HOSTILE, from_state="x", to_state=HOSTILE,
-        superseded=False, cause=HOSTILE, by=HOSTILE, why=HOSTILE, data=json.dumps({"k": HOSTILE.replace("\x01", "")}),
-        at="2026-11-24")  # fmt: skip
+    record, endpoint, message = coming_and_going(cell, HOSTILE)
     ada, name = meet(), quote(HOSTILE, safe="")
     pages = [
         "/requests", f"/requests/{record}", f"/requests?key={name}", "/inbox", f"/inbox?source={name}&type={name}&object={name}",
@@ -334,3 +274,16 @@ async def test_what_comes_in_and_goes_out_is_not_taken_for_html(cell, meet):
         assert re.fullmatch(
             r'attachment; filename="[\w.-]+"', whole.headers["content-disposition"], re.ASCII
         )
+
+
+async def test_every_screen_takes_a_text_for_a_text(cell, meet):
+    screens = world(cell, HOSTILE).screens()
+    assert set(screens) == {page.name for page in SCREENS}, (
+        "world.py has the addresses of every screen"
+    )
+    root = meet("root", Role.ADMIN)
+    for paths in screens.values():
+        for path in paths:
+            page = await root.text(path)
+            assert 'class="trouble"' not in page, path
+            require_harmless(page, path)

@@ -6,7 +6,6 @@ import asyncio
 import time
 
 import psycopg
-import pytest
 from psycopg.conninfo import make_conninfo
 
 from tests.harness.cell import open_cell
@@ -97,7 +96,6 @@ async def test_settings_of_the_server(server: PrivateServer) -> None:
     assert "left_behind" in next(each.found for each in found if each.code == "old-snapshot")
 
 
-@pytest.mark.slow
 async def test_statements_that_take_time_where_they_are_counted(server: PrivateServer) -> None:
     with psycopg.connect(server.url, autocommit=True) as connection:
         connection.execute("ALTER SYSTEM SET shared_preload_libraries = 'pg_stat_statements'")
@@ -109,11 +107,13 @@ async def test_statements_that_take_time_where_they_are_counted(server: PrivateS
                 await health.health(tx, "troth")
             ).statements is None  # the extension is not made
         await opened.execute("CREATE EXTENSION pg_stat_statements")
+        # The migrations have been counted, too, and each of them took longer than this one.
+        await opened.execute("SELECT pg_stat_statements_reset()")
         await opened.execute("SELECT count(*) FROM troth.run")
         async with reading(opened, "troth") as tx:
             found = (await health.health(tx, "troth")).statements
     assert found
-    assert any("troth.run" in each.statement and each.calls >= 1 for each in found)
+    assert ("SELECT count(*) FROM troth.run", 1) in [(each.statement, each.calls) for each in found]
 
 
 def shown(url: str, setting: str) -> str:
@@ -129,7 +129,7 @@ async def test_runs_that_nobody_can_execute_and_workers_of_two_programs(migrated
         batch = Batch()
         batch.starts += [start("old@1"), start("pay")]
         await cell.flush(client, 1, batch)
-        assert "no worker can execute them" in (await findings(url, schema))["not-executable"].found
+        assert "no worker can execute it" in (await findings(url, schema))["not-executable"].found
         await cell.rows(
             "INSERT INTO {}.worker (name, executes, workflows, lease_s) VALUES"
             " ('new', true, '{{pay}}', 5), ('older', true, '{{old@1,ship}}', 5)"
@@ -153,7 +153,7 @@ async def test_workers_that_are_dead(migrated) -> None:
         )
         await cell.rows("INSERT INTO {}.worker_gone VALUES (77, 'lost', now() - interval '1 h')")
         found = await findings(url, schema)
-        assert "has been silent for 1 h, has 1 runs in hand" in found["silent-worker"].found
+        assert "has been silent for 1 h, has 1 run in hand" in found["silent-worker"].found
         assert "unreleased-runs" not in found
         await cell.rows("UPDATE {}.run SET owner = 77")
         assert "lost (77)" in (await findings(url, schema))["unreleased-runs"].found

@@ -9,7 +9,7 @@ from troth.base.errors import UsageError
 from troth.command.model import Author, DidNotHappen, Proposal
 from troth.journal.model import Kind
 from troth.store.connect import connect_async
-from troth.view import store
+from troth.view import attention, store
 from troth.view.model import from_seconds
 
 
@@ -24,9 +24,9 @@ async def story(connection, schema, run, path=None):
         return await store.story(tx, schema, run, path)
 
 
-async def doubts(connection, schema, **which):
+async def listed(connection, schema, **which):
     async with store.reading(connection, schema) as tx:
-        return await store.doubts(tx, schema, **which)
+        return await attention.effects(tx, schema, **which)
 
 
 async def test_what_is_listed(connection, migrated):
@@ -36,26 +36,27 @@ async def test_what_is_listed(connection, migrated):
     given_up = park(migrated, Journal().sent("mail"), "retries_exhausted", in_doubt("mail"))
     undo = park(migrated, Journal(), "undo_failed", {"at": "!undo/charge", "message": "none"})
     park(migrated, Journal(), "undo_failed", {"at": "the undoing", "message": "a bug"})
-    lines = await doubts(connection, migrated[1])
-    assert [line.run for line in lines] == [undo, given_up, refund], "newest first"
-    assert [line.path for line in lines] == ["!undo/charge", "mail", "refund"]
-    first, *_, last = lines
-    assert (first.provider, first.stake, first.sent_at, first.seconds) == (None, None, None, None)
+    lines = (await listed(connection, migrated[1])).rows
+    assert [line.run for line in lines] == [refund, given_up, undo], "what waited longest first"
+    assert [line.path for line in lines] == ["refund", "mail", "!undo/charge"]
+    last, *_, first = lines
+    assert (first.provider, first.stake, first.sent_at, first.sent_s) == (None, None, None, None)
     assert (last.provider, last.reason, last.stake) == ("bank", "in_doubt", "EUR 7.00")
     assert (last.settled_by, last.sent_at) == (2, from_seconds(SENT_AT))
-    assert last.seconds is not None
+    assert last.sent_s is not None
 
 
 async def test_pages_have_neither_gaps_nor_what_is_no_effect(connection, migrated):
-    wanted = []
+    wanted, found, after = [], [], None
     for _ in range(3):
-        wanted.insert(0, park(migrated, Journal().sent("refund"), "in_doubt", in_doubt()))
+        wanted.append(park(migrated, Journal().sent("refund"), "in_doubt", in_doubt()))
         park(migrated, Journal(), "retries_exhausted", {"at": "hello", "type": "OSError"})
         park(migrated, Journal(), "retries_exhausted", {"at": "hello", "type": "OSError"})
-    first = await doubts(connection, migrated[1], limit=2)
-    assert [line.run for line in first] == wanted[:2]
-    rest = await doubts(connection, migrated[1], limit=2, before=first[-1].run)
-    assert [line.run for line in rest] == wanted[2:]
+    for _ in range(5):
+        page = await listed(connection, migrated[1], limit=2, after=after)
+        found += [line.run for line in page.rows]
+        after = page.next
+    assert (found, after) == (wanted, None)
 
 
 async def test_the_story_of_the_effect_that_a_run_stopped_at(connection, migrated):

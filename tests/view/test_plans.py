@@ -34,6 +34,7 @@ from troth.view import (
     run,
     runs,
     schedules,
+    store,
     workers,
 )
 from troth.view.filters import Since
@@ -166,6 +167,7 @@ async def every_screen(tx: Any, schema: str) -> None:
         await deep(attention.attention, tx, schema, which)
         await attention.ids(tx, schema, which, 100)
     await attention.reasons(tx, schema)
+    await store.live_workflows(tx, schema)
     lines = (await attention.attention(tx, schema)).rows
     await effect.proposals(tx, schema, [replace(line, path=line.path or "x") for line in lines])
     await effect.entries(tx, schema, lines[0].run, "x")

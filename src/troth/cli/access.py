@@ -9,7 +9,7 @@ from uuid import UUID
 
 from cyclopts import App, Parameter
 
-from troth.cli import access_acts, output
+from troth.cli import access_acts, access_decisions, output
 from troth.cli.acting import act, author, read, showing
 from troth.cli.durations import Length
 from troth.cli.options import DEFAULT_CONNECTION, By, Connection, Note, Output
@@ -27,6 +27,7 @@ session = App(name="session", help="Who is logged in.")
 for noun in (key, person, session):
     app.command(noun)
 app.command(access_acts.acts)
+app.command(access_decisions.decisions)
 
 _DAY_S = 86400.0
 Limit = Annotated[int, Parameter(help="At most so many.")]

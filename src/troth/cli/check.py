@@ -117,7 +117,8 @@ def _say(told: dict[str, Any]) -> None:
     for problem in told["problems"]:
         print(f"- {block(problem)}")
     for workflow, runs in told.get("nobody_takes", {}).items():
-        print(f"- {runs} runs of {workflow} are alive, and the program has no such workflow")
+        many = "1 run of it is" if runs == 1 else f"{runs} runs of it are"
+        print(f"- the program has no workflow {workflow}, and {many} alive")
     differences = told.get("differences", [])
     for message, count in Counter(each["message"] for each in differences).items():
         print(f"- {count} of {told['replayed']} live runs: {block(message)}")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import sys
 from contextlib import aclosing
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Annotated
 from uuid import UUID
 
@@ -15,11 +16,11 @@ from troth.cli import durations
 from troth.cli.acting import act, acted, author, connected, read, showing
 from troth.cli.effect_page import (
     line_for_people,
-    line_for_programs,
     settlement_words,
     story_for_people,
     story_for_programs,
 )
+from troth.cli.filtering import After, Limit, check_limit, ends, told
 from troth.cli.options import (
     DEFAULT_CONNECTION,
     By,
@@ -34,7 +35,7 @@ from troth.cli.output import as_text, show
 from troth.cli.run_page import tail_line, tail_record
 from troth.journal.model import Kind
 from troth.journal.reading import said_by
-from troth.view.model import MOST_RUNS, Moment, RunHeader
+from troth.view.model import Moment, RunHeader
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
@@ -42,7 +43,6 @@ if TYPE_CHECKING:
     from troth.command.model import Finding, Settlement
     from troth.store.connect import AsyncConnection
     from troth.store.tx import Tx
-    from troth.view.effects import EffectLine
 
 app = App(name="effect", help="Look at effects that somebody must settle, and settle them.")
 
@@ -57,33 +57,41 @@ Path = Annotated[
 @app.command(name="list")
 def list_(
     *,
-    limit: Annotated[int, Parameter(help="At most so many, up to 1000.")] = 50,
-    after: Annotated[
-        UUID | None, Parameter(help="The next page: the run at the end of the page before.")
+    reason: Annotated[
+        list[str] | None,
+        Parameter(
+            negative="", help="For this reason: in_doubt, undo_failed, retries_exhausted; several."
+        ),
     ] = None,
+    workflow: Annotated[str | None, Parameter(help="Of runs of this workflow.")] = None,
+    owner: Annotated[str | None, Parameter(help="Those that this person looks after.")] = None,
+    unclaimed: Annotated[
+        bool, Parameter(negative="", help="Those that nobody looks after.")
+    ] = False,
+    limit: Limit = 50,
+    after: After = None,
     connection: Connection = DEFAULT_CONNECTION,
     output: Output = "table",
     statement_timeout: StatementTimeout = 5.0,
 ) -> None:
-    """List the effects that runs in attention stopped at: in doubt, not undone, or given up.
+    """List the effects that runs in attention stopped at, what has waited longest first: in doubt, not undone, given up.
 
-    Example: troth effect list -o json
+    Example: troth effect list --reason in_doubt -o json
     """
-    from troth.view import store as view
-    from troth.view.model import LAST_ID
+    from troth.view.attention import AttentionFilter, effects
 
-    if not 1 <= limit <= MOST_RUNS:
-        msg = f"--limit is 1 to {MOST_RUNS}, not {limit}; the next page is --after the last run"
-        raise UsageError(msg)
-
-    async def page(tx: Tx) -> list[EffectLine]:
-        return await view.doubts(tx, connection.schema, before=after or LAST_ID, limit=limit)
-
-    lines = read(connection, statement_timeout, page)
-    shown = line_for_people if output == "table" else line_for_programs
-    show([shown(line) for line in lines], output, "No effect waits for a person.")
-    if len(lines) == limit and output == "table":
-        print(f"There may be more: --after {lines[-1].run}", file=sys.stderr)
+    check_limit(limit)
+    which = told(
+        AttentionFilter, reason=reason, workflow=workflow, owner=owner, unclaimed=unclaimed
+    )
+    page = read(
+        connection,
+        statement_timeout,
+        lambda tx: effects(tx, connection.schema, which, after=after, limit=limit),
+    )
+    shown = line_for_people if output == "table" else asdict
+    show([shown(line) for line in page.rows], output, "No effect waits for a person.")
+    ends(page, output)
 
 
 @app.command(name="show")

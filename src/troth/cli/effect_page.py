@@ -12,37 +12,23 @@ from troth.cli.output import Record, cell, console, facts, table, title
 from troth.cli.run_page import line_record, moment_record, moment_row
 from troth.command.model import Finding, Happened, Proposal, Settlement
 from troth.command.rules import finding_words
-from troth.view.effects import EffectLine, EffectStory
+from troth.view.attention import AttentionLine
+from troth.view.effects import EffectStory
 from troth.view.model import as_json
 from troth.view.parked import detail_of, facts_of, what_to_do
 
 
-def line_for_programs(line: EffectLine) -> Record:
-    """One effect of the list, for programs."""
-    return {
-        "run": line.run,
-        "workflow": line.workflow,
-        "key": line.key,
-        "path": line.path,
-        "provider": line.provider,
-        "reason": line.reason,
-        "stake": line.stake,
-        "sent_at": line.sent_at,
-        "seconds": line.seconds,
-        "settled_by": line.settled_by,
-    }
-
-
-def line_for_people(line: EffectLine) -> Record:
+def line_for_people(line: AttentionLine) -> Record:
     """One effect of the list, for people."""
     return {
         "run": line.run,
         "workflow": line.workflow,
-        "effect": line.path,
+        "effect": line.path or "too large to be listed",
         "provider": line.provider,
         "reason": line.reason,
         "at stake": line.stake,
-        "first sent": None if line.seconds is None else f"{durations.words(line.seconds)} ago",
+        "first sent": None if line.sent_s is None else f"{durations.words(line.sent_s)} ago",
+        "waits": durations.words(line.age_s),
         "must agree": line.settled_by if line.settled_by > 1 else None,
     }
 

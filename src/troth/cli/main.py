@@ -27,18 +27,20 @@ NOUNS = {
     "dev": "A database, the console, and a worker that follows your changes.",
     "doctor": "What is wrong with an installation, and what to do about it.",
     "effect": "Look at effects that somebody must settle, and settle them.",
+    "find": "Where an id, a key or a name leads.",
     "init": "Write a small working project, with a test.",
     "inbox": "Look at events that came in, and put them back.",
     "lab": "What crashes, lost answers and retries do to a backend.",
     "ledger": "Look at accounts and transfers; verify, seal and export the books.",
     "machine": "Look at the objects of machines, and draw machines.",
     "outbox": "Look at events on their way out, and send them again.",
+    "provider": "Look at the providers that effects call.",
     "reconcile": "Compare our books with theirs; explain what differs; close periods.",
     "replay": "Recorded runs against your code, before you deploy it.",
     "request": "Look at idempotent requests and their answers.",
     "run": "Look at runs, and act on them.",
     "schedule": "Look at schedules; pause them, run them now, make up for what was missed.",
-    "worker": "Run the processes that execute runs.",
+    "worker": "Run the processes that execute runs, and look at them.",
 }
 
 _COMMANDS = "\n".join(f"  {noun:10}{promise}" for noun, promise in NOUNS.items())

@@ -25,9 +25,8 @@ from troth.cli.output import show
 
 if TYPE_CHECKING:
     from troth.command.model import Author
-    from troth.outbox.model import Endpoint
     from troth.store.tx import Tx
-    from troth.view.outbox import DeliveryLine, LagLine
+    from troth.view.outbox import DeliveryLine, EndpointLine, LagLine
 
 app = App(name="outbox", help="Look at events on their way out, and send them again.")
 endpoint_app = App(name="endpoint", help="Look at the endpoints of webhooks; enable, disable.")
@@ -172,22 +171,30 @@ def _resent(messages: list[UUID]) -> str:
 def endpoints(
     *,
     outbox: Annotated[str | None, Parameter(help="Only of this outbox.")] = None,
+    failing: Annotated[
+        bool, Parameter(negative="", help="Only those that fail or are disabled.")
+    ] = False,
+    limit: Limit = 50,
+    after: After = None,
     connection: Connection = DEFAULT_CONNECTION,
     output: Output = "table",
     statement_timeout: StatementTimeout = 5.0,
 ) -> None:
-    """List endpoints and their health. Secrets are not shown.
+    """List endpoints and their health, the latest first. Secrets are not shown.
 
-    Example: troth outbox endpoint list
+    Example: troth outbox endpoint list --failing
     """
-    from troth.outbox import store
-    from troth.store.plan import carry_out
+    from troth.view import outbox as view
 
-    async def page(tx: Tx) -> list[Endpoint]:
-        return await carry_out(tx, store.endpoints(store.queries(connection.schema), outbox))
-
-    lines = read(connection, statement_timeout, page)
-    show([_endpoint(line, output) for line in lines], output, "No endpoints.")
+    check_limit(limit)
+    which = told(view.EndpointFilter, outbox=outbox, failing=failing)
+    page = read(
+        connection,
+        statement_timeout,
+        lambda tx: view.endpoints(tx, connection.schema, which, after=after, limit=limit),
+    )
+    show([_endpoint(line, output) for line in page.rows], output, "No endpoints.")
+    ends(page, output)
 
 
 @endpoint_app.command
@@ -280,13 +287,13 @@ def _lag(line: LagLine, output: str) -> dict[str, Any]:
     return {**to, **pending, "oldest_s": line.oldest_s, **counted, **health}
 
 
-def _endpoint(line: Endpoint, output: str) -> dict[str, Any]:
+def _endpoint(line: EndpointLine, output: str) -> dict[str, Any]:
     found = {
         "id": line.id,
         "destination": f"{line.outbox}/{line.destination}",
         "url": line.url,
         "types": " ".join(line.types) if output == "table" else list(line.types),
-        "order": line.order,
+        "order": "per_key" if line.per_key else "none",
         "failing_since": line.failing_since,
         "disabled_since": line.disabled_at,
         "because": line.disabled_because,

@@ -30,7 +30,6 @@ if TYPE_CHECKING:
 app = App(name="schedule", help="Look at what starts by the clock; pause it, run it now.")
 
 _MOST = 1000
-_HISTORY = 100
 
 Name = Annotated[str, Parameter(help="The name of the schedule.")]
 Limit = Annotated[int, Parameter(help="At most so many, up to 1000.")]

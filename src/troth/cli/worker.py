@@ -16,8 +16,10 @@ from troth.base.errors import UsageError
 from troth.base.settings import LogFormat, LogLevel
 from troth.cli.durations import Length
 from troth.cli.logs import configure
+from troth.cli.worker_list import list_
 
 app = App(name="worker")
+app.command(list_, name="list")
 
 _LAST_PORT = 65535
 

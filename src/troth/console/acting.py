@@ -19,7 +19,7 @@ from troth.command.acts import ACTS, ActKind, kind_of
 from troth.command.model import NotInAttentionError, Proposed
 from troth.command.spelling import as_command
 from troth.console import payloads
-from troth.console.deed import Deed, Given, Preview
+from troth.console.deed import Deed, Given, Place, Preview
 from troth.console.deeds import DEEDS
 from troth.console.site import Site, Visit
 from troth.console.sweeps import LISTS, Sweep
@@ -63,7 +63,8 @@ async def do(site: Site, visit: Visit, form: dict[str, str]) -> Response:
     more = {} if deed.shown is None else deed.shown(site, given, made)
     template = deed.after or "act_done.html"
     return site.show(
-        visit, template, deed=deed, given=given, made=made, said=deed.said(given, made), trouble=None, proposed=False, failed={}, **more,
+        visit, template, deed=deed, given=given, made=made, said=deed.said(given, made), trouble=None, proposed=False, failed={},
+        back=_back(deed, given), **more,
     )  # fmt: skip
 
 
@@ -80,7 +81,7 @@ async def carry_out(site: Site, visit: Visit, deed: Deed, about: str, given: Giv
     ):
 
         async def act() -> Any:
-            if "shown" in given:
+            if "shown" in given and not deed.own_check:
                 require_as_shown(await _preview(tx, site, deed, given), given)
             return await deed.do(tx, site.schema, author, given)
 
@@ -158,10 +159,19 @@ def _told(
     proposed: bool = False,
     failed: Mapping[Any, str] | None = None,
 ) -> Response:
+    given = given or Given()
     return site.show(
         visit, "act_done.html", 200 if trouble is None else trouble.status, deed=deed, said=said, trouble=trouble,
-        given=given or Given(), proposed=proposed, failed=failed or {}, made=None,
+        given=given, proposed=proposed, failed=failed or {}, made=None, back=_back(deed, given),
     )  # fmt: skip
+
+
+def _back(deed: Deed, given: Given) -> Place:
+    """The page that an act was done from: that of its object, or the list whose filter it was done to."""
+    if "where" not in given:
+        return deed.back(given)
+    name = given.get("list", "runs")
+    return f"/{name if name in LISTS else 'runs'}", parse_qsl(given["where"])
 
 
 # An act on all runs of a filter ---------------------------------------------------------------------------------------
@@ -197,7 +207,8 @@ async def _do_each(site: Site, visit: Visit, deed: Deed, given: Given) -> Respon
         )  # fmt: skip
     except TrothError as error:
         return _told(site, visit, deed, trouble=trouble_of(error, site), given=given)
-    words = [f"{deed.title}: done for {len(swept.done)} runs"]
+    many = "one run" if len(swept.done) == 1 else f"{len(swept.done)} runs"
+    words = [f"{deed.title}: done for {many}"]
     if swept.proposed:
         words.append(f"proposed for {len(swept.proposed)}, which wait for a second person")
     if swept.failed:

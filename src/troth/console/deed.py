@@ -6,7 +6,7 @@ is the rest. To add one: a `Deed` in a file of `deeds/`, and its name in `deeds/
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 from uuid import UUID
@@ -86,7 +86,12 @@ class Preview:
     count: Count | None = None
 
 
-Place: TypeAlias = tuple[str, Mapping[str, object]]
+Place: TypeAlias = tuple[str, Mapping[str, object] | Sequence[tuple[str, str]]]
+
+
+def to_run(given: Given) -> Place:
+    """Of an act on a run: its page."""
+    return f"/runs/{given.get('run', '')}", {}
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,6 +104,7 @@ class Deed:
     *after*: the template for what *do* returned, where a sentence is not enough, with the values of *shown*. *back*: the
     page that it belongs to, as a path and a query. *note*: what to ask for as the note (nothing, if it is empty), and
     whether it must be there. *each*: may it be done to all runs of a filter? *own_desk*: *do* goes through the desk itself.
+    *own_check*: *do* sees itself that all is as it was shown, when nobody else can change it any more.
     """
 
     act: str
@@ -119,5 +125,6 @@ class Deed:
     grave: bool = False
     each: bool = False
     own_desk: bool = False
+    own_check: bool = False
     told: Callable[[Any], Mapping[str, Any] | None] | None = None
-    back: Callable[[Given], Place] | None = None
+    back: Callable[[Given], Place] = to_run

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shlex
+
 from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 
@@ -61,6 +63,7 @@ async def jump(site: Site, request: Request) -> Response:
         wanted=wanted,
         places=places,
         searched=SEARCHED,
+        command=shlex.join(["troth", "find", wanted]),
         topics=(),
         trouble=None,
     )

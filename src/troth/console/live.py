@@ -1,8 +1,8 @@
 """Telling pages that something has changed: one stream of server-sent events for each page that is open and not paused.
 
 An event has no content but its id, the pulse of what the page shows: the page reads itself again. So a stream needs no
-rights of its own to what changed, a page that missed events misses nothing, and after a lost connection `Last-Event-ID`
-says whether there is anything new. One watcher feels the pulses of all topics that anybody watches, once a second, and
+rights of its own to what changed, and a page that missed events misses nothing: whoever connects says which pulse the page
+has seen last, and is told at once if there is another one. One watcher feels the pulses of all topics that anybody watches, once a second, and
 sooner when the database hints that something moved. It rests when nobody watches.
 """
 
@@ -164,7 +164,7 @@ async def stream(site: Site, watcher: Watcher, request: Request) -> Response:
         return PlainTextResponse(str(error), 400)
     if watcher.full:
         return PlainTextResponse("too many pages are live: pause some of them", 503)
-    known = request.headers.get("last-event-id") or request.query_params.get("seen", "")
+    known = request.query_params.get("seen", "")
     headers = {"cache-control": "no-store", "x-accel-buffering": "no"}
     return StreamingResponse(
         _events(watcher, topics, known), media_type="text/event-stream", headers=headers

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Final, get_args
 
 from troth.base import codec
 from troth.base.errors import UsageError
-from troth.console.deed import Given
+from troth.console.deed import Given, Place, to_run
 from troth.console.model import Payload, TooLargeError
 from troth.store.tx import Tx
 from troth.view import decisions, inbox, machines, outbox, requests, run, store
@@ -33,7 +33,7 @@ class Holder:
 
     *of*: its word in records. *names*: what a form says to name a payload of one, besides `in`, `of` and `run`. *about*: which one;
     *path*: which of its payloads, for the record; both raise `UsageError` for what cannot be. *read*: the first so many
-    bytes of one; raises `UsageError` if there are none.
+    bytes of one; raises `UsageError` if there are none. *page*: where it is shown.
     """
 
     of: str
@@ -41,6 +41,7 @@ class Holder:
     about: Callable[[Given], str]
     path: Callable[[Given], str]
     read: Callable[[Tx, str, Given, int], Awaitable[Blob]]
+    page: Callable[[Given], Place]
 
 
 # Each kind ------------------------------------------------------------------------------------------------------------
@@ -135,23 +136,28 @@ async def _read_decision(tx: Tx, schema: str, given: Given, limit: int) -> Blob:
 HOLDERS: Final[Mapping[str, Holder]] = MappingProxyType(
     {
         "run": Holder(
-            "run", ("path", "kind", "attempt", "message"), lambda given: str(given.id("run")), _run_path, _read_run
+            "run", ("path", "kind", "attempt", "message"), lambda given: str(given.id("run")), _run_path, _read_run,
+            to_run,
         ),
         "request": Holder(
-            "request", ("id",), lambda given: given.needed("id"), lambda given: given.needed("of"), _read_request
+            "request", ("id",), lambda given: given.needed("id"), lambda given: given.needed("of"), _read_request,
+            lambda given: (f"/requests/{given.get('id', '')}", {}),
         ),
         "event": Holder(
-            "event", ("source", "event", "digest"), lambda given: given.needed("event"), _event_path, _read_event
+            "event", ("source", "event", "digest"), lambda given: given.needed("event"), _event_path, _read_event,
+            lambda given: ("/inbox/event", {"source": given.text("source"), "event": given.text("event")}),
         ),
         "message": Holder(
             "message", ("message", "delivery", "claim"), lambda given: str(given.id("message")), _message_path,
-            _read_message,
+            _read_message, lambda given: (f"/outbox/messages/{given.get('message', '')}", {}),
         ),
         "object": Holder(
-            "object", ("machine", "id", "seq"), lambda given: given.needed("id"), _object_path, _read_object
+            "object", ("machine", "id", "seq"), lambda given: given.needed("id"), _object_path, _read_object,
+            lambda given: ("/machines/object", {"machine": given.text("machine"), "id": given.text("id")}),
         ),
         "decision": Holder(
-            "decision", ("decision",), lambda given: str(given.id("decision")), _decision_path, _read_decision
+            "decision", ("decision",), lambda given: str(given.id("decision")), _decision_path, _read_decision,
+            lambda given: (f"/decisions/{given.get('decision', '')}", {}),
         ),
     }
 )  # fmt: skip
@@ -168,6 +174,11 @@ def holder_of(given: Given) -> Holder:
     if word not in HOLDERS:
         raise UsageError(f"nothing is kept in {word!r}: payloads are in {', '.join(HOLDERS)}")
     return HOLDERS[word]
+
+
+def page_of(given: Given) -> Place:
+    """Where the thing is shown whose payload a form names."""
+    return HOLDERS.get(given.get("in", "run"), HOLDERS["run"]).page(given)
 
 
 # Reading --------------------------------------------------------------------------------------------------------------

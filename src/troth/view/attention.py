@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any
 from uuid import UUID
 
 from troth.base import codec
+from troth.base.errors import UsageError
 from troth.command.model import Standing
 from troth.command.rules import effect_of
 from troth.journal.model import Reason
 from troth.store.queries import Queries, load
 from troth.store.tx import Tx
+from troth.view.effects import EFFECT_REASONS
 from troth.view.filters import Criteria
 from troth.view.model import from_seconds
 from troth.view.paging import (
@@ -122,6 +124,31 @@ async def attention(
         cursor(later(found[-1].since), found[-1].run) if found else None,
         cursor(later(last_since), last_run),
     )
+
+
+def require_effects(which: AttentionFilter) -> None:
+    """Raise `UsageError` for a reason for which no run stops at an effect."""
+    if which.reasons - set(EFFECT_REASONS):
+        words = ", ".join(EFFECT_REASONS)
+        raise UsageError(f"runs stop at an effect for one of {words}, and for no other reason")
+
+
+async def effects(
+    tx: Tx,
+    schema: str,
+    which: AttentionFilter = AttentionFilter(),
+    *,
+    after: str | None = None,
+    limit: int = PAGE_ROWS,
+) -> Page[AttentionLine]:
+    """Of such a page, the runs that stopped at an effect, and those of which that cannot be told here.
+
+    Raises `UsageError` as `attention` and `require_effects` do.
+    """
+    require_effects(which)
+    which = replace(which, reasons=which.reasons or frozenset(EFFECT_REASONS))
+    found = await attention(tx, schema, which, after=after, limit=limit)
+    return replace(found, rows=tuple(each for each in found.rows if each.path or each.untold))
 
 
 async def ids(tx: Tx, schema: str, which: AttentionFilter, limit: int) -> tuple[UUID, ...]:

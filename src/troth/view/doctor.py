@@ -209,7 +209,8 @@ def _silent(facts: Facts) -> Iterator[str]:
     for each in facts.workers:
         if each.beat_s > each.lease_s * SILENT_LEASES:
             yield (
-                f"worker {each.name} ({each.id}) has been silent for {words(each.beat_s)}, has {each.in_hand} runs in hand,"
+                f"worker {each.name} ({each.id}) has been silent for {words(each.beat_s)}, has {each.in_hand}"
+                f" {'run' if each.in_hand == 1 else 'runs'} in hand,"
                 " and nobody has taken over"
             )
 
@@ -219,14 +220,18 @@ def _unreleased(facts: Facts) -> Iterator[str]:
         if each.gone_s > UNRELEASED_S and each.in_hand:
             yield (
                 f"worker {each.name} ({each.id}) was found dead {words(each.gone_s)} ago, and {each.in_hand} of its runs"
-                " are still held"
+                f" {'is' if each.in_hand == 1 else 'are'} still held"
             )
 
 
 def _not_executable(facts: Facts) -> Iterator[str]:
     for each in facts.versions:
         if not each.workers:
-            yield f"{each.runs} runs of {each.workflow} are alive, and no worker can execute them"
+            one = each.runs.n == 1
+            yield (
+                f"{each.runs} {'run' if one else 'runs'} of {each.workflow} {'is' if one else 'are'} alive, and no worker can"
+                f" execute {'it' if one else 'them'}"
+            )
 
 
 def _mixed(facts: Facts) -> Iterator[str]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime
 from typing import Any, NoReturn
 from uuid import UUID
 
@@ -14,27 +13,11 @@ from troth.command.model import Proposal, Standing
 from troth.command.rules import effect_of, pending_proposal
 from troth.journal.model import RESUME_PATH, Reason, RunState
 from troth.journal.reading import said_by
-from troth.view.model import JournalEntry, Moment, RunHeader, from_seconds
+from troth.view.model import JournalEntry, Moment, RunHeader
 from troth.view.timeline import timeline
 
 # Runs that stand in attention for one of these may have stopped at an effect.
 EFFECT_REASONS = (Reason.IN_DOUBT, Reason.UNDO_FAILED, Reason.RETRIES_EXHAUSTED)
-
-
-@dataclass(frozen=True, slots=True)
-class EffectLine:
-    """An effect in a list: the one that a run in attention stopped at. *seconds*: since it was sent for the first time."""
-
-    run: UUID
-    workflow: str
-    key: str | None
-    path: str
-    provider: str | None
-    reason: str
-    stake: str | None
-    sent_at: datetime | None
-    seconds: float | None
-    settled_by: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,28 +38,6 @@ class EffectStory:
     def settled_by(self) -> int:
         """How many people must agree on a finding."""
         return int(self.detail.get("settled_by", 1))
-
-
-def effect_line(row: Sequence[Any]) -> EffectLine | None:
-    """A line of the list, from what is stored of a run; None if the run did not stop at an effect."""
-    run, workflow, key, reason, stored, now_s = row
-    detail = codec.decode(stored or b"{}")
-    path = effect_of(Standing(Reason(reason), detail))
-    if path is None:
-        return None
-    sent_at = min(detail.get("sent_at") or (), default=None)
-    return EffectLine(
-        run=run,
-        workflow=workflow,
-        key=key,
-        path=path,
-        provider=detail.get("provider"),
-        reason=reason,
-        stake=detail.get("stake"),
-        sent_at=None if sent_at is None else from_seconds(sent_at),
-        seconds=None if sent_at is None else max(0.0, now_s - sent_at),
-        settled_by=detail.get("settled_by", 1),
-    )
 
 
 def waits_for(header: RunHeader) -> str | None:

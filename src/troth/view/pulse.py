@@ -1,13 +1,15 @@
 """Has anything changed that a screen shows? Each topic has a pulse: a short text that is another one after a change.
 
-A pulse is cheap, so that it can be felt every second for everybody who watches: it reads the server's own counters of
-changed rows, and what is newest exactly. The counters come late by up to ten seconds (PostgreSQL documentation, "The
-Cumulative Statistics System"), so they only complete what is read exactly.
+A pulse is cheap, so that it can be felt every second for everybody who watches. What is newest, what is open and what a
+person did is read exactly, by an index or in a table that is small. Changes of what is older are told by the server's own
+counters of changed rows. These come late: a session tells of its work when it ends, or at the end of a transaction if the last
+telling is a second ago, or when it has been idle for ten seconds (PostgreSQL, "The Cumulative Statistics System").
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any
 from uuid import UUID
 
 from troth.base.errors import UsageError
@@ -32,6 +34,9 @@ TOPICS: Mapping[str, tuple[str, ...]] = {
     "schedules": ("schedule", "schedule_firing", "schedule_wish"),
     "traffic": ("provider", "provider_lease"),
 }
+_EXACT: Mapping[str, str] = {topic: topic for topic in TOPICS if topic != "machines"} | {
+    "attention": "runs"
+}  # the statement of what is exact; of machines there is no index by time
 
 
 def queries(schema: str) -> Queries:
@@ -57,11 +62,12 @@ async def pulse(tx: Tx, schema: str, topic: str) -> str:
     require_topic(topic)
     q = queries(schema)
     if topic.startswith(_OF_RUN):
-        row = await (
-            await tx.execute(q.of_run, {"id": UUID(topic.removeprefix(_OF_RUN))})
-        ).fetchone()
-    else:
-        params = {"schema": schema, "tables": list(TOPICS[topic])}
-        statement = q.runs if topic in {"runs", "attention"} else q.tables
-        row = await (await tx.execute(statement, params)).fetchone()
+        return await _text(tx, q.of_run, {"id": UUID(topic.removeprefix(_OF_RUN))})
+    exact = await _text(tx, q[_EXACT[topic]], {}) if topic in _EXACT else ""
+    counted = await _text(tx, q.counted, {"schema": schema, "tables": list(TOPICS[topic])})
+    return f"{exact} {counted}"
+
+
+async def _text(tx: Tx, statement: str, params: Mapping[str, Any]) -> str:
+    row = await (await tx.execute(statement, params)).fetchone()
     return "" if row is None else str(row[0])

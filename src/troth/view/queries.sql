@@ -54,20 +54,14 @@ SELECT m.id, m.topic, m.sent_at, m.payload FROM troth_schema.message m
 WHERE m.run_id = %(id)s OR m.key = %(key)s ORDER BY m.id LIMIT %(limit)s
 
 -- name: workflows
--- The workflows of the runs that are alive.
-SELECT DISTINCT r.workflow FROM troth_schema.run r ORDER BY r.workflow LIMIT 20
+-- The workflows of the runs that are alive, as far as the newest of these tell.
+SELECT DISTINCT s.workflow FROM (SELECT r.workflow FROM troth_schema.run r ORDER BY r.id DESC LIMIT %(scan)s) s
+ORDER BY s.workflow LIMIT 20
 
 -- name: latest
 -- The greatest id of a run there is, or null.
 SELECT greatest((SELECT r.id FROM troth_schema.run r ORDER BY r.id DESC LIMIT 1),
                 (SELECT h.id FROM troth_schema.run_history h ORDER BY h.id DESC LIMIT 1))
-
--- name: doubts
--- A page of runs in attention that may have stopped at an effect, newest first.
-SELECT r.id, r.workflow, r.key, r.reason, r.detail, extract(epoch FROM clock_timestamp())::float8
-FROM troth_schema.run r
-WHERE r.state = 'attention' AND r.reason = ANY (%(reasons)s) AND r.id < %(before)s
-ORDER BY r.id DESC LIMIT %(limit)s
 
 -- name: of_path
 -- The latest entries about one path, and all that people decided about the run as a whole.

@@ -14,10 +14,7 @@ from troth.store.isolation import transaction_async
 from troth.store.queries import Queries, load
 from troth.store.tx import Tx
 from troth.view.effects import (
-    EFFECT_REASONS,
-    EffectLine,
     EffectStory,
-    effect_line,
     effect_story,
     of_effect,
     only_path,
@@ -26,7 +23,6 @@ from troth.view.effects import (
 )
 from troth.view.model import (
     BEGINNING,
-    LAST_ID,
     MOST_CHILDREN,
     MOST_ENTRIES,
     MOST_MESSAGES,
@@ -38,6 +34,7 @@ from troth.view.model import (
     RunPicture,
     Waiting,
 )
+from troth.view.paging import SCAN_LIMIT
 from troth.view.timeline import timeline, undoing
 from troth.workflow.recorded import Recorded
 
@@ -125,22 +122,6 @@ async def picture(tx: Tx, schema: str, run_id: UUID, *, limit: int) -> RunPictur
     return RunPicture(found, timeline(told), cut, tuple(waiting), undoing(told), children)
 
 
-async def doubts(
-    tx: Tx, schema: str, *, before: UUID = LAST_ID, limit: int = 50
-) -> list[EffectLine]:
-    """The effects that runs in attention with an id below *before* stopped at, newest run first; at most *limit*."""
-    limit = min(limit, MOST_RUNS)
-    found: list[EffectLine] = []
-    while len(found) < limit:
-        params = {"before": before, "limit": limit, "reasons": list(EFFECT_REASONS)}
-        rows = await (await tx.execute(queries(schema).doubts, params)).fetchall()
-        found += filter(None, map(effect_line, rows))
-        if len(rows) < limit:
-            break
-        before = rows[-1][0]
-    return found[:limit]
-
-
 async def story(tx: Tx, schema: str, run_id: UUID, path: str | None) -> EffectStory:
     """All that is recorded of one effect. *path* None: the one that the run stopped at, or the only one that it has sent.
 
@@ -165,8 +146,8 @@ async def sent(tx: Tx, schema: str, run_id: UUID) -> list[str]:
 
 
 async def live_workflows(tx: Tx, schema: str) -> list[str]:
-    """The names of the workflows that have runs which are alive; at most 20."""
-    rows = await (await tx.execute(queries(schema).workflows)).fetchall()
+    """The names of the workflows that the newest 10,000 runs which are alive are of; at most 20."""
+    rows = await (await tx.execute(queries(schema).workflows, {"scan": SCAN_LIMIT})).fetchall()
     return [row[0] for row in rows]
 
 

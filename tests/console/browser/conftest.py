@@ -43,10 +43,16 @@ async def browser(chromium: Path) -> AsyncIterator[Browser]:
         await launched.close()
 
 
+@pytest.fixture
+def base() -> str:
+    """Under what the console is served."""
+    return ""
+
+
 @pytest_asyncio.fixture
-async def served(cell: tuple[str, str]) -> AsyncIterator[str]:
-    """Where the console is; who asks is what a cookie says."""
-    console = Console(program.troth, identify=by_cookie)
+async def served(cell: tuple[str, str], base: str) -> AsyncIterator[str]:
+    """Where the server is; who asks is what a cookie says."""
+    console = Console(program.troth, identify=by_cookie, base_path=base)
     bound = bind("127.0.0.1", 0)
     started = asyncio.Event()
     server = Server(console, started.set)
@@ -66,9 +72,15 @@ def by_cookie(request) -> Operator | None:
 Opened = Callable[..., "Page"]
 
 
+@pytest.fixture
+def expected() -> list[str]:
+    """What pages of this test may say to their console: beginnings."""
+    return ["log:"]
+
+
 @pytest_asyncio.fixture
-async def opened(browser: Browser, served: str) -> AsyncIterator[Opened]:
-    """Open a page: `await opened("/runs")`. At the end, no page has said anything to its console."""
+async def opened(browser: Browser, served: str, expected: list[str]) -> AsyncIterator[Opened]:
+    """Open a page: `await opened("/runs")`. At the end, no page has said what is not `expected` to its console."""
     said: list[str] = []
     contexts = []
 
@@ -89,6 +101,6 @@ async def opened(browser: Browser, served: str) -> AsyncIterator[Opened]:
     complaints = [
         each
         for each in said
-        if not each.startswith("log:") and "Failed to load resource" not in each
+        if not each.startswith(tuple(expected)) and "Failed to load resource" not in each
     ]
     assert not complaints, "the policy was broken, or a script failed"

@@ -1,12 +1,11 @@
-"""Pages of operating in a browser: acts open over them, they follow what others do, and they fit on a narrow screen."""
+"""Pages of operating in a browser: acts open over them, and they follow what others do."""
 
 from __future__ import annotations
 
-import pytest
 from playwright.async_api import expect
 
 from tests.console.conftest import rows
-from tests.console.furnished import decision, insert, schedule, worker
+from tests.console.furnished import insert, schedule
 
 
 async def test_a_schedule_is_paused_and_made_up_for_in_dialogs(cell, opened):
@@ -28,7 +27,6 @@ async def test_a_schedule_is_paused_and_made_up_for_in_dialogs(cell, opened):
     assert rows(cell, "SELECT count(*) FROM {}.schedule_wish") == [(9,)]
 
 
-@pytest.mark.slow
 async def test_a_proposal_comes_to_a_second_person_who_agrees(runs, cell, opened):
     insert(cell, "act_rule", act="run.resume", eyes=2)
     bob = await opened("/audit/waiting", who="bob-OPERATOR")
@@ -42,57 +40,3 @@ async def test_a_proposal_comes_to_a_second_person_who_agrees(runs, cell, opened
     await expect(dialog.locator(".done")).to_contain_text("The run is ready")
     await bob.keyboard.press("Escape")
     await expect(bob.locator("#content")).to_contain_text("Nothing waits for a second person")
-
-
-PAGES = ("/workers", "/providers", "/schedules", "/schedule?name=x", "/decisions", "/audit", "/audit/waiting", "/audit/rules", "/health?doctor=true")  # fmt: skip
-
-
-async def test_no_page_is_wider_than_a_narrow_screen(cell, opened):
-    long = "a-name-that-somebody-has-chosen-and-that-nothing-breaks" * 3
-    process = worker(cell, long, long, long + "@2", beat_s=60)
-    insert(
-        cell,
-        "provider",
-        name=long,
-        declared_by=process,
-        concurrency=8,
-        breaker_failures=2,
-        breaker_pause_s=1.0,
-    )
-    schedule(cell, "x", long, paused_at="2026-11-01", paused_by=long, paused_note=long)
-    insert(
-        cell,
-        "schedule_firing",
-        schedule="x",
-        n=1,
-        at="2026-11-01",
-        result="failed",
-        by=long,
-        note=long,
-    )
-    made = decision(cell, principal_id=long, action=long, resource_id=long, policies=[long])
-    act = {"by": long, "about": long, "note": long}
-    insert(
-        cell,
-        "operator_act",
-        role="admin",
-        via="cli",
-        act="run.cancel",
-        outcome="done",
-        agrees_with=long,
-        **act,
-    )
-    insert(
-        cell,
-        "act_proposal",
-        act="schedule.pause",
-        content=b"\x00",
-        details=b"{}",
-        until="2126-01-01",
-        **act,
-    )
-    page = await opened("/workers", viewport={"width": 390, "height": 800})
-    for path in (*PAGES, f"/decisions/{made}"):
-        await page.goto(path)
-        await expect(page.locator(".trouble")).to_have_count(0)
-        assert await page.evaluate("document.documentElement.scrollWidth") <= 390, path

@@ -40,12 +40,13 @@ async def _withdraw(tx: Tx, schema: str, author: Author, given: Given) -> Propos
 DEEDS = (
     Deed(
         act="act.rule", title="How many people an act needs", button="Make it the rule", about=_act, do=_rule, details=_eyes,
-        said=_ruled, hidden=("act",), own_desk=True,
+        said=_ruled, hidden=("act",), own_desk=True, back=lambda _: ("/audit/rules", {}),
         fields=(Field("eyes", "People", "choice", choices=(("1", "one person"), ("2", "two people")), default="2"),),
     ),
     Deed(
         act="act.withdraw", title="Take back a proposal", button="Take it back",
         about=lambda given: str(given.number("proposal")), do=_withdraw, hidden=("proposal",), own_desk=True,
+        back=lambda _: ("/audit/waiting", {}),
         said=lambda given, _: f"Proposal {given['proposal']} is withdrawn: nothing happens.",
     ),
 )  # fmt: skip

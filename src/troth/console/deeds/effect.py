@@ -170,7 +170,7 @@ DEEDS = (
                 help='JSON, as the step would have returned it: "re_42", {"id": 7}, or null for nothing.',
             ),
         ),
-        note="How do you know? The evidence, for the record", note_needed=True,
+        note="How do you know? The evidence, for the record", note_needed=True, own_check=True,
         told=lambda made: {"path": made.path},
     ),
     Deed(
@@ -184,6 +184,6 @@ DEEDS = (
                 help="For when one has been deployed since then.",
             ),
         ),
-        told=lambda made: {"path": made[0]},
+        told=lambda made: {"path": made[0]}, own_check=True,
     ),
 )  # fmt: skip

@@ -166,5 +166,6 @@ DEEDS = (
             "of": payloads.holder_of(given).of, "path": payloads.holder_of(given).path(given)
         },
         said=lambda _given, _made: "", hidden=payloads.NAMES, after="payload.html", shown=_content,
+        back=payloads.page_of,
     ),
 )  # fmt: skip

@@ -9,7 +9,7 @@ from typing import Any
 from troth.base import lengths
 from troth.base.errors import UsageError
 from troth.command.model import Author
-from troth.console.deed import Deed, Given, Preview
+from troth.console.deed import Deed, Given, Place, Preview
 from troth.schedule import acts, store
 from troth.schedule.model import Terms
 from troth.store.plan import carry_out
@@ -21,6 +21,10 @@ _SHOWN = 50  # times of a range
 
 def _schedule(given: Given) -> str:
     return given.needed("schedule")
+
+
+def _page(given: Given) -> Place:
+    return "/schedule", {"name": given.text("schedule")}
 
 
 async def _pause(tx: Tx, schema: str, author: Author, given: Given) -> None:
@@ -88,21 +92,21 @@ def _backfilled(given: Given, times: list[datetime]) -> str:
 
 DEEDS = (
     Deed(
-        act="schedule.pause", title="Pause a schedule", button="Pause it", about=_schedule, do=_pause, hidden=("schedule",),
+        act="schedule.pause", title="Pause a schedule", button="Pause it", about=_schedule, do=_pause, hidden=("schedule",), back=_page,
         said=lambda given, _: f"{_schedule(given)} is paused, also over deployments. Runs that it has started go on.",
         note="Why, for those who wonder that it does not fire",
     ),
     Deed(
         act="schedule.resume", title="Let a schedule go on", button="Let it go on", about=_schedule, do=_resume,
-        hidden=("schedule",), said=_resumed,
+        hidden=("schedule",), said=_resumed, back=_page,
     ),
     Deed(
-        act="schedule.run", title="Fire a schedule now", button="Fire it once", about=_schedule, do=_run, hidden=("schedule",),
+        act="schedule.run", title="Fire a schedule now", button="Fire it once", about=_schedule, do=_run, hidden=("schedule",), back=_page,
         said=lambda given, _: f"{_schedule(given)} will be fired by the next worker that can.",
     ),
     Deed(
         act="schedule.backfill", title="Make up for the past", button="Fire for all of them", about=_schedule, do=_backfill,
         details=_span, hidden=("schedule", "since", "until"), preview=_preview, template="act_times.html", said=_backfilled,
-        grave=True, told=lambda times: {"times": len(times)},
+        grave=True, told=lambda times: {"times": len(times)}, back=_page,
     ),
 )  # fmt: skip

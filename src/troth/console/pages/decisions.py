@@ -38,7 +38,8 @@ def ask(visit: Visit) -> Asked:
 async def read(tx: Tx, visit: Visit, asked: Asked) -> Mapping[str, Any]:
     """What the template shows."""
     found = await view.decisions(tx, visit.site.schema, asked.which, after=asked.after)
-    return {"found": found, "which": asked.which, "command": why(asked.which)}
+    listed = shlex.join(["troth", "access", "decisions", *asked.which.to_flags()])
+    return {"found": found, "which": asked.which, "commands": [listed, why(asked.which)]}
 
 
 def why(which: DecisionFilter) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
 
@@ -19,7 +19,6 @@ from troth.store.tx import Tx
 from troth.view import attention, effect
 from troth.view.attention import AttentionFilter
 from troth.view.effect import EffectDetail
-from troth.view.effects import EFFECT_REASONS
 from troth.view.model import from_seconds
 from troth.view.parked import what_to_do
 
@@ -29,24 +28,18 @@ from troth.view.parked import what_to_do
 def ask_list(visit: Visit) -> AskedList:
     """What the address asks. Raises `UsageError`."""
     which = AttentionFilter.from_query(visit.query)
-    if which.reasons - set(EFFECT_REASONS):
-        words = ", ".join(EFFECT_REASONS)
-        raise UsageError(f"runs stop at an effect for one of {words}, and for no other reason")
+    attention.require_effects(which)
     return AskedList(which, visit.asked("after") or None)
 
 
 async def read_list(tx: Tx, visit: Visit, asked: AskedList) -> Mapping[str, Any]:
     """What the template shows: of the runs in attention, those that stopped at an effect."""
     schema = visit.site.schema
-    reasons = asked.which.reasons or frozenset(EFFECT_REASONS)
-    which = replace(asked.which, reasons=reasons)
-    found = await attention.attention(tx, schema, which, after=asked.after)
-    lines = tuple(line for line in found.rows if line.path is not None or line.untold)
+    found = await attention.effects(tx, schema, asked.which, after=asked.after)
     return {
         "found": found,
-        "lines": lines,
-        "proposals": await effect.proposals(tx, schema, lines),
-        "command": "troth effect list",
+        "proposals": await effect.proposals(tx, schema, found.rows),
+        "command": shlex.join(["troth", "effect", "list", *asked.which.to_flags()]),
     }
 
 

@@ -30,10 +30,9 @@ def ask(visit: Visit) -> Asked:
 async def read(tx: Tx, visit: Visit, asked: Asked) -> Mapping[str, Any]:
     """What the template shows."""
     which = asked.which
-    flags = ["--outbox", which.outbox] if which.outbox else []
     return {
         "found": await view.endpoints(tx, visit.site.schema, which, after=asked.after),
-        "command": shlex.join(["troth", "outbox", "endpoint", "list", *flags]),
+        "command": shlex.join(["troth", "outbox", "endpoint", "list", *which.to_flags()]),
     }
 
 

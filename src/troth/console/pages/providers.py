@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -28,7 +29,9 @@ def ask(visit: Visit) -> Asked:
 async def read(tx: Tx, visit: Visit, asked: Asked) -> Mapping[str, Any]:
     """What the template shows."""
     found = await view.providers(tx, visit.site.schema, name=asked.name, after=asked.after)
-    return {"found": found, "one": asked.name}
+    flags = ["--name", asked.name] if asked.name else []
+    command = shlex.join(["troth", "provider", "list", *flags])
+    return {"found": found, "one": asked.name, "command": command}
 
 
 PAGE = Page(

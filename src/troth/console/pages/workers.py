@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -33,6 +34,7 @@ async def read(tx: Tx, visit: Visit, asked: Asked) -> Mapping[str, Any]:
         "found": found,
         "stranded": stranded(found.versions),
         "which": asked.which,
+        "command": shlex.join(["troth", "worker", "list", *asked.which.to_flags()]),
     }
 
 

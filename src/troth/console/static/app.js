@@ -18,9 +18,11 @@
     keep("troth_console_zone", one("#zone").textContent === "UTC" ? local : "UTC");
   };
 
-  // Following what happens. A paused page asks for nothing, also when its window comes to the front again.
+  // Following what happens: a stream of signs that something has changed, and the page reads itself again. What the page has
+  // seen is in #content, so that a stream that is opened anew tells what was missed, and what could not be read is read again.
+  // A paused page asks for nothing, also when its window comes to the front again; nor does one that is behind others.
   const PAUSED = "troth.console.paused";
-  const live = { on: false };
+  const live = { on: false, stream: null, tries: 0, told: "", waits_ms: 0 };
   const say = (words) => { one("#announce").textContent = words; };
   const label = (words, lost) => {
     const button = one("#live");
@@ -29,41 +31,48 @@
     button.setAttribute("aria-pressed", String(live.on));
     button.classList.toggle("lost", Boolean(lost));
   };
-  const follow = ({ atOnce }) => {
-    const place = one("#stream");
-    if (!place) return;
-    const stream = document.createElement("div");
-    stream.id = "stream";
-    stream.dataset.connect = place.dataset.connect;
-    stream.setAttribute("hx-sse:connect", place.dataset.connect);
-    stream.setAttribute("hx-swap", "none");
-    place.replaceWith(stream);
-    live.on = true;
-    label("Live");
-    if (atOnce) htmx.process(stream); // else htmx finds it when it begins, and a second time would be a second stream
+  const refresh = () => document.body.dispatchEvent(new CustomEvent("refresh"));
+  const seen = () => one("#content").dataset.seen;
+  const leave = () => {
+    live.stream?.close();
+    clearTimeout(live.opens);
+    clearTimeout(live.looks);
   };
-  const pause = () => {
-    const stream = one("#stream");
-    if (!stream) return;
-    const place = document.createElement("div");
-    place.id = "stream";
-    place.dataset.connect = stream.dataset.connect;
-    const connection = stream._htmx?.sse;
-    stream.replaceWith(place);
-    connection?.reader?.cancel();
-    connection?.abortController?.abort();
-    live.on = false;
-    label("Paused");
+  const look = () => { // was what the stream told of read?
+    clearTimeout(live.looks);
+    if (live.told === seen()) return;
+    refresh();
+    live.waits_ms = Math.min(60000, 2 * live.waits_ms);
+    live.looks = setTimeout(look, live.waits_ms);
+  };
+  const open = () => {
+    leave();
+    live.stream = new EventSource(`${one("#stream").dataset.connect}&seen=${seen()}`);
+    live.stream.onopen = () => { live.tries = 0; label("Live"); };
+    live.stream.onerror = () => { // its time is over, or it is lost: what browsers do by themselves differs
+      leave();
+      if (live.tries) { label("Lost…", true); refresh(); } // who is not known any more is led to the door
+      live.opens = setTimeout(open, Math.min(30000, 500 * 2 ** live.tries++) * (0.7 + 0.6 * Math.random()));
+    };
+    live.stream.addEventListener("changed", (event) => {
+      live.told = event.lastEventId;
+      live.waits_ms = 1000;
+      look();
+    });
+  };
+  const follow = () => {
+    if (!one("#stream")) return;
+    live.on = true;
+    label("…");
+    if (!document.hidden) open();
   };
   const turnLive = () => {
     if (!one("#live")) return;
-    if (live.on) pause(); else { follow({ atOnce: true }); refresh(); }
+    if (live.on) { leave(); live.on = false; label("Paused"); } else follow();
     localStorage.setItem(PAUSED, live.on ? "" : "yes");
     say(live.on ? "The page follows what happens" : "Paused");
   };
-  const refresh = () => document.body.dispatchEvent(new CustomEvent("refresh"));
-  addEventListener("htmx:sse:error", () => label("Lost…", true));
-  addEventListener("htmx:sse:after:connection", () => label("Live"));
+  document.addEventListener("visibilitychange", () => { if (live.on) (document.hidden ? leave : open)(); });
 
   // Forms of acts open over the page.
   const dialog = () => one("#dialog");
@@ -175,7 +184,8 @@
 
   document.addEventListener("DOMContentLoaded", () => {
     dialog().addEventListener("close", closed);
-    if (localStorage.getItem(PAUSED) === "yes") label("Paused"); else follow({ atOnce: false });
+    if (localStorage.getItem(PAUSED) === "yes") label("Paused");
+    else setTimeout(follow); // after htmx, which begins in a timer that is older
     draw();
   });
 })();
