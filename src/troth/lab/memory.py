@@ -44,6 +44,10 @@ _CLIENTS = frozenset(
     (
         "troth",
         "httpx",
+        "asyncpg",
+        "requests",
+        "urllib3",
+        "stripe",
         "httpcore",
         "fastapi",
         "starlette",

@@ -29,18 +29,32 @@ def installed(
 
     Args:
         sqlites: to which connections of sqlite3 go.
-        postgreses: to which connections of psycopg go.
+        postgreses: to which connections of psycopg and asyncpg go.
         hosts: the provider's name per host, for HTTP.
         mail: the name of the mailbox, if there is one.
         allowed: patterns of paths that the application may write.
     """
-    from troth.lab.edge import cache, clock, escape, http, psycopg, smtp, sqlalchemy, sqlite, tasks
+    from troth.lab.edge import (
+        asyncpg,
+        cache,
+        clock,
+        escape,
+        http,
+        psycopg,
+        smtp,
+        sqlalchemy,
+        sqlite,
+        tasks,
+        urllib3,
+    )
 
     with ExitStack() as stack:
         stack.enter_context(sqlite.caught(sqlites))
         stack.enter_context(psycopg.caught(postgreses))
+        stack.enter_context(asyncpg.caught(postgreses))
         stack.enter_context(sqlalchemy.caught())
         stack.enter_context(http.caught(hosts))
+        stack.enter_context(urllib3.caught(hosts))
         stack.enter_context(smtp.caught(mail))
         stack.enter_context(clock.caught())
         stack.enter_context(cache.caught())

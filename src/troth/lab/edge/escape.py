@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import platform
 import sqlite3
 import sys
 import threading
@@ -95,6 +96,8 @@ def caught(allowed: tuple[str, ...]) -> Iterator[None]:
         sys.addaudithook(_hook)
         _hooked = True
     _allowed = allowed
+    platform.platform()  # asks another program, once in a process: not in the first attempt
+    " ".join(platform.uname())
     with replaced({(threading.Thread, "start"): _start}):
         yield
 

@@ -72,4 +72,11 @@ def _introduced() -> dict[tuple[Any, str], Any]:
     psycopg = sys.modules.get("sqlalchemy.dialects.postgresql.psycopg")
     for name in ("PGDialect_psycopg", "PGDialectAsync_psycopg") if psycopg else ():
         answers[getattr(psycopg, name), "_type_info_fetch"] = lambda *_: None
+    if asyncpg := sys.modules.get("sqlalchemy.dialects.postgresql.asyncpg"):
+
+        async def as_it_is(self: Any, connection: object) -> None:
+            """The driver's own codecs for JSON are text, as are those that would be set here; no type is looked up for them."""
+
+        for kind in ("json", "jsonb"):
+            answers[asyncpg.PGDialect_asyncpg, f"setup_asyncpg_{kind}_codec"] = as_it_is
     return answers
