@@ -44,6 +44,7 @@ _CLIENTS = frozenset(
     (
         "troth",
         "httpx",
+        "aiohttp",
         "asyncpg",
         "requests",
         "urllib3",

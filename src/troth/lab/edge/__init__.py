@@ -35,6 +35,7 @@ def installed(
         allowed: patterns of paths that the application may write.
     """
     from troth.lab.edge import (
+        aiohttp,
         asyncpg,
         cache,
         clock,
@@ -54,6 +55,7 @@ def installed(
         stack.enter_context(asyncpg.caught(postgreses))
         stack.enter_context(sqlalchemy.caught())
         stack.enter_context(http.caught(hosts))
+        stack.enter_context(aiohttp.caught(hosts))
         stack.enter_context(urllib3.caught(hosts))
         stack.enter_context(smtp.caught(mail))
         stack.enter_context(clock.caught())

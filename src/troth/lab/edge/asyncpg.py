@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from itertools import count
 from typing import TYPE_CHECKING, Any
 
 from troth.lab.edge import tasks
@@ -30,6 +31,7 @@ class Transport:
         self._line = line
         self._loop = loop
         self._closed = False
+        self.names = count(1)
         line.attempt.kept.append(self.abort)
 
     def write(self, data: Any) -> None:
@@ -90,7 +92,7 @@ def caught(databases: tuple[Postgres, ...]) -> Iterator[None]:
 
 def _connecting(databases: tuple[Postgres, ...]) -> dict[tuple[Any, str], Any]:
     """A connection has the lab's transport, wherever it would have gone."""
-    from asyncpg import connect_utils
+    from asyncpg import connect_utils, connection
 
     settled = _settled()
     real_parse: Any = vars(connect_utils)["_parse_connect_arguments"]
@@ -117,7 +119,12 @@ def _connecting(databases: tuple[Postgres, ...]) -> dict[tuple[Any, str], Any]:
         spoken.set_connection(made)
         return made
 
+    def unique(self: Any, prefix: str) -> str:
+        """Savepoints and statements are named per connection: by a count of the process, no two runs would be the same."""
+        return f"__asyncpg_{prefix}_{next(self._transport.names):x}__"
+
     return {
+        (connection.Connection, "_get_unique_id"): unique,
         (connect_utils, "_parse_connect_arguments"): parse,
         (connect_utils, "_connect_addr"): connect,
     }

@@ -55,8 +55,8 @@ class Attempt:
         self.seed: int | None = None
         self.draws = 0
 
-    def ask(self, op: Op) -> Observation:
-        """Perform an operation, or be given what was recorded for it."""
+    def ask(self, op: Op, site: str = "") -> Observation:
+        """Perform an operation, or be given what was recorded for it. `site`: where it was asked, if not here."""
         if self.refused:
             raise Stopped
         if self.rivals():
@@ -66,7 +66,7 @@ class Attempt:
             self.refuse(
                 f"one attempt does not end: {MOST_OPERATIONS} operations, the last is {op.kind} {op.text!r}"
             )
-        site = call_site()
+        site = site or call_site()
         self.responding = True
         try:
             return self._respond(op, site)

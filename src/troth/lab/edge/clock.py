@@ -35,6 +35,7 @@ _INFRASTRUCTURE = (
     "httpx",
     "requests",
     "urllib3",
+    "aiohttp",
     "asyncpg",
     "sqlalchemy.dialects.",
     "starlette",

@@ -30,6 +30,7 @@ def ask(
     query: Iterable[tuple[str, str]],
     headers: Iterable[tuple[str, str]],
     body: bytes,
+    site: str = "",
 ) -> Observation:
     """What comes back: (status, headers, body); or an error: `timeout` or `unreachable`, and what to say about it.
 
@@ -42,6 +43,7 @@ def ask(
         query: of the URL, decoded.
         headers: all that would be sent.
         body: what would be sent.
+        site: where it was asked, if not here.
     """
     attempt = attributed(f"{method} {url}")
     name = hosts.get(host)
@@ -50,4 +52,4 @@ def ask(
             f"{method} {url}: no provider of this lab has the host {host!r}; declare it with lab.provider()"
         )
     sent = tuple(sorted((k.lower(), v) for k, v in headers if k.lower() not in _OF_THE_CLIENT))
-    return attempt.ask(Op("http", name, f"{method} {path}", (tuple(query), sent, body)))
+    return attempt.ask(Op("http", name, f"{method} {path}", (tuple(query), sent, body)), site)

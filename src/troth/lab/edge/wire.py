@@ -89,6 +89,7 @@ class Wire:
             yield _message(b"I")
         else:
             yield from self._seen(self._line.simple(text), described=True)
+        self._skipping = False  # it is its own Sync
         yield self._ready()
 
     def _extended(self, kind: bytes, payload: bytes) -> Iterator[bytes]:
