@@ -53,7 +53,7 @@ def installed(
         stack.enter_context(sqlite.caught(sqlites))
         stack.enter_context(psycopg.caught(postgreses))
         stack.enter_context(asyncpg.caught(postgreses))
-        stack.enter_context(sqlalchemy.caught())
+        stack.enter_context(sqlalchemy.caught(postgres=bool(postgreses)))
         stack.enter_context(http.caught(hosts))
         stack.enter_context(aiohttp.caught(hosts))
         stack.enter_context(urllib3.caught(hosts))

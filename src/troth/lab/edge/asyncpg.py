@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from importlib.util import find_spec
 from itertools import count
 from typing import TYPE_CHECKING, Any
 
@@ -82,8 +82,8 @@ class Transport:
 
 @contextmanager
 def caught(databases: tuple[Postgres, ...]) -> Iterator[None]:
-    """Asyncpg's connections ask the lab while the context lasts. Nothing is imported if the application has no asyncpg."""
-    if not databases or "asyncpg" not in sys.modules:
+    """Asyncpg's connections ask the lab while the context lasts. It may be imported only later, by SQLAlchemy."""
+    if not databases or find_spec("asyncpg") is None:
         yield
         return
     with replaced({**_connecting(databases), **_pooling()}):
