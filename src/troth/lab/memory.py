@@ -45,6 +45,7 @@ _CLIENTS = frozenset(
         "troth",
         "httpx",
         "aiohttp",
+        "aiosqlite",
         "asyncpg",
         "requests",
         "urllib3",

@@ -36,6 +36,7 @@ def installed(
     """
     from troth.lab.edge import (
         aiohttp,
+        aiosqlite,
         asyncpg,
         cache,
         clock,
@@ -51,6 +52,7 @@ def installed(
 
     with ExitStack() as stack:
         stack.enter_context(sqlite.caught(sqlites))
+        stack.enter_context(aiosqlite.caught())
         stack.enter_context(psycopg.caught(postgreses))
         stack.enter_context(asyncpg.caught(postgreses))
         stack.enter_context(sqlalchemy.caught(postgres=bool(postgreses)))
