@@ -47,6 +47,7 @@ _CLIENTS = frozenset(
         "aiohttp",
         "aiosqlite",
         "asyncpg",
+        "psycopg2",
         "requests",
         "urllib3",
         "stripe",

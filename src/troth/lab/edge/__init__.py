@@ -29,7 +29,7 @@ def installed(
 
     Args:
         sqlites: to which connections of sqlite3 go.
-        postgreses: to which connections of psycopg and asyncpg go.
+        postgreses: to which connections of psycopg, psycopg2 and asyncpg go.
         hosts: the provider's name per host, for HTTP.
         mail: the name of the mailbox, if there is one.
         allowed: patterns of paths that the application may write.
@@ -43,6 +43,7 @@ def installed(
         escape,
         http,
         psycopg,
+        psycopg2,
         smtp,
         sqlalchemy,
         sqlite,
@@ -54,6 +55,7 @@ def installed(
         stack.enter_context(sqlite.caught(sqlites))
         stack.enter_context(aiosqlite.caught())
         stack.enter_context(psycopg.caught(postgreses))
+        stack.enter_context(psycopg2.caught(postgreses))
         stack.enter_context(asyncpg.caught(postgreses))
         stack.enter_context(sqlalchemy.caught(postgres=bool(postgreses)))
         stack.enter_context(http.caught(hosts))

@@ -134,7 +134,11 @@ escaped: list[str] = []
 
 def call_site() -> str:
     """`file:line function` of the innermost frame that belongs to the application."""
-    frame: FrameType | None = sys._getframe(2)  # noqa: SLF001  (what `inspect` does, without reading sources)
+    return site_of(sys._getframe(2))  # noqa: SLF001  (what `inspect` does, without reading sources)
+
+
+def site_of(frame: FrameType | None) -> str:
+    """The same, from a frame outwards."""
     while frame is not None:
         file = frame.f_code.co_filename
         if file == _INVOKED_FROM:

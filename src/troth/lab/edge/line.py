@@ -37,6 +37,8 @@ class Line:
         self.database = database
         self.status = "I"
         self.open = True
+        self.site = ""
+        """Where the client asks, if that is not where the lab is asked."""
         self._handle = next(attempt.handles)
         self._begin = ""
         self._batched = False
@@ -122,7 +124,7 @@ class Line:
                 "a connection that was opened by an earlier attempt is used again; "
                 "connections kept between attempts are not explored yet"
             )
-        return attempt.ask(Op(kind, self.database.name, text, params, self._handle))
+        return attempt.ask(Op(kind, self.database.name, text, params, self._handle), self.site)
 
     def _take(self, observed: Observation) -> Observation:
         if observed.error == "lost":

@@ -74,6 +74,8 @@ def _introduced() -> dict[tuple[Any, str], Any]:
     psycopg = import_module("sqlalchemy.dialects.postgresql.psycopg")
     for name in ("PGDialect_psycopg", "PGDialectAsync_psycopg"):
         answers[getattr(psycopg, name), "_type_info_fetch"] = lambda *_: None
+    psycopg2 = import_module("sqlalchemy.dialects.postgresql.psycopg2")
+    answers[psycopg2.PGDialect_psycopg2, "_hstore_oids"] = lambda *_: None
 
     async def as_it_is(self: Any, connection: object) -> None:
         """The driver's own codecs for JSON are text, as are those that would be set here; no type is looked up for them."""
