@@ -140,6 +140,12 @@ class Memory:
         """All that is remembered, as text; of the memory at the beginning, nothing."""
         return "" if number == 0 else "; ".join(now for now, _ in self._seen[number].values())
 
+    def beginning(self) -> str:
+        """All that is remembered at the beginning, as text; but for the environment."""
+        return "; ".join(
+            f"{name} {now}" for name, (now, _) in self._seen[0].items() if name != "os.environ"
+        )
+
     def difference(self, number: int) -> list[str]:
         """What differs from the beginning, in words."""
         first, other = self._seen[0], self._seen[number]
