@@ -2,7 +2,7 @@
 
 Every catcher does the same: it turns the call into an `Op`, asks the current attempt, and turns the `Observation` into what the
 library would have returned or raised. None of them does I/O. Outside an attempt the original function runs; what an
-attempt does that no catcher knows (a socket, a process, a file, a thread) is an escape and refuses the verdict.
+attempt does that no catcher knows (a socket, a process, a file) is an escape and refuses the verdict.
 """
 
 from __future__ import annotations
@@ -48,6 +48,7 @@ def installed(
         sqlalchemy,
         sqlite,
         tasks,
+        threads,
         urllib3,
     )
 
@@ -65,5 +66,6 @@ def installed(
         stack.enter_context(clock.caught())
         stack.enter_context(cache.caught())
         stack.enter_context(tasks.caught())
+        stack.enter_context(threads.caught())
         stack.enter_context(escape.caught(allowed))
         yield

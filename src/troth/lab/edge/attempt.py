@@ -28,6 +28,30 @@ class Stopped(BaseException):
     """Ends a run whose verdict is refused. Not an `Exception`, so that an application's handlers let it pass."""
 
 
+class Helper:
+    """A thread that works for an attempt.
+
+    Args:
+        parent: the one that has started it, if that is not the attempt's own.
+    """
+
+    def __init__(self, parent: Helper | None) -> None:
+        self.parent = parent
+        self.asked = False
+        self.awaited = False
+        """Whether somebody has waited for it: then all that it has asked came before what that one asks."""
+
+    def line(self) -> Iterator[Helper]:
+        """It, and those whose help it is."""
+        one: Helper | None = self
+        while one is not None:
+            yield one
+            one = one.parent
+
+
+helper: ContextVar[Helper | None] = ContextVar("troth.lab.helper", default=None)
+
+
 class Attempt:
     """One run of the real code.
 
@@ -50,6 +74,8 @@ class Attempt:
         self.operations = 0
         self.strands: list[Strand] = []
         """Its tasks."""
+        self.helpers: list[Helper] = []
+        """Its threads."""
         self.tick: int | None = None
         self.reads = 0
         self.seed: int | None = None
@@ -61,6 +87,7 @@ class Attempt:
             raise Stopped
         if self.rivals():
             self.refuse_concurrency()
+        self._beside_threads()
         self.operations += 1
         if self.operations > MOST_OPERATIONS:
             self.refuse(
@@ -89,6 +116,15 @@ class Attempt:
         self.refuse(
             "concurrent tasks inside one attempt (gather, create_task) are not explored yet"
         )
+
+    def _beside_threads(self) -> None:
+        """Whether a thread has asked something that could as well come after what is asked now."""
+        mine = helper.get()
+        line = () if mine is None else tuple(mine.line())
+        if any(one.asked and not one.awaited and one not in line for one in self.helpers):
+            self.refuse("a thread acts beside others of the same attempt; that is not explored yet")
+        for one in line:
+            one.asked = True
 
     def rivals(self) -> bool:
         """Whether another task of the attempt than the one that asks could run now."""
