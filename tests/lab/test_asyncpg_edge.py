@@ -284,3 +284,69 @@ def place(url: str) -> dict[str, Any]:
     names = {"host": "host", "port": "port", "user": "user", "dbname": "database", "password": "password"}  # fmt: skip
     found: dict[str, Any] = {names[name]: value for name, value in to.items() if name in names}
     return found | {"port": int(to["port"] or 5432)}
+
+
+# ── refused ──────────────────────────────────────────────────────────────────────────────────────
+
+
+async def cursor(db):
+    async with db.transaction():
+        async for _ in db.cursor("SELECT * FROM things"):
+            pass
+
+
+async def copy(db):
+    await db.copy_records_to_table("things", records=[("x",)], columns=["name"])
+
+
+async def lock_more_than_is_read(db):
+    async with db.transaction():
+        await db.fetchrow("SELECT * FROM things ORDER BY id FOR UPDATE")
+
+
+async def change_the_schema(db):
+    await db.execute("CREATE TABLE more (id int)")
+
+
+async def several_statements(db):
+    await db.execute(
+        "INSERT INTO things (name) VALUES ('x'); INSERT INTO things (name) VALUES ('y')"
+    )
+
+
+async def listen(db):
+    await db.add_listener("news", print)
+
+
+async def at_the_same_time(db):
+    other = await asyncpg.connect("postgresql://db.internal/shop")
+    await asyncio.gather(writing(db), writing(other))
+
+
+REFUSED = {
+    cursor: "named portal",
+    copy: "COPY",
+    lock_more_than_is_read: "say LIMIT",
+    change_the_schema: "changes the schema",
+    several_statements: "several statements",
+    listen: "notifications",
+    at_the_same_time: "concurrent tasks",
+}
+
+
+@pytest.mark.parametrize("program", REFUSED, ids=lambda one: one.__name__)
+def test_what_the_lab_does_not_follow(lab: Lab, database_url: str, program: Program):
+    """Also if the code hides every exception."""
+
+    async def handler() -> int:
+        db = await asyncpg.connect("postgresql://db.internal/shop")
+        with suppress(BaseException):
+            await program(db)
+        return 200
+
+    lab.database(database_url, seed=THINGS)
+    lab.user(handler)
+    lab.always("nothing", lambda w: True)
+    verdict = lab.explore(survived=0)
+    assert verdict.word == "REFUSED", str(verdict)
+    assert REFUSED[program] in verdict.reason

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
 from contextlib import suppress
 from decimal import Decimal
@@ -238,3 +239,40 @@ def test_the_orm_above_it_and_real_processes(database_url: str, lock: str, word:
     assert verdict.word == word, str(verdict)
     for example in verdict.counterexamples:
         assert {line.site.split()[1] for line in example.lines if line.site} == {"add"}
+
+
+# ── refused ──────────────────────────────────────────────────────────────────────────────────────
+
+
+def named_cursor(db):
+    with db.cursor("mine") as cursor:
+        cursor.execute("SELECT * FROM things")
+
+
+def copy(db):
+    with db.cursor() as cursor:
+        cursor.copy_expert("COPY things TO STDOUT", sys.stderr)
+
+
+def asynchronous(db):
+    psycopg2.connect("host=db.internal", async_=True)
+
+
+@pytest.mark.parametrize(
+    ("program", "reason"), [(named_cursor, "cursors"), (copy, "not explored"), (asynchronous, "async")]
+)  # fmt: skip
+def test_what_the_lab_does_not_follow(lab: Lab, database_url: str, program: Program, reason: str):
+    """Also if the code hides every exception."""
+
+    def handler() -> int:
+        db = psycopg2.connect("host=db.internal dbname=shop")
+        with suppress(BaseException):
+            program(db)
+        return 200
+
+    lab.database(database_url, seed=THINGS)
+    lab.user(handler)
+    lab.always("nothing", lambda w: True)
+    verdict = lab.explore(survived=0)
+    assert verdict.word == "REFUSED", str(verdict)
+    assert reason in verdict.reason
