@@ -300,8 +300,12 @@ def test_the_first_attribute_of_a_function_is_noticed():
         assert memory.capture() == 1
         counted.calls = 2
         assert memory.capture() == 2
+        memory.restore(0)
+        assert not vars(counted)
+        memory.restore(1)
+        assert counted.calls == 1
     finally:
-        del counted.calls
+        vars(counted).clear()
     assert memory.capture() == 0
 
 

@@ -58,6 +58,14 @@ class Variable:
             self._rebind(value)
 
 
+class Attributes(Variable):
+    """Those of a function. There are thousands, and nearly all have none."""
+
+    def text(self) -> str:
+        held = cast("dict[str, object]", self.value)
+        return super().text() if held and held.keys() - _OF_PYTEST else "{}"
+
+
 def _members(container: Any) -> list[object]:
     return [*container, *container.values()] if isinstance(container, dict) else [*container]
 
@@ -105,7 +113,6 @@ class Variables:
         for function in self._functions:
             yield function.__defaults__
             yield function.__kwdefaults__
-            yield len(vars(function))
             for cell in function.__closure__ or ():
                 try:
                     yield cell.cell_contents
@@ -145,8 +152,7 @@ class Variables:
         if not ours(function.__code__.co_filename):
             return
         self._functions.append(function)
-        if vars(function).keys() - _OF_PYTEST:
-            yield Variable(f"{name}.__dict__", vars(function), None)
+        yield Attributes(f"{name}.__dict__", vars(function), None)
         defaults = (*(function.__defaults__ or ()), *(function.__kwdefaults__ or {}).values())
         for number, default in enumerate(defaults):
             if is_(default, CONTAINERS):

@@ -10,7 +10,8 @@ import struct
 from collections.abc import Iterator
 from typing import Any
 
-from troth.lab.edge.line import Line
+from troth.lab.edge.attempt import Stopped
+from troth.lab.edge.line import Line, Lost
 from troth.lab.model import Observation
 from troth.lab.postgres_rules import is_plain_read
 
@@ -57,7 +58,12 @@ class Wire:
     def feed(self, data: bytes) -> bytes:
         """What the server answers to more of the client's bytes."""
         self._input += data
-        return b"".join(self._answers())
+        try:
+            return b"".join(self._answers())
+        except (Lost, Stopped):
+            raise
+        except Exception as error:  # noqa: BLE001  (to the driver it would be one more error of a server)
+            self._line.attempt.refuse(f"PostgreSQL's protocol: {type(error).__name__}: {error}")
 
     def _answers(self) -> Iterator[bytes]:
         if not self._greeted and len(self._input) >= 4:
