@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tests.lab.corpus import CORRECT, TRAPS, Case, correct_handlers, parameters, traps
+from tests.lab.corpus import CORRECT, TRAPS, Case, correct_handlers, parameters, traps, unseen
 from troth.lab import Lab
 from troth.lab.steps import Limits
 
@@ -14,7 +14,7 @@ OFF = {"overlap": {"overlap": 1}, "late landing": {"in_flight": 0}, "expiry": {"
 @pytest.fixture(autouse=True)
 def new_process() -> None:
     """No handler remembers what another test's process did: the lab leaves memory as its last run has left it."""
-    for memory in (traps.in_flight, traps.seen_at, correct_handlers.prices):
+    for memory in (traps.in_flight, traps.seen_at, correct_handlers.prices, unseen.kept):
         memory.clear()
 
 
@@ -51,5 +51,5 @@ def test_a_correct_handler_is_never_violated(lab: Lab, case: Case):
 
 
 def test_the_corpus_is_large_enough():
-    assert len(TRAPS) >= 25
+    assert len(TRAPS) >= 37
     assert len(CORRECT) >= 15

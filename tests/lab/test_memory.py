@@ -285,3 +285,43 @@ def test_lazy_objects_are_not_asked_what_they_are(memory):
     things["a"].append(5)
     assert memory.capture() != before
     memory.restore(before)
+
+
+def counted() -> None:
+    """A function that may remember by an attribute."""
+
+
+def test_the_first_attribute_of_a_function_is_noticed():
+    """Where there is nothing yet, nobody looks each time; that there is something now must be seen all the same."""
+    memory = Memory({"counted": counted}, set())
+    assert memory.capture() == 0
+    counted.calls = 1
+    try:
+        assert memory.capture() == 1
+        counted.calls = 2
+        assert memory.capture() == 2
+        memory.restore(0)
+        assert not vars(counted)
+        memory.restore(1)
+        assert counted.calls == 1
+    finally:
+        vars(counted).clear()
+    assert memory.capture() == 0
+
+
+class Known:
+    names: ClassVar[list[str]] = ["ada"]
+
+
+def test_a_list_in_the_place_of_a_list_is_noticed():
+    """Both are containers of the same things until one of them gets another."""
+    memory = Memory({"Known": Known}, set())
+    before, Known.names = Known.names, ["ada"]
+    try:
+        assert memory.capture() == 0, "as text they are the same"
+        Known.names.append("bob")
+        assert memory.capture() == 1
+        memory.restore(0)
+        assert Known.names == ["ada"]
+    finally:
+        Known.names = before

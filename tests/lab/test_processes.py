@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+import os
 import random
+import select
+from collections.abc import Iterator
 
+import psycopg
 import pytest
 
 from examples.naive_signup.scenario import VERSIONS, describe
 from tests.lab.corpus import CORRECT, TRAPS
 from tests.lab.test_postgres import shop as postgres_shop
 from troth.lab import Lab, Refusal, sqlite
-from troth.lab.model import Observation
+from troth.lab.model import Observation, Step
+from troth.lab.postgres import Postgres
+from troth.lab.postgres_rules import COMMIT_DONE
 from troth.lab.search import Graph
 from troth.lab.sqlite import Sqlite
 
@@ -71,6 +77,83 @@ def test_a_transaction_that_survives_its_process_is_noticed(monkeypatch):
     verdict = scenario("one_insert").explore()
     assert verdict.word == "DISAGREED"
     assert "left with something else" in verdict.reason
+
+
+def note() -> int:
+    with psycopg.connect("") as db:
+        db.execute("INSERT INTO notes VALUES (1) ON CONFLICT DO NOTHING")
+    return 200
+
+
+def first_of_its_kind(graph: Graph, action: str, outcome: str) -> list[Step]:
+    return next(
+        [*graph.path(state), graph._edges(state)[number][0]]
+        for (kind, _, name), (state, number) in graph.classes.items()
+        if (kind, name) == (action, outcome)
+    )
+
+
+def test_a_commit_whose_answer_is_lost_is_over_before_the_next_history(
+    monkeypatch, database_url: str
+):
+    """The order is forced: the commit comes after the next history's world was made, unless that waits for the commit.
+
+    Once, nobody waited, and a real process saw what another history had committed meanwhile.
+    """
+    begun, committed = os.pipe(), os.pipe()
+    really, become = Postgres.really, Postgres.become
+    places: list[bytes] = []
+
+    def late(self: Postgres, op):
+        if op.kind == "commit":
+            select.select([begun[0]], [], [], 0.5)  # longer than the next history takes to begin
+        seen = really(self, op)
+        if op.kind == "commit":
+            os.write(committed[1], b"x")
+        return seen
+
+    def and_then(self: Postgres, other: Postgres, part: bytes) -> None:
+        become(self, other, part)
+        if places:
+            os.write(begun[1], b"x")
+            assert select.select([committed[0]], [], [], 20)[0]
+        places.append(part)
+
+    def two(self: Graph) -> Iterator[list[Step]]:
+        yield first_of_its_kind(self, "op", COMMIT_DONE.name)
+        yield first_of_its_kind(self, "crash", "crash")
+
+    monkeypatch.setattr(Postgres, "really", late)
+    monkeypatch.setattr(Postgres, "become", and_then)
+    monkeypatch.setattr(Graph, "representatives", two)
+    lab = Lab("late", closer=0)
+    lab.database(database_url, seed="CREATE TABLE notes (id int PRIMARY KEY)")
+    lab.user(note)
+    lab.told(200, "it is noted", lambda w: w.db.notes)
+    verdict = lab.explore(overlap=1)
+    assert verdict.word == "HOLDS", str(verdict)
+    assert len(places) == 2
+
+
+def test_what_served_a_dead_process_is_gone_before_anybody_looks(monkeypatch, database_url: str):
+    """A server notices only some time later that its client is dead; so long, what that had locked would be locked."""
+    left: list[int] = []
+    outlive = Postgres.outlive
+
+    def counted(self: Postgres, serving: list[int]) -> None:
+        outlive(self, serving)
+        left.append(len(serving))
+        for pid in serving:
+            assert not self._seat().run(f"SELECT 1 FROM pg_stat_activity WHERE pid = {pid}")[0]
+
+    monkeypatch.setattr(Postgres, "outlive", counted)
+    lab = Lab("served", closer=0)
+    lab.database(database_url, seed="CREATE TABLE notes (id int PRIMARY KEY)")
+    lab.user(note)
+    lab.told(200, "it is noted", lambda w: w.db.notes)
+    verdict = lab.explore(overlap=1)
+    assert verdict.word == "HOLDS", str(verdict)
+    assert max(left) == 2, "the connection of the code, and the one from which its clock is set"
 
 
 def test_a_framework_is_confirmed_with_its_threads():

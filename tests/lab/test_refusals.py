@@ -7,9 +7,7 @@ import os
 import socket
 import sqlite3
 import subprocess
-import threading
 import time
-from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 
 import httpx
@@ -45,20 +43,6 @@ def swallowing(function):
         return 200
 
     return handler
-
-
-def test_a_thread_of_its_own(lab: Lab):
-    assert "starts a thread" in refused(
-        lab, swallowing(lambda: threading.Thread(target=print).start())
-    )
-
-
-def test_an_executor_whose_threads_carry_no_context(lab: Lab):
-    def handler():
-        with ThreadPoolExecutor() as pool:
-            pool.submit(httpx.post, f"{API}/charges").result()
-
-    assert "does not follow" in refused(lab, swallowing(handler))
 
 
 def test_concurrent_tasks(lab: Lab):

@@ -21,13 +21,18 @@ BROKEN = {
 }
 
 
-@pytest.fixture(autouse=True)
-def wherever(monkeypatch):
+@pytest.fixture(params=["psycopg", "asyncpg"])
+def driver(request: pytest.FixtureRequest, monkeypatch) -> str:
     """The application connects to a server that is not there: its connections are the lab's."""
-    monkeypatch.setenv("WALLET_DATABASE_URL", "postgresql+psycopg://wallet@nowhere/wallet")
+    monkeypatch.setenv("WALLET_DATABASE_URL", f"postgresql+{request.param}://wallet@nowhere/wallet")
+    return request.param
+
+
+with_psycopg = pytest.mark.parametrize("driver", ["psycopg"], indirect=True)
 
 
 @pytest.mark.parametrize("scenario", SCENARIOS)
+@pytest.mark.usefixtures("driver")
 def test_the_usual_version_is_found_out(lab: Lab, scenario: str, database_url: str):
     describe(lab, as_usual.app, scenario, database_url)
     verdict = lab.explore()
@@ -37,6 +42,10 @@ def test_the_usual_version_is_found_out(lab: Lab, scenario: str, database_url: s
 
 
 @pytest.mark.parametrize("scenario", SCENARIOS)
+@pytest.mark.parametrize(
+    "driver", ["psycopg", pytest.param("asyncpg", marks=pytest.mark.slow)], indirect=True
+)
+@pytest.mark.usefixtures("driver")
 def test_the_corrected_version_keeps_every_promise(lab: Lab, scenario: str, database_url: str):
     describe(lab, corrected.app, scenario, database_url)
     verdict = lab.explore()
@@ -44,7 +53,7 @@ def test_the_corrected_version_keeps_every_promise(lab: Lab, scenario: str, data
     assert verdict.closed, str(verdict)
 
 
-@pytest.mark.slow  # seconds of real processes; one of them was once seen to observe another order than the tables, while much else ran
+@pytest.mark.usefixtures("driver")
 def test_real_processes_that_die_confirm_that_the_corrected_version_holds(database_url: str):
     lab = Lab("wallet", closer=0)
     describe(lab, corrected.app, "told_twice", database_url)
@@ -53,6 +62,8 @@ def test_real_processes_that_die_confirm_that_the_corrected_version_holds(databa
     assert "were killed; none differed" in verdict.confirmed
 
 
+@with_psycopg
+@pytest.mark.usefixtures("driver")
 def test_a_row_lock_is_tried_and_holds(database_url: str):
     """The remedy is put into the statements that the ORM sends, and a real server decides."""
     lab = Lab("wallet", closer=60)

@@ -124,11 +124,15 @@ class _Life:
         _, places = self._channel.receive()
         for name, place in places.items():
             self._databases[name].join(place)
+        self._channel.send("joined", os.getpid(), self._serving())
         for app in self._scenario.apps():
             self._attempt(Lifespan(app).start, leaves_tasks=True)
-        self._channel.send("ready", os.getpid())
+        self._channel.send("ready")
         while True:
-            _, actor = self._channel.receive()
+            word, *rest = self._channel.receive()
+            if word == "die":
+                os._exit(KILLED)
+            (actor,) = rest
             self._attempt(self._scenario.actors[actor].call.invoke)
             self._channel.send("end")
 
@@ -153,15 +157,18 @@ class _Life:
                     one.join_at(rest[0][0])
             return _observation(rest[0])
         assert database is not None
-        if word == "cut":
+        if word in {"cut", "sever"}:
+            if word == "sever":
+                database.really(op)
             database.cut(op.handle)
+            self._channel.send("severed")  # before it is over, nothing else may begin
             return _observation(rest[0])
         seen = database.really(op)
-        if word == "sever":
-            database.cut(op.handle)
-            return _observation(rest[0])
-        self._channel.send("seen", [seen.value, seen.error])
+        self._channel.send("seen", [seen.value, seen.error], self._serving())
         return seen
+
+    def _serving(self) -> dict[str, list[int]]:
+        return {name: database.serving() for name, database in self._databases.items()}
 
 
 def _observation(message: list[Any]) -> Observation:

@@ -125,6 +125,14 @@ class Database(ABC):
     def leave(self) -> None:
         """An attempt has ended: what it left open goes with it."""
 
+    @abstractmethod
+    def serving(self) -> list[int]:
+        """In a process: which processes of a server work for it, now."""
+
+    @abstractmethod
+    def outlive(self, serving: list[int]) -> None:
+        """Wait until none of these is left: a server goes on for a while when its client is dead."""
+
     def view(self, part: bytes) -> Tables:
         """The rows as promises see them."""
         return Tables(decode(part)["tables"])

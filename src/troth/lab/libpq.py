@@ -121,6 +121,16 @@ class Session:
             raise Refused(f"{statement.text!r}: several statements in one are not explored")
         return self._seen(results[0])
 
+    def describe(self, text: str, types: tuple[int, ...]) -> Observation:
+        """What a statement takes and returns: types of parameters, and columns; without executing it."""
+        made = self.pgconn.prepare(b"", text.encode(), types or None)
+        if made.status in _GOOD:
+            made = self.pgconn.describe_prepared(b"")
+        if made.status not in _GOOD:
+            return self._seen(made)
+        parameters = tuple(made.param_type(n) for n in range(made.nparams))
+        return Observation((parameters, _columns(made)))
+
     def reset(self) -> None:
         """As a new connection would be."""
         if self.status != "I":
@@ -132,6 +142,14 @@ class Session:
     def close(self) -> None:
         """End the session."""
         self.pgconn.finish()
+
+    def outlive(self, pids: list[int]) -> None:
+        """Wait until none of these server processes works in this database any more; what they held is free then."""
+        if not pids:
+            return
+        left = f"SELECT 1 FROM pg_stat_activity WHERE datname = current_database() AND pid IN ({', '.join(map(str, pids))})"
+        while self.run(left)[0]:
+            pass
 
     def _busy(self) -> bool:
         """Whether the server has not answered; looked at after it had a moment to."""
@@ -149,23 +167,13 @@ class Session:
 
     def _seen(self, result: PGresult) -> Observation:
         if result.status in _GOOD:
-            columns = tuple(
-                (
-                    (result.fname(n) or b"").decode(),
-                    result.ftype(n),
-                    result.fmod(n),
-                    result.fsize(n),
-                    int(result.fformat(n)),
-                )
-                for n in range(result.nfields)
-            )
             rows = tuple(
                 tuple(result.get_value(row, n) for n in range(result.nfields))
                 for row in range(result.ntuples)
             )
             tag = (result.command_status or b"").decode()
             tuples = result.status == pq.ExecStatus.TUPLES_OK
-            return Observation((self.status, tag, tuples, columns, rows))
+            return Observation((self.status, tag, tuples, _columns(result), rows))
         fields = tuple(
             (int(field), text)
             for field in DIAGNOSTICS
@@ -179,6 +187,20 @@ _UNSTABLE = {
     pq.DiagnosticField.SOURCE_LINE,
     pq.DiagnosticField.SOURCE_FUNCTION,
 }
+
+
+def _columns(result: PGresult) -> tuple[tuple[str, int, int, int, int], ...]:
+    """Names, types, modifiers, sizes, formats."""
+    return tuple(
+        (
+            (result.fname(n) or b"").decode(),
+            result.ftype(n),
+            result.fmod(n),
+            result.fsize(n),
+            int(result.fformat(n)),
+        )
+        for n in range(result.nfields)
+    )
 
 
 def _texts(result: PGresult) -> list[list[str | None]]:

@@ -132,6 +132,7 @@ def _forms(seed: int, position: int, size: int) -> Iterator[bytes]:
     if size == 16:
         name = uuid.UUID(bytes=value, version=4)
         yield from (str(name).encode(), name.hex.encode(), name.bytes)
+        yield str(uuid.UUID(bytes=value)).encode()  # as stripe writes its keys
 
 
 class Names:

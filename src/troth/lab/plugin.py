@@ -17,7 +17,7 @@ _verdicts = pytest.StashKey[list[str]]()
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    """`--lab-strict`: an open verdict (BOUNDED) fails too."""
+    """`--lab-strict`: an open verdict (BOUNDED) fails too. `--lab-reuse`: what still stands is not searched again."""
     group = parser.getgroup("lab", "what crashes, lost answers and retries do to a backend")
     group.addoption(
         "--lab-replay",
@@ -26,6 +26,11 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     )
     group.addoption(
         "--lab-results", metavar="FILE", help="write every verdict's word, as JSON lines"
+    )
+    group.addoption(
+        "--lab-reuse",
+        action="store_true",
+        help="a HOLDS that was found before stands, if nothing has changed on which it depends",
     )
     group.addoption(
         "--lab-strict", action="store_true", help="a verdict that is only BOUNDED fails the test"
@@ -44,6 +49,10 @@ def lab(request: pytest.FixtureRequest) -> Iterator[Lab]:
     again = request.config.getoption("--lab-replay")
     if again is not None:
         made.again = _kept(request.config, again)
+    if request.config.getoption("--lab-reuse"):
+        from troth.lab.reuse import Reuse
+
+        made.reuse = Reuse(_folder(request.config) / "holds")
     yield made
     if made.verdict is None:
         return

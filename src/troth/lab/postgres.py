@@ -14,10 +14,10 @@ from typing import Any
 
 from troth.lab import moments
 from troth.lab.database import Database, Done
-from troth.lab.libpq import Session, Statement, Waiting, conninfo_for
+from troth.lab.libpq import Session, Waiting, conninfo_for
 from troth.lab.model import LabError, Observation, Op, Outcome, Refused
 from troth.lab.postgres_catalog import Catalog, set_to, value_of
-from troth.lab.postgres_opened import aborted, remaining
+from troth.lab.postgres_opened import aborted, encoded, remaining, statement_of
 from troth.lab.postgres_rules import (
     DEADLOCK,
     defines,
@@ -58,6 +58,7 @@ class Postgres(Database):
         self._twin: Postgres | None = None
         self._real = ""
         self._slack: dict[bytes, bool] = {}
+        self._described: dict[tuple[str, tuple[int, ...]], Observation] = {}
         self._catalog = Catalog()
 
     @property
@@ -67,6 +68,7 @@ class Postgres(Database):
 
     def initial(self, template: str = "template1") -> bytes:
         self.close()
+        self._described.clear()
         self._server = Session(self.url)
         self._scratch = f"troth_lab_{os.getpid()}_{next(_numbers)}"
         self._server.run(f'CREATE DATABASE "{self._scratch}" TEMPLATE "{template}"')
@@ -131,7 +133,7 @@ class Postgres(Database):
         reached = decode(part)["sequences"]
         drawn = {name: sequences[name] for name in sequences if sequences[name] != reached[name]}
         after = remaining(opened, op, seen, drawn)
-        self._at = (part, _encoded((after, *others)))
+        self._at = (part, encoded((after, *others)))
         return Done(part, after, seen)
 
     def check_change(
@@ -158,6 +160,16 @@ class Postgres(Database):
                     "that is not explored yet"
                 )
 
+    def describe_statement(
+        self, text: str, types: tuple[int, ...], handle: int, *, changing: bool
+    ) -> Observation:
+        """What a statement takes and returns. `changing`: by this connection, the schema may just have been changed."""
+        if changing:
+            return self._live.get((0, handle), self._seat()).describe(text, types)
+        if (text, types) not in self._described:
+            self._described[text, types] = self._seat().describe(text, types)
+        return self._described[text, types]
+
     draws_numbers = True
     has_row_locks = True
 
@@ -170,25 +182,7 @@ class Postgres(Database):
     def freed(self, part: bytes, traces: frozenset[int]) -> bytes:
         """The part with sequences set back to the last value of which there is a trace."""
         data = decode(part)
-        changed = False
-        for name, (table, column) in self._catalog.owners.items():
-            last, called = data["sequences"][name]
-            columns, rows = data["tables"][table]
-            place = columns.index(column)
-            used = [row[place] for row in rows if type(row[place]) is int and row[place] <= last]
-            used += [number for number in traces if number <= last]
-            used += [
-                value
-                for other, (_, others) in data["tables"].items()
-                for row in others
-                for value in row
-                if other != table and type(value) is int and value <= last
-            ]
-            most = max((*used, 0))
-            if called and most < last:
-                data["sequences"][name] = [most, True] if most else [1, False]
-                changed = True
-        if not changed:
+        if not self._catalog.free(data, traces):
             return part
         freed = encode(data)
         self._rows.setdefault(freed, self._rows[part])
@@ -235,7 +229,7 @@ class Postgres(Database):
         return self._look(defines=False)
 
     def join(self, place: str) -> None:
-        self._live, self._free, self._ticks = {}, [], {}
+        self._live, self._free, self._ticks, self._described = {}, [], {}, {}
         self._real = place
         self._monitor = Session(place)
         self._catalog.read(self._monitor)
@@ -254,13 +248,25 @@ class Postgres(Database):
 
     def cut(self, handle: int) -> None:
         if session := self._live.pop((0, handle), None):
-            session.close()
+            self._end([session])
 
     def leave(self) -> None:
-        for session in self._live.values():
-            session.close()
+        self._end([*self._live.values()])
         self._live.clear()
         self._ticks.clear()
+
+    def _end(self, sessions: list[Session]) -> None:
+        pids = [one.pid for one in sessions]
+        for session in sessions:
+            session.close()
+        self._seat().outlive(pids)
+
+    def serving(self) -> list[int]:
+        return [one.pid for one in (*self._live.values(), *self._free, self._seat())]
+
+    def outlive(self, serving: list[int]) -> None:
+        assert self._twin is not None
+        self._twin._seat().outlive(serving)  # noqa: SLF001  (of the same class)
 
     # ── one operation on the real thing ─────────────────────────────────────────────────────────
 
@@ -280,7 +286,7 @@ class Postgres(Database):
         if why := unfollowed(text):
             raise Refused(f"{text!r}: {why}")
         lasts = not is_plain_read(text) or bool(self._ticks)
-        statement = _statement(with_labs_clock(text), params)._replace(lasts=lasts)
+        statement = statement_of(with_labs_clock(text), params)._replace(lasts=lasts)
         session = self._session(owner, op.handle)
         if self._catalog.reads_clock or reads_clock(text):
             self._show_clock(session, owner)
@@ -297,7 +303,7 @@ class Postgres(Database):
     # ── worlds in one real database ─────────────────────────────────────────────────────────────
 
     def _restore(self, part: bytes, groups: tuple[tuple[Op, ...], ...]) -> None:
-        if self._at == (part, _encoded(groups)):
+        if self._at == (part, encoded(groups)):
             return
         difference = "nothing"
         for order in itertools.permutations(range(len(groups))):
@@ -311,7 +317,7 @@ class Postgres(Database):
             if found is None:
                 if any(op.kind == "held" for group in groups for op in group):
                     self._set_sequences(decode(part)["sequences"])
-                self._at = (part, _encoded(groups))
+                self._at = (part, encoded(groups))
                 return
             difference = found
         raise Refused(
@@ -421,14 +427,6 @@ class Postgres(Database):
         return self._live[owner, handle]
 
 
-def _statement(text: str, params: Any) -> Statement:
-    """As the edges write it: values, types, formats, binary, whether in a transaction, how that begins."""
-    if not params:
-        return Statement(text)
-    values, types, formats, binary, _, begin = params
-    return Statement(text, values, tuple(types), tuple(formats), binary=binary, begin=begin)
-
-
 _CLOCK = """
 CREATE SCHEMA IF NOT EXISTS troth_lab;
 CREATE OR REPLACE FUNCTION troth_lab.now() RETURNS timestamptz STABLE LANGUAGE sql
@@ -436,7 +434,3 @@ CREATE OR REPLACE FUNCTION troth_lab.now() RETURNS timestamptz STABLE LANGUAGE s
 DO $$ BEGIN EXECUTE format('ALTER DATABASE %I SET synchronous_commit = off', current_database()); END $$;
 SET synchronous_commit = off;
 """
-
-
-def _encoded(groups: tuple[tuple[Op, ...], ...]) -> bytes:
-    return encode([[[op.kind, op.text, op.params, op.handle] for op in group] for group in groups])

@@ -120,6 +120,28 @@ class Catalog:
             )
         return statements
 
+    def free(self, data: dict[str, Any], traces: frozenset[int]) -> bool:
+        """Set the sequences of a content back to the last value of which there is a trace. Whether there was one to set."""
+        changed = False
+        for name, (table, column) in self.owners.items():
+            last, called = data["sequences"][name]
+            columns, rows = data["tables"][table]
+            place = columns.index(column)
+            used = [row[place] for row in rows if type(row[place]) is int and row[place] <= last]
+            used += [number for number in traces if number <= last]
+            used += [
+                value
+                for other, (_, others) in data["tables"].items()
+                for row in others
+                for value in row
+                if other != table and type(value) is int and value <= last
+            ]
+            most = max((*used, 0))
+            if called and most < last:
+                data["sequences"][name] = [most, True] if most else [1, False]
+                changed = True
+        return changed
+
     def return_unseen(
         self, session: Session, seat: Session, before: dict[str, list[Any]], seen: Observation
     ) -> None:

@@ -8,8 +8,10 @@ from __future__ import annotations
 
 from typing import Any
 
+from troth.lab.libpq import Statement
 from troth.lab.model import Observation, Op
 from troth.lab.postgres_rules import ends_session_state, is_plain_read, takes_savepoint
+from troth.lab.world import encode
 
 
 def remaining(
@@ -70,3 +72,16 @@ def aborted(opened: tuple[Op, ...], op: Op) -> tuple[Op, ...]:
         return (*rest, *kept)
     failed = Op("held", op.target, "", ({"begin": "BEGIN", "failed": True},), op.handle)
     return (*rest, *kept, failed)
+
+
+def statement_of(text: str, params: Any) -> Statement:
+    """As the edges write it: values, types, formats, binary, whether in a transaction, how that begins."""
+    if not params:
+        return Statement(text)
+    values, types, formats, binary, _, begin = params
+    return Statement(text, values, tuple(types), tuple(formats), binary=binary, begin=begin)
+
+
+def encoded(groups: tuple[tuple[Op, ...], ...]) -> bytes:
+    """What is open, as a key."""
+    return encode([[[op.kind, op.text, op.params, op.handle] for op in group] for group in groups])

@@ -2,8 +2,10 @@
 
 A process is forked from one that was made before the application ran for the first time. It has its own memory and its own
 connections to a real database that nobody else uses; to die is `os._exit` at the boundary, and what was open is rolled back by the
-database because its client is gone. The providers, the clock and the schedule are this side's. Beside it the tables say, step by
-step, what must be asked and observed; any difference is a disagreement, and no verdict stands against it.
+database because its client is gone. A server notices that by itself, some time later, and finishes what it was doing before; so
+nobody looks, and nothing else begins, before all that served a dead process, or a lost connection, is gone, too. The providers, the
+clock and the schedule are this side's. Beside it the tables say, step by step, what must be asked and observed; any difference is a
+disagreement, and no verdict stands against it.
 """
 
 from __future__ import annotations
@@ -51,6 +53,7 @@ class Zygote:
         theirs.close()
         made = Process(Channel(mine))
         made.channel.send("join", places)
+        _, made.pid, made.served = made.hear("joined")
         return made
 
     def close(self) -> None:
@@ -60,20 +63,25 @@ class Zygote:
             os.waitpid(self._pid, 0)
 
 
-@dataclass
+@dataclass(eq=False)
 class Process:
     """One process of the application."""
 
     channel: Channel
     memory: int = 0
     pid: int = 0
+    served: dict[str, list[int]] = field(default_factory=dict)
+    """Per database, the processes of its server that have worked for this one."""
 
     def die(self) -> None:
         """Make it die where it stands, and wait until it is dead: its locks go with it, not with its channel."""
-        end = os.pidfd_open(self.pid)
-        self.channel.send("die")
-        select.select([end], [], [])
-        os.close(end)
+        with suppress(ProcessLookupError, EOFError):  # it is dead already
+            end = os.pidfd_open(self.pid)
+            try:
+                self.channel.send("die")
+                select.select([end], [], [])
+            finally:
+                os.close(end)
         self.channel.close()
 
     def hear(self, *expected: str) -> list[Any]:
@@ -148,6 +156,7 @@ class Replay:
     live: dict[int, _Live] = field(default_factory=dict)
     idle: list[Process] = field(default_factory=list)
     flying: list[int] = field(default_factory=list)
+    made: list[Process] = field(default_factory=list)
     died: int = 0
 
     def run(self, steps: Iterable[Step]) -> None:
@@ -156,7 +165,7 @@ class Replay:
         Raises:
             Disagreement: somebody asked, observed, or left behind something else.
         """
-        databases = [one for one in self.tables.components if isinstance(one, Database)]
+        databases = self._databases()
         parts = dict(
             zip(
                 (one.name for one in self.tables.components),
@@ -178,12 +187,22 @@ class Replay:
                     self._go_on(numbers[step.slot], step)
                 numbers = [count if before < 0 else numbers[before] for before in step.slots]
         finally:
-            for process in (*(one.process for one in self.live.values()), *self.idle):
-                process.channel.close()
+            for process in [*self.made]:
+                self._end(process)
         for one in databases:
             after = self.tables.worlds[self.world][self.tables.components.index(one)]
-            if not self.live and one.twin_differs(after):
+            if one.twin_differs(after):
                 raise Disagreement(f"{one.name} is left with something else than the tables say")
+
+    def _databases(self) -> list[Database]:
+        return [one for one in self.tables.components if isinstance(one, Database)]
+
+    def _end(self, process: Process) -> None:
+        """Nothing of it is left afterwards: not itself, and not what a server still did for it."""
+        self.made.remove(process)
+        process.die()
+        for database in self._databases():
+            database.outlive(process.served.get(database.name, []))
 
     def _start(self, number: int, step: Step) -> None:
         process = next((one for one in self.idle if one.memory == step.memory), None)
@@ -193,12 +212,9 @@ class Replay:
             self.idle.remove(process)
         else:
             process = self.zygote.process(self.places)
-            while True:
-                word, *rest = process.hear("ready", "op")
-                if word == "ready":
-                    process.pid = rest[0]
-                    break
-                self._startup(process, Op(*_tupled(rest[0])))
+            self.made.append(process)
+            while (message := process.hear("ready", "op"))[0] == "op":
+                self._startup(process, Op(*_tupled(message[1])))
         history = self.tables.begin(step.actor, process.memory)
         self.live[number] = _Live(step.actor, process, history)
         process.channel.send("attempt", step.actor)
@@ -209,7 +225,7 @@ class Replay:
         if not isinstance(part, Database):
             raise Disagreement(f"start-up code of a further process asks {described(op)!r}")
         process.channel.send("do")
-        process.hear("seen")
+        _, _, process.served = process.hear("seen")
 
     def _by_itself(self, step: Step) -> None:
         if step.action == "expire":
@@ -247,7 +263,7 @@ class Replay:
         mine = self.live.pop(number)
         if sent is not None:
             self.flying.append(sent)
-        mine.process.die()
+        self._end(mine.process)
         self.died += 1
 
     def _answer(self, number: int, mine: _Live, op: int, step: Step) -> None:
@@ -262,13 +278,14 @@ class Replay:
         outcome = branch.outcome
         if database and outcome.happens and not outcome.severs:
             channel.send("do")
-            _, real = mine.process.hear("seen")
+            _, real, mine.process.served = mine.process.hear("seen")
             if _packed(real) != _packed(message):
                 raise Disagreement(
                     f"{described(self.tables.ops[op])!r} observed {real!r} in a real process, and {message!r} in the tables"
                 )
         elif database and outcome.severs:
             channel.send("sever" if outcome.happens else "cut", message)
+            mine.process.hear("severed")
         else:
             channel.send("see", message)
         if outcome.late:

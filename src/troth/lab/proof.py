@@ -6,7 +6,7 @@ import os
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, cast
 
 import msgspec
@@ -23,6 +23,7 @@ from troth.lab.processes import Confirmed, Disagreement, Zygote, confirm
 from troth.lab.promise import Judge
 from troth.lab.request import Stage
 from troth.lab.rerun import id_of, kept_steps
+from troth.lab.reuse import Reuse, fingerprint_of
 from troth.lab.scenario import Scenario
 from troth.lab.search import Graph, explore
 from troth.lab.show.asked import asked
@@ -54,6 +55,7 @@ def verdict(
     progress: Progress | None = None,
     *,
     confirm: bool = True,
+    reuse: Reuse | None = None,
 ) -> Verdict:
     """Explore a scenario. What is learned about the code on the way may start the search again.
 
@@ -64,7 +66,9 @@ def verdict(
     habits = Habits()
     while True:
         try:
-            return Proof(scenario, limits, habits, started, progress, confirm=confirm).run()
+            return Proof(
+                scenario, limits, habits, started, progress, confirm=confirm, reuse=reuse
+            ).run()
         except Relearn as learned:
             habits = learned.habits
 
@@ -96,8 +100,10 @@ class Proof:
         progress: Progress | None,
         *,
         confirm: bool,
+        reuse: Reuse | None = None,
     ) -> None:
         self._confirm = confirm
+        self._reuse = reuse if confirm else None
         self._confirmed: Confirmed | None = None
         self._scenario = scenario
         self._limits = limits
@@ -178,26 +184,35 @@ class Proof:
 
     def _explored(self) -> Verdict:
         with self.ready() as (tables, judge, start, zygote):
-            graph = self._graph = explore(tables, judge, start, self._limits, progress=self._tell)
-            findings = [
-                self._shortest(tables, judge, graph, one) for one in sorted(graph.violations)
-            ]
-            self._compared_after = tables.runs
-            if reason := self._in_vain(tables):
-                raise Refused(reason)
-            suspects = [
-                step.history for finding in findings for step in finding.steps if step.history >= 0
-            ]
-            tables.confirm(suspects if findings else None)
-            if zygote is not None and (findings or not tuple(self._open(tables, graph))):
-                self._confirmed = confirm(
-                    graph,
-                    tables,
-                    zygote,
-                    [finding.steps for finding in findings],
-                    closed=graph.closed,
-                )
-            return self._judged(tables, graph, findings)
+            if self._reuse is None:
+                return self._found(tables, judge, start, zygote)
+            fingerprint = fingerprint_of(self._scenario, self._limits, tables, start)
+            known = self._reuse.find(self._scenario, self._limits, fingerprint)
+            if known is not None:
+                return known
+            found = self._found(tables, judge, start, zygote)
+            self._reuse.keep(self._scenario, fingerprint, found)
+            return found
+
+    def _found(self, tables: Tables, judge: Judge, start: State, zygote: Zygote | None) -> Verdict:
+        graph = self._graph = explore(tables, judge, start, self._limits, progress=self._tell)
+        findings = [self._shortest(tables, judge, graph, one) for one in sorted(graph.violations)]
+        self._compared_after = tables.runs
+        if reason := self._in_vain(tables):
+            raise Refused(reason)
+        suspects = [
+            step.history for finding in findings for step in finding.steps if step.history >= 0
+        ]
+        tables.confirm(suspects if findings else None)
+        if zygote is not None and (findings or not tuple(self._open(tables, graph))):
+            self._confirmed = confirm(
+                graph,
+                tables,
+                zygote,
+                [finding.steps for finding in findings],
+                closed=graph.closed,
+            )
+        return self._judged(tables, graph, findings)
 
     @contextmanager
     def _processes(self) -> Iterator[Zygote | None]:
@@ -212,11 +227,15 @@ class Proof:
             zygote.close()
 
     def _shortest(self, tables: Tables, judge: Judge, graph: Graph, promise: int) -> Finding:
-        """The violation with the fewest faults, reached in the fewest steps. The tables are full, so this is cheap."""
+        """The violation with the fewest faults, reached in the fewest steps. The tables are full, so this is cheap.
+
+        It has the whole budget again: on a busy machine, another history would be shown otherwise.
+        """
         if judge.promises[promise].kind != "eventually":
-            limits = replace(self._limits, seconds=min(self._limits.seconds, 10))
             wanted = frozenset({promise})
-            again = explore(tables, judge, graph.initial, limits, wanted=wanted, shortest=True)
+            again = explore(
+                tables, judge, graph.initial, self._limits, wanted=wanted, shortest=True
+            )
             graph = again if promise in again.violations else graph
         state = graph.violations[promise]
         return Finding(promise, graph.path(state), list(graph.ancestors(state))[::-1])

@@ -6,13 +6,12 @@ A test process has loaded much more, whose memory has nothing to do with the sce
 from __future__ import annotations
 
 import re
-import sys
 from collections.abc import Iterable
 from functools import lru_cache
 from pathlib import Path
 from types import ModuleType
 
-from troth.lab.edge.patch import application_modules
+from troth.lab.edge.patch import application_modules, loaded
 
 _IMPORT = re.compile(
     r"^[ \t]*(?:from[ \t]+(\.*[\w.]*)[ \t]+import[ \t]+([^#\n]*)|import[ \t]+([^#\n]+))",
@@ -22,12 +21,12 @@ _IMPORT = re.compile(
 
 def around(starts: Iterable[str]) -> tuple[ModuleType, ...]:
     """The modules that are connected with these, by name, through imports anywhere in their sources."""
-    return _around(frozenset(starts), len(sys.modules))
+    return _around(frozenset(starts), loaded())
 
 
 @lru_cache(maxsize=8)
-def _around(starts: frozenset[str], loaded: int) -> tuple[ModuleType, ...]:
-    del loaded  # a new module may connect others
+def _around(starts: frozenset[str], now: tuple[int, str, int]) -> tuple[ModuleType, ...]:
+    del now  # a new module may connect others
     modules = {module.__name__: module for module in application_modules()}
     neighbours: dict[str, set[str]] = {name: set() for name in modules}
     for name, module in modules.items():

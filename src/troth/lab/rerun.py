@@ -12,7 +12,10 @@ from troth.lab.model import Observation, Outcome, Refused, Step
 from troth.lab.verdict import Counts, Verdict
 
 if TYPE_CHECKING:
+    from troth.lab.model import State
+    from troth.lab.promise import Judge
     from troth.lab.scenario import Scenario
+    from troth.lab.steps import Moves
     from troth.lab.tables import Tables
 
 SCHEMA = "troth.lab/1"
@@ -55,12 +58,14 @@ def id_of(title: str, promise: str, schedule: tuple[tuple[object, ...], ...]) ->
 def rerun(scenario: Scenario, kept: Kept) -> Verdict:
     """Carry the history out in real processes, and ask the promise again.
 
+    A promise about what can still become true is asked of everything that can happen after the history, when nothing fails any more.
+
     Returns:
         VIOLATED: it is still broken. BOUNDED: this history is harmless now (others may not be). DISAGREED: the code goes another way.
     """
     from troth.lab.processes import Disagreement, Replay
     from troth.lab.proof import Proof
-    from troth.lab.steps import Limits
+    from troth.lab.steps import Limits, Moves
     from troth.lab.tables import Habits
 
     started = time.monotonic()
@@ -77,9 +82,9 @@ def rerun(scenario: Scenario, kept: Kept) -> Verdict:
             assert zygote is not None
             replay = Replay(tables, zygote, start.world)
             replay.run(list(map(_step, kept.schedule)))
-            broken = judge.promises[number].kind in _JUDGED and not judge.holds(
-                number, replay.world
-            )
+            moves = Moves(tables, judge, Limits(survived=_ANY, overlap=_ANY, in_flight=_ANY))
+            states = followed(moves, start, kept.schedule)
+            broken = breaks(moves, judge, number, states)
     except Refused as refused:
         return Verdict("REFUSED", scenario.name, reason=str(refused))
     except Disagreement as different:
@@ -96,11 +101,67 @@ def rerun(scenario: Scenario, kept: Kept) -> Verdict:
             reason=f"still broken by {kept.id}: {kept.promise}\n{kept.report}",
             counts=seconds,
         )
-    reason = f"the history {kept.id} was carried out and breaks nothing that can be seen at its end; prove it again"
+    if broken is None:
+        reason = f"the history {kept.id} was carried out, and what can follow it is too much to say more; prove it again"
+    else:
+        reason = f"the history {kept.id} was carried out and breaks nothing now; others may; prove it again"
     return Verdict("BOUNDED", scenario.name, open_because=(reason,), counts=seconds)
 
 
-_JUDGED = {"always", "told", "at_rest"}
+_ANY = 99
+"""The history says how far it goes."""
+
+
+def followed(moves: Moves, start: State, schedule: tuple[tuple[Any, ...], ...]) -> list[State]:
+    """The states of the model on the way, the first and the last among them.
+
+    Raises:
+        Disagreement: there is no such way.
+    """
+    from troth.lab.processes import Disagreement
+
+    states = [start]
+    for kept in schedule:
+        wanted = _step(kept)
+        edges = [
+            (step, after) for step, after, _ in moves.of(states[-1]) if _alike(moves, step, wanted)
+        ]
+        if not edges:
+            raise Disagreement(f"there is no step {wanted.action} {wanted.word!r} any more")
+        edges.sort(
+            key=lambda edge: edge[0].memory != wanted.memory
+        )  # memories may be numbered otherwise
+        states.append(edges[0][1])
+    return states
+
+
+def _alike(moves: Moves, step: Step, wanted: Step) -> bool:
+    from troth.lab.tables import Tables
+
+    tables = moves.program
+    assert isinstance(tables, Tables)
+    text = tables.ops[step.op].text if step.op >= 0 else ""
+    if wanted.action == "crash" and step.told != wanted.told:
+        return False
+    return (
+        (step.action, step.slot, bool(step.memory)) == (wanted.action, wanted.slot, bool(wanted.memory))
+        and wanted.actor in {step.actor, -1}
+        and text == wanted.word
+        and (step.outcome.name if step.outcome else "") == (wanted.outcome.name if wanted.outcome else "")
+    )  # fmt: skip
+
+
+def breaks(moves: Moves, judge: Judge, promise: int, states: list[State]) -> bool | None:
+    """Whether the promise is broken on the way, or cannot be kept any more after it. None: that is too much to follow."""
+    from troth.lab.search import broken
+    from troth.lab.study.calm import first_broken, reach
+
+    if any(broken(judge, state, {promise}) for state in states):
+        return True
+    if judge.promises[promise].kind != "eventually":
+        return False
+    after = reach(moves, states[-1])
+    return promise in first_broken(judge, after, {promise}) if after.whole else None
 
 
 def _step(kept: tuple[Any, ...]) -> Step:

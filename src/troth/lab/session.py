@@ -15,6 +15,7 @@ from troth.lab.proof import verdict
 from troth.lab.provider import Provider
 from troth.lab.request import Again, Call, FunctionCall, HttpApp, HttpCall, lost_or_5xx
 from troth.lab.rerun import Kept, rerun
+from troth.lab.reuse import Reuse
 from troth.lab.scenario import Scenario
 from troth.lab.sqlite import Sqlite
 from troth.lab.steps import Limits
@@ -47,6 +48,8 @@ class Lab:
         self._progress = progress
         self.again: Kept | None = None
         """A history to carry out instead of searching."""
+        self.reuse: Reuse | None = None
+        """Where a verdict that still stands may be taken from."""
         self._scenario = Scenario(name, closer=closer, test=test)
 
     # ── the world ───────────────────────────────────────────────────────────────────────────────
@@ -338,7 +341,9 @@ class Lab:
             expiry=expiry,
             seconds=budget,
         )
-        self.verdict = verdict(self._scenario, limits, self._progress, confirm=confirm)
+        self.verdict = verdict(
+            self._scenario, limits, self._progress, confirm=confirm, reuse=self.reuse
+        )
         return self.verdict
 
     def _later(self, what: str) -> NoReturn:

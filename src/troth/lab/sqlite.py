@@ -217,6 +217,12 @@ class Sqlite(Database):
         self._live.clear()
         self._ticks.clear()
 
+    def serving(self) -> list[int]:
+        return []  # there is no server: locks are those of the process
+
+    def outlive(self, serving: list[int]) -> None:
+        del serving
+
     # ── one operation on the real thing ─────────────────────────────────────────────────────────
 
     def _do(self, owner: int, op: Op) -> Observation:

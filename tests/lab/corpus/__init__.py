@@ -70,4 +70,4 @@ def parameters(cases: list[Case], *, slow: frozenset[str] = frozenset()) -> list
     ]
 
 
-from tests.lab.corpus import correct_handlers, traps  # noqa: E402, F401  (they register themselves)
+from tests.lab.corpus import correct_handlers, traps, unseen  # noqa: E402, F401  (they register themselves)

@@ -2,7 +2,7 @@
 
 Every catcher does the same: it turns the call into an `Op`, asks the current attempt, and turns the `Observation` into what the
 library would have returned or raised. None of them does I/O. Outside an attempt the original function runs; what an
-attempt does that no catcher knows (a socket, a process, a file, a thread) is an escape and refuses the verdict.
+attempt does that no catcher knows (a socket, a process, a file) is an escape and refuses the verdict.
 """
 
 from __future__ import annotations
@@ -29,21 +29,43 @@ def installed(
 
     Args:
         sqlites: to which connections of sqlite3 go.
-        postgreses: to which connections of psycopg go.
+        postgreses: to which connections of psycopg, psycopg2 and asyncpg go.
         hosts: the provider's name per host, for HTTP.
         mail: the name of the mailbox, if there is one.
         allowed: patterns of paths that the application may write.
     """
-    from troth.lab.edge import cache, clock, escape, http, psycopg, smtp, sqlalchemy, sqlite, tasks
+    from troth.lab.edge import (
+        aiohttp,
+        aiosqlite,
+        asyncpg,
+        cache,
+        clock,
+        escape,
+        http,
+        psycopg,
+        psycopg2,
+        smtp,
+        sqlalchemy,
+        sqlite,
+        tasks,
+        threads,
+        urllib3,
+    )
 
     with ExitStack() as stack:
         stack.enter_context(sqlite.caught(sqlites))
+        stack.enter_context(aiosqlite.caught())
         stack.enter_context(psycopg.caught(postgreses))
-        stack.enter_context(sqlalchemy.caught())
+        stack.enter_context(psycopg2.caught(postgreses))
+        stack.enter_context(asyncpg.caught(postgreses))
+        stack.enter_context(sqlalchemy.caught(postgres=bool(postgreses)))
         stack.enter_context(http.caught(hosts))
+        stack.enter_context(aiohttp.caught(hosts))
+        stack.enter_context(urllib3.caught(hosts))
         stack.enter_context(smtp.caught(mail))
         stack.enter_context(clock.caught())
         stack.enter_context(cache.caught())
         stack.enter_context(tasks.caught())
+        stack.enter_context(threads.caught())
         stack.enter_context(escape.caught(allowed))
         yield

@@ -28,6 +28,30 @@ class Stopped(BaseException):
     """Ends a run whose verdict is refused. Not an `Exception`, so that an application's handlers let it pass."""
 
 
+class Helper:
+    """A thread that works for an attempt.
+
+    Args:
+        parent: the one that has started it, if that is not the attempt's own.
+    """
+
+    def __init__(self, parent: Helper | None) -> None:
+        self.parent = parent
+        self.asked = False
+        self.awaited = False
+        """Whether somebody has waited for it: then all that it has asked came before what that one asks."""
+
+    def line(self) -> Iterator[Helper]:
+        """It, and those whose help it is."""
+        one: Helper | None = self
+        while one is not None:
+            yield one
+            one = one.parent
+
+
+helper: ContextVar[Helper | None] = ContextVar("troth.lab.helper", default=None)
+
+
 class Attempt:
     """One run of the real code.
 
@@ -50,23 +74,26 @@ class Attempt:
         self.operations = 0
         self.strands: list[Strand] = []
         """Its tasks."""
+        self.helpers: list[Helper] = []
+        """Its threads."""
         self.tick: int | None = None
         self.reads = 0
         self.seed: int | None = None
         self.draws = 0
 
-    def ask(self, op: Op) -> Observation:
-        """Perform an operation, or be given what was recorded for it."""
+    def ask(self, op: Op, site: str = "") -> Observation:
+        """Perform an operation, or be given what was recorded for it. `site`: where it was asked, if not here."""
         if self.refused:
             raise Stopped
         if self.rivals():
             self.refuse_concurrency()
+        self._beside_threads()
         self.operations += 1
         if self.operations > MOST_OPERATIONS:
             self.refuse(
                 f"one attempt does not end: {MOST_OPERATIONS} operations, the last is {op.kind} {op.text!r}"
             )
-        site = call_site()
+        site = site or call_site()
         self.responding = True
         try:
             return self._respond(op, site)
@@ -89,6 +116,15 @@ class Attempt:
         self.refuse(
             "concurrent tasks inside one attempt (gather, create_task) are not explored yet"
         )
+
+    def _beside_threads(self) -> None:
+        """Whether a thread has asked something that could as well come after what is asked now."""
+        mine = helper.get()
+        line = () if mine is None else tuple(mine.line())
+        if any(one.asked and not one.awaited and one not in line for one in self.helpers):
+            self.refuse("a thread acts beside others of the same attempt; that is not explored yet")
+        for one in line:
+            one.asked = True
 
     def rivals(self) -> bool:
         """Whether another task of the attempt than the one that asks could run now."""
@@ -134,7 +170,11 @@ escaped: list[str] = []
 
 def call_site() -> str:
     """`file:line function` of the innermost frame that belongs to the application."""
-    frame: FrameType | None = sys._getframe(2)  # noqa: SLF001  (what `inspect` does, without reading sources)
+    return site_of(sys._getframe(2))  # noqa: SLF001  (what `inspect` does, without reading sources)
+
+
+def site_of(frame: FrameType | None) -> str:
+    """The same, from a frame outwards."""
     while frame is not None:
         file = frame.f_code.co_filename
         if file == _INVOKED_FROM:

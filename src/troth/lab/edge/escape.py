@@ -1,16 +1,15 @@
-"""What no catcher knows must not pass: sockets, processes, files and threads of an attempt refuse the verdict."""
+"""What no catcher knows must not pass: sockets, processes and files of an attempt refuse the verdict."""
 
 from __future__ import annotations
 
+import platform
 import sqlite3
 import sys
-import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from fnmatch import fnmatch
 
 from troth.lab.edge.attempt import Stopped, current
-from troth.lab.edge.patch import replaced
 
 _CONNECTS = {
     "socket.connect",
@@ -70,23 +69,6 @@ def _permitted(path: str) -> bool:
     return any(fnmatch(path, pattern) for pattern in _allowed)
 
 
-def _start(self: threading.Thread) -> None:
-    attempt = current.get()
-    if attempt is not None and not attempt.refused and not _carries_context(self):
-        attempt.refuse(f"the attempt starts a thread ({self.name}); threads are not explored yet")
-    _thread_start(self)
-
-
-_thread_start = threading.Thread.start
-
-
-def _carries_context(thread: threading.Thread) -> bool:
-    """Workers of anyio and of the default executor run what was handed to them in the caller's context, and it waits."""
-    target = getattr(thread, "_target", None)
-    module = type(thread).__module__ + "," + getattr(target, "__module__", "")
-    return "anyio" in module or "concurrent.futures.thread" in module
-
-
 @contextmanager
 def caught(allowed: tuple[str, ...]) -> Iterator[None]:
     """Escapes refuse while the context lasts. An audit hook cannot be removed, so it stays and does nothing."""
@@ -95,8 +77,9 @@ def caught(allowed: tuple[str, ...]) -> Iterator[None]:
         sys.addaudithook(_hook)
         _hooked = True
     _allowed = allowed
-    with replaced({(threading.Thread, "start"): _start}):
-        yield
+    platform.platform()  # asks another program, once in a process: not in the first attempt
+    " ".join(platform.uname())
+    yield
 
 
 def opened_before(paths: list[str | None]) -> str | None:

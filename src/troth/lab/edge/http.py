@@ -10,20 +10,11 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 from troth.lab.edge import tasks
 from troth.lab.edge.attempt import attributed
+from troth.lab.edge.exchange import ask
 from troth.lab.edge.patch import replaced
-from troth.lab.model import Op
 
 if TYPE_CHECKING:
     import httpx
-
-_TRANSPORT_HEADERS = {
-    "host",
-    "connection",
-    "accept",
-    "accept-encoding",
-    "user-agent",
-    "content-length",
-}
 
 
 @contextmanager
@@ -68,22 +59,15 @@ def _ask(hosts: dict[str, str], request: httpx.Request) -> httpx.Response:
     import httpx
 
     url = request.url
-    attempt = attributed(f"{request.method} {url}")
-    name = hosts.get(url.host)
-    if name is None:
-        attempt.refuse(
-            f"{request.method} {url}: no provider of this lab has the host {url.host!r}; declare it with lab.provider()"
-        )
-    headers = tuple(
-        sorted(
-            (k.lower(), v)
-            for k, v in request.headers.items()
-            if k.lower() not in _TRANSPORT_HEADERS
-        )
-    )
-    query = tuple(url.params.multi_items())
-    observed = attempt.ask(
-        Op("http", name, f"{request.method} {url.path}", (query, headers, request.content))
+    observed = ask(
+        hosts,
+        request.method,
+        str(url),
+        url.host,
+        url.path,
+        url.params.multi_items(),
+        request.headers.items(),
+        request.content,
     )
     if observed.error:
         _fail(observed.error, str(observed.value[0]), request)

@@ -15,11 +15,17 @@ from troth.lab.edge.attempt import ours
 
 def application_modules() -> list[ModuleType]:
     """The modules that belong to the application: not Python's, not its packages', not the lab's."""
-    return list(_application_modules(len(sys.modules)))
+    return list(_application_modules(loaded()))
+
+
+def loaded() -> tuple[int, str, int]:
+    """What is different when a module was loaded, also if another was forgotten: how many there are, and the last."""
+    last = next(reversed(sys.modules))
+    return len(sys.modules), last, id(sys.modules[last])
 
 
 @lru_cache(maxsize=1)
-def _application_modules(loaded: int) -> tuple[ModuleType, ...]:
+def _application_modules(loaded: tuple[int, str, int]) -> tuple[ModuleType, ...]:
     """Looked up again only when a module was loaded: this is asked before and after every run."""
     del loaded
     return tuple(

@@ -7,21 +7,21 @@ server's bytes, so they are loaded as the driver loads them.
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
-from troth.lab.edge import clock, tasks
+from troth.lab.edge import tasks
 from troth.lab.edge.attempt import Attempt, attributed
+from troth.lab.edge.line import Line, Lost, chosen
 from troth.lab.edge.patch import replaced
-from troth.lab.model import Observation, Op
-from troth.lab.postgres_rules import defines, reads_clock
+from troth.lab.model import Observation
 
 if TYPE_CHECKING:
     from troth.lab.postgres import Postgres
 
-_IDLE, _INTRANS, _INERROR, _UNKNOWN = 0, 2, 3, 4
-_STATUS = {"I": _IDLE, "T": _INTRANS, "E": _INERROR, "BAD": _UNKNOWN}
+_STATUS = {"I": 0, "T": 2, "E": 3}
+_UNKNOWN = 4
 _OK, _BAD = 0, 1
 _COMMAND_OK, _TUPLES_OK, _FATAL = 1, 2, 7
 
@@ -108,20 +108,23 @@ class Pgconn:
 
     def __init__(self, attempt: Attempt, database: Postgres) -> None:
         self.attempt = attempt
-        self.status = _OK
-        self.transaction_status = _IDLE
         self.notice_handler: Any = None
         self.notify_handler: Any = None
         self.results: list[Result] = []
-        self._database = database
-        self._handle = next(attempt.handles)
-        self._begin = ""
-        attempt.kept.append(self._forget)
-        observed = self._ask("connect")
-        if observed.error:
+        try:
+            self._line = Line(attempt, database)
+        except Lost:
             import psycopg
 
-            raise psycopg.OperationalError("connection failed: connection refused")
+            raise psycopg.OperationalError("connection failed: connection refused") from None
+
+    @property
+    def status(self) -> int:
+        return _OK if self._line.open else _BAD
+
+    @property
+    def transaction_status(self) -> int:
+        return _STATUS[self._line.status] if self._line.open else _UNKNOWN
 
     @property
     def backend_pid(self) -> int:
@@ -133,15 +136,7 @@ class Pgconn:
         )
 
     def send_query(self, command: bytes) -> None:
-        text = command.decode()
-        head = text.strip().upper()
-        if head.startswith("BEGIN") and self.transaction_status == _IDLE:
-            self._begin, self.transaction_status = text, _INTRANS
-            self.results = [Result(Observation(("T", "BEGIN", False, (), ())))]
-        elif head in {"COMMIT", "ROLLBACK"}:
-            self._end(head)
-        else:
-            self._statement(text, None, (), (), binary=False)
+        self._take(self._line.simple, command.decode())
 
     def send_query_params(
         self,
@@ -153,18 +148,17 @@ class Pgconn:
     ) -> None:
         plain = tuple(None if one is None else bytes(one) for one in values or ())
         formats = tuple(int(one) for one in param_formats or ())
-        self._statement(
-            command.decode(), plain, tuple(param_types or ()), formats, binary=bool(result_format)
+        self._take(
+            self._line.statement,
+            command.decode(),
+            plain,
+            tuple(param_types or ()),
+            formats,
+            binary=bool(result_format),
         )
 
     def finish(self) -> None:
-        if self.status == _OK and self.attempt.refused is None:
-            self._ask("close")
-        self.status, self.transaction_status = _BAD, _UNKNOWN
-
-    def _forget(self) -> None:
-        """When the attempt is over, so is its connection, closed or not."""
-        self.status = _BAD
+        self._line.close()
 
     def enter_pipeline_mode(self) -> None:
         self.attempt.refuse("psycopg's pipeline mode is not explored")
@@ -174,42 +168,13 @@ class Pgconn:
             raise AttributeError(name)
         self.attempt.refuse(f"psycopg asks libpq for {name!r}, which the lab does not have")
 
-    def _end(self, head: str) -> None:
-        if self._begin:  # nothing has been sent yet
-            self._begin, self.transaction_status = "", _IDLE
-            self.results = [Result(Observation(("I", head, False, (), ())))]
-            return
-        self._take(self._ask("commit" if head == "COMMIT" else "rollback"))
-
-    def _statement(self, text: str, values: Any, types: Any, formats: Any, *, binary: bool) -> None:
-        if defines(text) and self.attempt.ordered:
-            self.attempt.refuse(
-                f"an attempt changes the schema: {text!r}; create it with lab.database(migrate=…)"
-            )
-        if self._database.schema_reads_clock or reads_clock(text):
-            clock.tick(self.attempt)
-        inside = self.transaction_status != _IDLE
-        begin, self._begin = self._begin, ""
-        self._take(self._ask("sql", text, (values, types, formats, binary, inside, begin)))
-
-    def _ask(self, kind: Any, text: str = "", params: tuple[Any, ...] = ()) -> Observation:
-        attempt = attributed(f"{kind} on {self._database.name}")
-        if attempt is not self.attempt:
-            attempt.refuse(
-                "a connection that was opened by an earlier attempt is used again; "
-                "connections kept between attempts are not explored yet"
-            )
-        return attempt.ask(Op(kind, self._database.name, text, params, self._handle))
-
-    def _take(self, observed: Observation) -> None:
-        if observed.error == "lost":
+    def _take(self, ask: Callable[..., Observation], *arguments: Any, **options: Any) -> None:
+        try:
+            self.results = [Result(ask(*arguments, **options))]
+        except Lost as lost:
             import psycopg
 
-            self.status, self.transaction_status = _BAD, _UNKNOWN
-            raise psycopg.OperationalError(str(observed.value[1]))
-        if observed.error != "refused" or self.transaction_status != _IDLE:
-            self.transaction_status = _STATUS[observed.value[0]]
-        self.results = [Result(observed)]
+            raise psycopg.OperationalError(str(lost)) from None
 
 
 class Escaping:
@@ -252,7 +217,7 @@ def _connecting(databases: tuple[Postgres, ...]) -> dict[tuple[Any, str], Any]:
 
     def connect(kind: Any, conninfo: str = "") -> Any:
         attempt = attributed("psycopg.connect")
-        made = kind(Pgconn(attempt, _chosen(databases, conninfo)))
+        made = kind(Pgconn(attempt, chosen(databases, conninfo)))
         made._prepared = Unprepared()  # noqa: SLF001  (a statement that is prepared would be asked for twice)
         yield from ()
         return made
@@ -327,10 +292,6 @@ def _adapting() -> dict[tuple[Any, str], Any]:
         return Transformer(context) if ours else real_transformer(context)
 
     return {(sql, "Escaping"): escaping, (adapt, "Transformer"): transformer}
-
-
-def _chosen(databases: tuple[Postgres, ...], conninfo: str) -> Postgres:
-    return next((one for one in databases if one.name in conninfo), databases[0])
 
 
 def _driven(gen: Any) -> Any:

@@ -17,8 +17,12 @@ from troth.lab.edge.patch import replaced
 
 
 @contextmanager
-def caught() -> Iterator[None]:
-    """Pools keep no connections while the context lasts. Nothing is imported if the application has no SQLAlchemy."""
+def caught(*, postgres: bool) -> Iterator[None]:
+    """Pools keep no connections while the context lasts. Nothing is imported if the application has no SQLAlchemy.
+
+    Args:
+        postgres: whether there is a PostgreSQL that engines could meet.
+    """
     if "sqlalchemy" not in sys.modules:
         yield
         return
@@ -41,7 +45,7 @@ def caught() -> Iterator[None]:
         with replaced({
             (QueuePool, "_do_get"): get,
             (QueuePool, "_do_return_conn"): put_back,
-            **_introduced(),
+            **(_introduced() if postgres else {}),
         }):  # fmt: skip
             yield
     finally:
@@ -54,9 +58,7 @@ def _introduced() -> dict[tuple[Any, str], Any]:
     Otherwise the first attempt of a process would differ from all others. It is the same for every server that the lab works with; of the
     types that are looked for, hstore is said to be missing.
     """
-    module = sys.modules.get("sqlalchemy.dialects.postgresql.base")
-    if module is None:
-        return {}
+    module = import_module("sqlalchemy.dialects.postgresql.base")
 
     def quotes_are_standard(self: Any, connection: object) -> None:
         del connection
@@ -69,7 +71,16 @@ def _introduced() -> dict[tuple[Any, str], Any]:
         (dialect, "get_default_isolation_level"): lambda *_: "READ COMMITTED",
         (dialect, "_set_backslash_escapes"): quotes_are_standard,
     }
-    psycopg = sys.modules.get("sqlalchemy.dialects.postgresql.psycopg")
-    for name in ("PGDialect_psycopg", "PGDialectAsync_psycopg") if psycopg else ():
+    psycopg = import_module("sqlalchemy.dialects.postgresql.psycopg")
+    for name in ("PGDialect_psycopg", "PGDialectAsync_psycopg"):
         answers[getattr(psycopg, name), "_type_info_fetch"] = lambda *_: None
+    psycopg2 = import_module("sqlalchemy.dialects.postgresql.psycopg2")
+    answers[psycopg2.PGDialect_psycopg2, "_hstore_oids"] = lambda *_: None
+
+    async def as_it_is(self: Any, connection: object) -> None:
+        """The driver's own codecs for JSON are text, as are those that would be set here; no type is looked up for them."""
+
+    asyncpg = import_module("sqlalchemy.dialects.postgresql.asyncpg")
+    for kind in ("json", "jsonb"):
+        answers[asyncpg.PGDialect_asyncpg, f"setup_asyncpg_{kind}_codec"] = as_it_is
     return answers
