@@ -2,7 +2,7 @@
 
     python -m bench.ledger [--seconds 4] [--rounds 3] [--entries 10000000] [--only NAME] [--write]
 
-All take turns on one server. *hot*: every transfer has one and the same account on one side. *business transaction*: an
+All take turns on one server, and a worker folds beside troth's. *hot*: every transfer has one and the same account on one side. *business transaction*: an
 INSERT, a transfer on the hot account, 5 ms of other work, a commit. `--entries` fills the books first, by posting.
 """
 
@@ -12,6 +12,7 @@ import argparse
 import asyncio
 import re
 import statistics
+import subprocess
 import sys
 import tempfile
 import time
@@ -28,6 +29,7 @@ from troth.ledger.group import Poster
 from troth.store.connect import connect_blocking, pool_async
 from troth.store.embedded import Embedded
 from troth.store.migrate import migrate
+from troth.worker.relays import Relays
 
 RESULTS = Path(__file__).with_name("RESULTS.md")
 MARKS = ("<!-- bench.ledger -->", "<!-- end of bench.ledger -->")
@@ -220,26 +222,17 @@ def business(hot: str) -> Callable[[Field], Awaitable[float]]:
                 await asyncio.sleep(WORK_S)
             return 1
 
-        folding = asyncio.create_task(fold(field))
-        try:
-            return await repeat(field.seconds, BUSINESS_CALLERS, once)
-        finally:
-            folding.cancel()
-            await asyncio.gather(folding, return_exceptions=True)
-            async with field.pool.connection() as c:
-                while await field.ledger.fold(c, limit=5000):
-                    pass
+        return await repeat(field.seconds, BUSINESS_CALLERS, once)
 
     return run
 
 
-async def fold(field: Field) -> None:
-    """What a worker does meanwhile."""
-    while True:
-        async with field.pool.connection() as c:
-            folded = await field.ledger.fold(c, limit=2000)
-        if folded < 2000:
-            await asyncio.sleep(0.2)
+async def fold(url: str) -> None:
+    """What a worker does meanwhile, in a process of its own."""
+    ledger = Ledger(fold_every=0.2)
+    ledger.bind("troth")
+    await Relays(url, list(ledger.relays)).open()
+    await asyncio.Event().wait()
 
 
 RUNS: dict[str, tuple[str, Callable[[Field], Awaitable[float]]]] = {
@@ -280,6 +273,9 @@ async def measure(url: str, options: argparse.Namespace) -> dict[str, list[float
                 if options.only and not re.search(options.only, name):
                     continue
                 figures.setdefault(name, []).append(await run(field))
+                async with pool.connection() as c:  # what it has left is not the next one's work
+                    while await ledger.fold(c, limit=5000):
+                        pass
                 print(f"round {number + 1}: {name}: {figures[name][-1]:,.0f}/s", file=sys.stderr)
         async with pool.connection() as c:
             totals = await ledger.trial_balance(c)
@@ -329,7 +325,11 @@ def main() -> None:
     parser.add_argument("--entries", type=int, default=0)
     parser.add_argument("--only")
     parser.add_argument("--write", action="store_true", help="write bench/RESULTS.md")
+    parser.add_argument("--fold", help=argparse.SUPPRESS)
     options = parser.parse_args()
+    if options.fold:
+        asyncio.run(fold(options.fold))
+        return
     with (
         tempfile.TemporaryDirectory(prefix="troth-bench-") as directory,
         Embedded.acquire(Path(directory)) as server,
@@ -337,7 +337,12 @@ def main() -> None:
         migrate(server.url, "troth")
         with connect_blocking(server.url) as connection:
             connection.execute(REFERENCES)
-        text = table(asyncio.run(measure(server.url, options)), options)
+        folder = subprocess.Popen([sys.executable, "-m", "bench.ledger", "--fold", server.url])
+        try:
+            text = table(asyncio.run(measure(server.url, options)), options)
+        finally:
+            folder.kill()
+            folder.wait()
     print(text)
     if options.write:
         begin, end = MARKS
