@@ -37,6 +37,7 @@ CALLERS = 16
 BUSINESS_CALLERS = 64
 WORK_S = 0.005
 SPREAD = 1000
+WARM = 8  # after five times psycopg prepares a statement
 ONE = Money(1, "EUR")
 
 REFERENCES = """
@@ -81,7 +82,13 @@ Once = Callable[[int, int], Awaitable[int]]
 
 
 async def repeat(seconds: float, callers: int, once: Once) -> float:
-    """*once(caller, n)* by so many callers at once; what it says that it did, per second."""
+    """*once(caller, n)* by so many callers at once; what it says that it did, per second. All connections are warm before."""
+
+    async def warm(number: int) -> None:
+        for n in range(WARM):
+            await once(number, n)
+
+    await asyncio.gather(*(warm(number) for number in range(callers)))
     done = 0
     end = time.perf_counter() + seconds
     began = time.perf_counter()
@@ -90,7 +97,8 @@ async def repeat(seconds: float, callers: int, once: Once) -> float:
         nonlocal done
         n = 0
         while time.perf_counter() < end:
-            done += await once(number, n)
+            did = await once(number, n)
+            done += did  # not `done += await …`: that reads what others add to meanwhile
             n += 1
 
     await asyncio.gather(*(caller(number) for number in range(callers)))
@@ -254,7 +262,8 @@ RUNS: dict[str, tuple[str, Callable[[Field], Awaitable[float]]]] = {
 async def measure(url: str, options: argparse.Namespace) -> dict[str, list[float]]:
     ledger = Ledger()
     ledger.bind("troth")
-    async with pool_async(url, 4, BUSINESS_CALLERS + 4) as pool:
+    async with pool_async(url, BUSINESS_CALLERS + 4, BUSINESS_CALLERS + 4) as pool:
+        await pool.wait()
         field = Field(pool, ledger, url, options.seconds)
         async with pool.connection() as c:
             for i in range(SPREAD):
