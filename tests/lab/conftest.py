@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import functools
+import sys
 
 import pytest
 
@@ -16,3 +17,10 @@ def lab(request: pytest.FixtureRequest) -> Lab:
     made = Lab(request.node.name, closer=0)
     made.explore = functools.partial(made.explore, confirm=False)
     return made
+
+
+@pytest.fixture(autouse=True)
+def new_process() -> None:
+    """No handler of the corpus remembers what another test's process did: the lab leaves memory as its last run has left it."""
+    if corpus := sys.modules.get("tests.lab.corpus"):
+        corpus.forget()

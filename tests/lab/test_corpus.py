@@ -4,18 +4,11 @@ from __future__ import annotations
 
 import pytest
 
-from tests.lab.corpus import CORRECT, TRAPS, Case, correct_handlers, parameters, traps, unseen
+from tests.lab.corpus import CORRECT, TRAPS, Case, parameters
 from troth.lab import Lab
 from troth.lab.steps import Limits
 
 OFF = {"overlap": {"overlap": 1}, "late landing": {"in_flight": 0}, "expiry": {"expiry": False}}
-
-
-@pytest.fixture(autouse=True)
-def new_process() -> None:
-    """No handler remembers what another test's process did: the lab leaves memory as its last run has left it."""
-    for memory in (traps.in_flight, traps.seen_at, correct_handlers.prices, unseen.kept):
-        memory.clear()
 
 
 @pytest.mark.parametrize("case", parameters(TRAPS))

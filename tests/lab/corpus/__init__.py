@@ -70,4 +70,10 @@ def parameters(cases: list[Case], *, slow: frozenset[str] = frozenset()) -> list
     ]
 
 
-from tests.lab.corpus import correct_handlers, traps, unseen  # noqa: E402, F401  (they register themselves)
+from tests.lab.corpus import correct_handlers, traps, unseen  # noqa: E402  (they register themselves)
+
+
+def forget() -> None:
+    """What handlers keep in this process: a test begins without it."""
+    for memory in (traps.in_flight, traps.seen_at, correct_handlers.prices, unseen.kept):
+        memory.clear()
