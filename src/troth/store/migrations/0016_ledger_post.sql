@@ -52,9 +52,8 @@ BEGIN
     -- Whoever posts holds the gate until the transaction ends; whoever closes something waits for that, and keeps others out.
     simple := pg_advisory_xact_lock_shared(hashtextextended('troth.ledger.troth_schema', 0)) IS NULL;
     IF current_setting('transaction_isolation') <> 'read committed' THEN
-        -- An old snapshot would not see what was closed: these fail if something was.
+        -- An old snapshot would not see what was closed. A row that is newer than the snapshot makes this fail.
         INSERT INTO troth_schema.ledger_gate DEFAULT VALUES ON CONFLICT DO NOTHING;
-        PERFORM 1 FROM troth_schema.ledger_gate FOR SHARE;
     END IF;
     SELECT array_agg(x.account), array_agg(x.currency), array_agg(x.limited), bool_and(x.sound), bool_or(x.limited),
            (SELECT p.through FROM troth_schema.ledger_period p ORDER BY p.through DESC LIMIT 1)
