@@ -7,6 +7,7 @@ from typing import Any
 
 from troth.console.page import Page
 from troth.console.pages import (
+    account,
     attention,
     audit,
     decisions,
@@ -15,6 +16,7 @@ from troth.console.pages import (
     event,
     health,
     inbox,
+    ledger,
     machine,
     machine_object,
     machines,
@@ -45,6 +47,8 @@ SCREENS: Sequence[Page[Any]] = (
     outbox.PAGE,
     endpoints.PAGE,
     message.PAGE,
+    ledger.PAGE,
+    account.PAGE,
     machines.PAGE,
     machine.PAGE,
     machine_object.PAGE,

@@ -22,6 +22,7 @@ from troth.console.model import (
 )
 from troth.inbox.model import EventNotFoundError as NoEventError
 from troth.inbox.model import ReplayError
+from troth.ledger.model import AccountNotFoundError
 from troth.machine.model import UnknownObjectError
 from troth.outbox.model import EndpointNotFoundError
 from troth.reconcile.model import BreakNotFoundError
@@ -98,6 +99,7 @@ _BY_KIND: dict[type[TrothError] | tuple[type[TrothError], ...], tuple[int, str]]
         NoEventError,
         RequestNotFoundError,
         UnknownObjectError,
+        AccountNotFoundError,
     ): (404, "There is nothing like that"),
     ReplayError: (409, "It has moved on"),
     BusyError: (409, "It is in somebody's hands"),
