@@ -195,10 +195,12 @@ class ReconcileRelay:
             await store.found(
                 connection, bench.q, taken.id, outcome.counts, outcome.verdict, outcome.result
             )
-        for found, what in outcome.news:
-            age_s = max(0.0, (window.until - found.at).total_seconds())
+        for news in outcome.news:
+            age_s = max(0.0, (window.until - news.at).total_seconds())
             self._telemetry.emit(
-                ReconcileBreak(name, taken.id, found.kind, what, found.minor, found.currency, age_s)
+                ReconcileBreak(
+                    name, taken.id, news.kind, news.what, news.minor, news.currency, age_s
+                )
             )
 
     async def _settle(self, bench: Bench, taken: Taken) -> None:
