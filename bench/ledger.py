@@ -2,7 +2,7 @@
 
     python -m bench.ledger [--seconds 4] [--rounds 3] [--entries 10000000] [--only NAME] [--write]
 
-All take turns on one server. *hot*: every transfer has one and the same account on one side. *business transaction*: an
+All take turns on one server, and a worker folds beside troth's. *hot*: every transfer has one and the same account on one side. *business transaction*: an
 INSERT, a transfer on the hot account, 5 ms of other work, a commit. `--entries` fills the books first, by posting.
 """
 
@@ -12,6 +12,7 @@ import argparse
 import asyncio
 import re
 import statistics
+import subprocess
 import sys
 import tempfile
 import time
@@ -28,6 +29,7 @@ from troth.ledger.group import Poster
 from troth.store.connect import connect_blocking, pool_async
 from troth.store.embedded import Embedded
 from troth.store.migrate import migrate
+from troth.worker.relays import Relays
 
 RESULTS = Path(__file__).with_name("RESULTS.md")
 MARKS = ("<!-- bench.ledger -->", "<!-- end of bench.ledger -->")
@@ -35,6 +37,7 @@ CALLERS = 16
 BUSINESS_CALLERS = 64
 WORK_S = 0.005
 SPREAD = 1000
+WARM = 8  # after five times psycopg prepares a statement
 ONE = Money(1, "EUR")
 
 REFERENCES = """
@@ -79,7 +82,13 @@ Once = Callable[[int, int], Awaitable[int]]
 
 
 async def repeat(seconds: float, callers: int, once: Once) -> float:
-    """*once(caller, n)* by so many callers at once; what it says that it did, per second."""
+    """*once(caller, n)* by so many callers at once; what it says that it did, per second. All connections are warm before."""
+
+    async def warm(number: int) -> None:
+        for n in range(WARM):
+            await once(number, n)
+
+    await asyncio.gather(*(warm(number) for number in range(callers)))
     done = 0
     end = time.perf_counter() + seconds
     began = time.perf_counter()
@@ -88,7 +97,8 @@ async def repeat(seconds: float, callers: int, once: Once) -> float:
         nonlocal done
         n = 0
         while time.perf_counter() < end:
-            done += await once(number, n)
+            did = await once(number, n)
+            done += did  # not `done += await …`: that reads what others add to meanwhile
             n += 1
 
     await asyncio.gather(*(caller(number) for number in range(callers)))
@@ -220,26 +230,17 @@ def business(hot: str) -> Callable[[Field], Awaitable[float]]:
                 await asyncio.sleep(WORK_S)
             return 1
 
-        folding = asyncio.create_task(fold(field))
-        try:
-            return await repeat(field.seconds, BUSINESS_CALLERS, once)
-        finally:
-            folding.cancel()
-            await asyncio.gather(folding, return_exceptions=True)
-            async with field.pool.connection() as c:
-                while await field.ledger.fold(c, limit=5000):
-                    pass
+        return await repeat(field.seconds, BUSINESS_CALLERS, once)
 
     return run
 
 
-async def fold(field: Field) -> None:
-    """What a worker does meanwhile."""
-    while True:
-        async with field.pool.connection() as c:
-            folded = await field.ledger.fold(c, limit=2000)
-        if folded < 2000:
-            await asyncio.sleep(0.2)
+async def fold(url: str) -> None:
+    """What a worker does meanwhile, in a process of its own."""
+    ledger = Ledger(fold_every=0.2)
+    ledger.bind("troth")
+    await Relays(url, list(ledger.relays)).open()
+    await asyncio.Event().wait()
 
 
 RUNS: dict[str, tuple[str, Callable[[Field], Awaitable[float]]]] = {
@@ -261,7 +262,8 @@ RUNS: dict[str, tuple[str, Callable[[Field], Awaitable[float]]]] = {
 async def measure(url: str, options: argparse.Namespace) -> dict[str, list[float]]:
     ledger = Ledger()
     ledger.bind("troth")
-    async with pool_async(url, 4, BUSINESS_CALLERS + 4) as pool:
+    async with pool_async(url, BUSINESS_CALLERS + 4, BUSINESS_CALLERS + 4) as pool:
+        await pool.wait()
         field = Field(pool, ledger, url, options.seconds)
         async with pool.connection() as c:
             for i in range(SPREAD):
@@ -280,6 +282,9 @@ async def measure(url: str, options: argparse.Namespace) -> dict[str, list[float
                 if options.only and not re.search(options.only, name):
                     continue
                 figures.setdefault(name, []).append(await run(field))
+                async with pool.connection() as c:  # what it has left is not the next one's work
+                    while await ledger.fold(c, limit=5000):
+                        pass
                 print(f"round {number + 1}: {name}: {figures[name][-1]:,.0f}/s", file=sys.stderr)
         async with pool.connection() as c:
             totals = await ledger.trial_balance(c)
@@ -329,7 +334,11 @@ def main() -> None:
     parser.add_argument("--entries", type=int, default=0)
     parser.add_argument("--only")
     parser.add_argument("--write", action="store_true", help="write bench/RESULTS.md")
+    parser.add_argument("--fold", help=argparse.SUPPRESS)
     options = parser.parse_args()
+    if options.fold:
+        asyncio.run(fold(options.fold))
+        return
     with (
         tempfile.TemporaryDirectory(prefix="troth-bench-") as directory,
         Embedded.acquire(Path(directory)) as server,
@@ -337,7 +346,12 @@ def main() -> None:
         migrate(server.url, "troth")
         with connect_blocking(server.url) as connection:
             connection.execute(REFERENCES)
-        text = table(asyncio.run(measure(server.url, options)), options)
+        folder = subprocess.Popen([sys.executable, "-m", "bench.ledger", "--fold", server.url])
+        try:
+            text = table(asyncio.run(measure(server.url, options)), options)
+        finally:
+            folder.kill()
+            folder.wait()
     print(text)
     if options.write:
         begin, end = MARKS

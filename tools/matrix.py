@@ -30,6 +30,7 @@ ON_ANOTHER_SERVER = (
     "tests/journal",
     "tests/command",
     "tests/view",
+    "tests/ledger",
 )
 ON_ANOTHER_PYTHON = (
     "tests/base",

@@ -10,12 +10,12 @@ SELECT p.first_seq, p.posted_at, p.said::text FROM troth_schema.ledger_post(
 -- name: post_encoded
 -- The same, with arrays that are encoded already.
 SELECT p.first_seq, p.posted_at, p.said::text FROM troth_schema.ledger_post(
-    false, true, %b, %b, %b, %b, %b, %b, %b, %b, %b, %b, %b, %b, %b, %b, %b, %b, %b, %b, %b) p
+    false, %b, %b, %b, %b, %b, %b, %b, %b, %b, %b, %b, %b, %b, %b, %b, %b, %b, %b, %b, %b) p
 
 -- name: post_plain
 -- The same, of transfers with two legs that say nothing else.
 SELECT p.first_seq, p.posted_at, p.said::text FROM troth_schema.ledger_post(
-    false, true, %b, %b, %b, %b, %b, %b, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL) p
+    false, %b, %b, %b, %b, %b, %b, %b, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL) p
 
 -- name: open_account
 -- An account, opened now or before.

@@ -213,6 +213,7 @@ CREATE TABLE troth_schema.ledger_gate (
     closings  bigint NOT NULL DEFAULT 0,               -- of periods and accounts
     checkpointed timestamptz                           -- the end of the period whose checkpoints are all there
 );
+INSERT INTO troth_schema.ledger_gate DEFAULT VALUES;
 
 CREATE FUNCTION troth_schema.ledger_close_gate() RETURNS boolean
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp SET lock_timeout = '2s' AS $$

@@ -32,7 +32,7 @@ DECLARE
     kinds CONSTANT troth_schema.ledger_kind[] := '{transfer,hold,post,void,expiry,reversal}';
     closed timestamptz;
     x_account bigint[];       -- accounts by their places: those of p_codes, then those that items are about
-    x_currency text[];       -- of the account; null: there is none
+    x_currency text[];        -- of the account; null: there is none
     x_limited boolean[];
     sound boolean;            -- all accounts are there, open, and of the right currency
     limited boolean;
@@ -52,15 +52,15 @@ BEGIN
     -- Whoever posts holds the gate until the transaction ends; whoever closes something waits for that, and keeps others out.
     simple := pg_advisory_xact_lock_shared(hashtextextended('troth.ledger.troth_schema', 0)) IS NULL;
     IF current_setting('transaction_isolation') <> 'read committed' THEN
-        -- An old snapshot would not see what was closed: these fail if something was.
+        -- An old snapshot would not see what was closed. A row that is newer than the snapshot makes this fail.
         INSERT INTO troth_schema.ledger_gate DEFAULT VALUES ON CONFLICT DO NOTHING;
-        PERFORM 1 FROM troth_schema.ledger_gate FOR SHARE;
     END IF;
     SELECT array_agg(x.account), array_agg(x.currency), array_agg(x.limited), bool_and(x.sound), bool_or(x.limited),
            (SELECT p.through FROM troth_schema.ledger_period p ORDER BY p.through DESC LIMIT 1)
     INTO x_account, x_currency, x_limited, sound, limited, closed
     FROM (SELECT CASE WHEN a.currency = p_currencies[c.k] THEN a.id END AS account, a.currency,
-                 coalesce(a.limited <> 'none', false) AS limited, coalesce(a.currency = p_currencies[c.k] AND a.closed_at IS NULL, false) AS sound
+                 coalesce(a.limited <> 'none', false) AS limited,
+                 coalesce(a.currency = p_currencies[c.k] AND a.closed_at IS NULL, false) AS sound
           FROM generate_series(1, cardinality(p_codes)) AS c (k)
           LEFT JOIN troth_schema.ledger_account a ON a.code = p_codes[c.k] ORDER BY c.k) AS x;
 
