@@ -8,6 +8,7 @@ from datetime import timedelta
 
 import pytest
 
+from tests.harness.cell import until
 from tests.ledger.conftest import Books, eur
 from troth import UsageError
 from troth.cli import main
@@ -16,6 +17,7 @@ from troth.ledger.clearing import Clearing
 from troth.store.isolation import transaction_async
 from troth.view import ledger as view
 from troth.view.paging import Page
+from troth.worker.relays import Relays
 
 DAY = timedelta(days=1)
 
@@ -161,3 +163,24 @@ def test_what_makes_no_sense_is_refused(terms) -> None:
 async def test_a_flow_that_is_not_included_says_so(flow: Books) -> None:
     with pytest.raises(UsageError, match="belongs to no Troth"):
         await Clearing("payouts", under="clearing", within=DAY).look(flow.tx)
+
+
+async def test_workers_look_and_seal_by_themselves(flow: Books) -> None:
+    """And go on: what is posted while they work is seen as well."""
+    clearing = payouts(
+        flow, within=timedelta(milliseconds=1), look_every=timedelta(milliseconds=20)
+    )
+    await flow.post(Transfer("charge:1", "clearing:ann", "sales", eur(1)))
+    relays = Relays(flow.cell.url, [*flow.ledger.relays, *clearing.relays])
+    await relays.open()
+    try:
+
+        async def seen(count: int) -> bool:
+            return await flow.count("overdue") == count and await flow.count("unsealed") == 0
+
+        await until(lambda: seen(1), "one is overdue")
+        await flow.post(Transfer("charge:2", "clearing:bob", "sales", eur(2)))
+        await until(lambda: seen(2), "two are overdue")
+    finally:
+        await relays.close()
+    assert await flow.count("block") >= 2

@@ -9,6 +9,8 @@ from collections import Counter
 from decimal import Decimal
 from pathlib import Path
 
+import pytest
+
 from tests.ledger.conftest import Books
 from tests.ledger.days import a_day
 from troth import Money
@@ -19,6 +21,16 @@ from troth.store.isolation import transaction_async
 HLEDGER = "/usr/bin/hledger"
 BEAN_CHECK = "/usr/bin/bean-check"
 BEAN_QUERY = "/usr/bin/bean-query"
+
+
+@pytest.fixture(autouse=True)
+def outsiders() -> None:
+    """What is skipped proves nothing, so a machine without them fails."""
+    missing = [each for each in (HLEDGER, BEAN_CHECK, BEAN_QUERY) if not Path(each).exists()]
+    if missing:
+        pytest.fail(
+            f"no {', '.join(missing)}: `make outsiders` brings them, on Debian, if root runs it"
+        )
 
 
 async def exported(books: Books, program: Format, path: Path) -> Path:

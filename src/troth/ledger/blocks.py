@@ -54,6 +54,10 @@ class Block:
     seqs: tuple[int, ...]
     digests: bytes
 
+    def is_full(self, calls: int, leaves: int) -> bool:
+        """Has it as many calls, or at least so many leaves? Then more may wait."""
+        return len(self.batches) >= calls or len(self.seqs) >= leaves
+
     def digest_of(self, place: int) -> bytes:
         """What is kept of the leaf at *place*."""
         return self.digests[place * _SHORT : (place + 1) * _SHORT]

@@ -24,8 +24,7 @@ MOST_CALLS: Final = 2000  # in a block
 _MOST_LEAVES: Final = 16384  # to read at once: more than one call has, so one is always complete
 _PAGE: Final = 8
 _ALL: Final = 2**31 - 1
-_IDLE_S: Final = 5.0
-_BUSY_S: Final = 0.5
+_EVERY_S: Final = 2.0
 
 
 def queries(schema: str) -> Queries:
@@ -135,7 +134,7 @@ class Sealing:
         self._schema = schema
 
     async def work(self, place: Workplace) -> None:
-        """Seal what waits, and look again after a while."""
+        """Seal what waits: a block now and then, or one after the other while they are full."""
         while True:
             async with (
                 place.connections.connection() as connection,
@@ -144,4 +143,5 @@ class Sealing:
                 made = await seal(connection, self._schema)
             if made is not None:
                 log.debug("block %s seals %s numbers", made.number, len(made.seqs))
-            await place.alarm.wait(_IDLE_S if made is None else _BUSY_S)
+            if made is None or not made.is_full(MOST_CALLS, _MOST_LEAVES // 2):
+                await place.alarm.wait(_EVERY_S)
