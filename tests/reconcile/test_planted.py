@@ -37,4 +37,4 @@ def test_a_million_a_side(migrated: tuple[str, str], record_property) -> None:
     record_property("peak_mb", found["peak_mb"])
     assert found["breaks"] == planted(1_000_000)
     assert found["peak_mb"] < small["peak_mb"] + 60  # type: ignore[operator]
-    assert found["seconds"] < 300  # type: ignore[operator]
+    assert found["seconds"] < 600  # type: ignore[operator]

@@ -36,7 +36,7 @@ class InboxApplied(Event, frozen=True):
 
 
 class ReconcileBreak(Event, frozen=True):
-    """A run of a reconciliation has found a difference that is new, or has become another one."""
+    """A run of a reconciliation has found a difference that is new, or has become another one; at most 10,000 of a run."""
 
     name: ClassVar[str] = "reconcile.break"
     reconciliation: Annotated[str, "its name"]

@@ -25,6 +25,7 @@ from troth.inbox.model import ReplayError
 from troth.ledger.model import AccountNotFoundError
 from troth.machine.model import UnknownObjectError
 from troth.outbox.model import EndpointNotFoundError
+from troth.reconcile.model import BreakNotFoundError
 from troth.schedule.model import ScheduleNotFoundError
 from troth.store.errors import DatabaseUnavailable, SchemaError
 from troth.view.decisions import DecisionNotFoundError
@@ -86,6 +87,7 @@ def trouble_of(error: TrothError, site: Site, narrow: str = "") -> Trouble:  # n
 _BY_KIND: dict[type[TrothError] | tuple[type[TrothError], ...], tuple[int, str]] = {
     RunNotFoundError: (404, "There is no such run"),
     ScheduleNotFoundError: (404, "There is no such schedule"),
+    BreakNotFoundError: (404, "There is no such break"),
     DecisionNotFoundError: (404, "There is no such decision"),
     (NotInAttentionError, RunEndedError): (409, "It has moved on"),
     (DisagreementError, ClaimedError): (409, "Somebody else was here"),

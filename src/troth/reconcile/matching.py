@@ -10,8 +10,9 @@ from __future__ import annotations
 import hashlib
 from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass, field, replace
+from datetime import datetime
 from itertools import chain
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from troth.base import codec
 from troth.reconcile import breaks_store, compare_store, pairing, proof, rules, store
@@ -33,6 +34,7 @@ from troth.store.queries import Queries
 from troth.store.tx import Tx
 
 _BATCH: Final = 500
+_MOST_NEWS: Final = 10_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,14 +52,24 @@ def describe(terms: Terms) -> list[dict[str, Any]]:
     return [policy, *pairing.describe(terms.rules)]
 
 
+class News(NamedTuple):
+    """Of a break that is new, or has become another one: without its evidence, since there may be many."""
+
+    kind: Kind
+    what: str
+    minor: int
+    currency: str
+    at: datetime
+
+
 @dataclass(slots=True)
 class Outcome:
-    """What a comparison came to. *news*: findings of which something is to be told, with what that is."""
+    """What a comparison came to. *news*: what is to be told of breaks, at most 10,000 of them."""
 
     counts: Counts
     verdict: Verdict
     result: bytes
-    news: list[tuple[Finding, str]]
+    news: list[News]
 
 
 @dataclass(slots=True)
@@ -95,7 +107,7 @@ class Comparison:
         self._sums = _Sums()
         self._digest = hashlib.sha256()
         self._findings: list[Finding] = []
-        self._news: list[tuple[Finding, str]] = []
+        self._news: list[News] = []
         self._matches = 0
 
     async def compare(self) -> Outcome:
@@ -233,9 +245,13 @@ class Comparison:
             await self._flush()
 
     async def _flush(self) -> None:
-        self._news += await breaks_store.write(
+        told = await breaks_store.write(
             self._tx, self._breaks_q, self._terms.name, self._run, self._findings
         )
+        room = _MOST_NEWS - len(self._news)
+        self._news += [
+            News(each.kind, what, each.minor, each.currency, each.at) for each, what in told[:room]
+        ]
         self._findings = []
 
     async def _conclude(self) -> Outcome:

@@ -32,6 +32,7 @@ TOPICS: Mapping[str, tuple[str, ...]] = {
     "decisions": ("decision",),
     "acts": ("operator_act", "act_rule", "act_proposal"),
     "schedules": ("schedule", "schedule_firing", "schedule_wish"),
+    "reconcile": ("reconcile_run", "reconcile_break", "reconcile_event", "reconcile_period"),
     "traffic": ("provider", "provider_lease"),
 }
 _EXACT: Mapping[str, str] = {topic: topic for topic in TOPICS if topic != "machines"} | {
