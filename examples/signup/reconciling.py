@@ -11,9 +11,11 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
 
+import msgspec
+
 from examples.signup.bank import STATEMENTS
 from examples.signup.billing import UNDONE, provider
-from examples.signup.books import PAYOUTS, STRIPE, ledger
+from examples.signup.books import STRIPE, ledger
 from examples.signup.core import Account, Price, troth
 from examples.signup.movements import moment
 from examples.signup.plans import refund_payment
@@ -86,7 +88,8 @@ async def payout_in_books(tx: Tx, entry: Entry) -> Item | None:
         return None
     came_back = await ledger.transfer(tx, f"{entry.key}:failed")
     standing = Standing.DONE if came_back is None else Standing.FAILED
-    return entered(entry, (entry.key or "").partition(":")[2] or None, "credit", standing)
+    left = entered(entry, (entry.key or "").partition(":")[2] or None, "credit", standing)
+    return msgspec.structs.replace(left, amount=-left.amount)  # what leaves there comes to the bank
 
 
 def entered(entry: Entry, key: str | None, kind: str, standing: Standing = Standing.DONE) -> Item:
@@ -190,7 +193,7 @@ RECONCILIATIONS = [
     ),
     Reconciliation(
         "bank",
-        ours=Entries(PAYOUTS, payout_in_books),
+        ours=Entries(STRIPE, payout_in_books),
         theirs=STATEMENTS,
         every=NIGHTLY,
         lookback=LOOKBACK,
