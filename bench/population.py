@@ -159,6 +159,13 @@ INSERT INTO {schema}.operator_act (at, by, role, via, act, about, outcome)
 SELECT now() - interval '1 min' * ({acts} - n), 'ada', 'operator', 'console', CASE WHEN n % 9 = 0 THEN 'db.retain' ELSE 'run.cancel' END,
        'run ' || n, 'done' FROM generate_series(1, {acts}) n;
 
+INSERT INTO {schema}.reconcile (name, ours, theirs, lookback, margin) SELECT 'books-' || n, 'ours', 'theirs', '7 days', '1 day' FROM generate_series(1, 20) n;
+INSERT INTO {schema}.reconcile_run (reconciliation, since, until, margin, asked_at, phase, ended_at, verdict)
+SELECT 'books-' || 1 + n % 20, now() - interval '1 day', now(), '1 day', now(), 'ended', now(), 'breaks' FROM generate_series(1, {acts}) n;
+INSERT INTO {schema}.reconcile_break (reconciliation, subject, kind, state, at, minor, currency, note, action, evidence, last_run)
+SELECT 'books-' || 1 + n % 20, 'key:' || n, 'amount', CASE WHEN n % 3 = 0 THEN 'open' ELSE 'resolved' END, now() - interval '1 min' * n, n,
+       'EUR', 'it differs', 'ask', '{{}}', 1 FROM generate_series(1, {acts} * 5) n;
+
 INSERT INTO {schema}.worker_minute (minute, worker, workflow, started, succeeded, failed, cancelled, attention, steps, effects_unknown)
 SELECT m, w, 'flow' || f, 10, 8, 1, 0, 0, 40, 0
 FROM generate_series(date_trunc('minute', now()) - interval '1 minute' * least(2880, {acts} / 30), now(), interval '1 minute') m,

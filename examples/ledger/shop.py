@@ -62,10 +62,11 @@ async def refund(tx: Tx, order_id: str, amount: str) -> str:
 @troth.transaction
 async def look(tx: Tx) -> list[str]:
     ada = await ledger.balance(tx, "credit:ada")
-    lines = [f"ada has {ada.posted}, {ada.available} of it free"]
-    for total in await ledger.trial_balance(tx):
-        lines.append(f"{total.currency}: {total.debits_posted} = {total.credits_posted}")
-    return lines
+    sums = [
+        f"{each.currency}: {each.debits_posted} = {each.credits_posted}"
+        for each in await ledger.trial_balance(tx)
+    ]
+    return [f"ada has {ada.posted}, {ada.available} of it free", *sums]
 
 
 @troth.workflow

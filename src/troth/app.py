@@ -81,9 +81,9 @@ class Run(Generic[R]):
     async def result(self, timeout: float | timedelta | None = None) -> R:
         """What the workflow returned.
 
-        Raises `RunFailedError` (its cause is the business answer), `RunCancelledError`, and `TimeoutError` when it has
-        not ended within *timeout* seconds; a run that needs attention has not ended. A run that went on as another one
-        (`troth.continue_as`) ends with that.
+        Raises `RunFailedError` (its cause is the business answer), `RunCancelledError`, `RunNotFoundError`, and
+        `TimeoutError` when it has not ended within *timeout* seconds; a run that needs attention has not ended. A run
+        that went on as another one (`troth.continue_as`) ends with that.
         """
         seconds = timeout.total_seconds() if isinstance(timeout, timedelta) else timeout
         branch = current_branch.get()

@@ -16,12 +16,14 @@ import pytest
 
 from tests.harness.postgres import create_database, open_directory, wait_until
 from troth import (
+    Call,
     ForeignTransactionError,
     KeyConflictError,
     PayloadError,
     Refused,
     RunCancelledError,
     RunFailedError,
+    RunNotFoundError,
     Troth,
     Tx,
     UnknownWorkflowError,
@@ -452,3 +454,28 @@ async def test_programs_of_one_directory_share_an_embedded_server_and_its_schema
         run = await first.start(started, 5)
         done = await asyncio.to_thread(lambda: asyncio.run(work_elsewhere(run.id)))
         assert done == await run.result(20) == 10
+
+
+async def test_the_result_of_a_run_that_does_not_exist_is_not_waited_for(
+    troth: Troth, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("troth.worker.results.SWEEP_S", 0.05)
+
+    @troth.workflow
+    async def waits() -> None:
+        await troth.receive("never")
+
+    async with troth.client():
+        there = await troth.start(waits)
+        for _ in range(2):  # a run that exists is waited for, however long
+            with pytest.raises(TimeoutError, match=f"run {there.id} has not ended"):
+                await there.result(0.3)
+        with pytest.raises(RunNotFoundError, match="it never was, its start was rolled back"):
+            await troth.run("01a22de5-cf8d-7051-8000-001d796fd706").result(30)
+
+
+def test_an_effect_without_arguments_says_what_is_missing() -> None:
+    with pytest.raises(UsageError, match=r"effect charge: it must be said how it may be sent"):
+
+        @Troth().effect  # type: ignore[arg-type, call-arg]
+        async def charge(call: Call) -> None: ...

@@ -219,6 +219,7 @@ async def test_every_topic_has_a_pulse(cell):
         "requests": ("/requests", "/requests/" + "01" * 32),
         "inbox": ("/inbox", "/inbox/event?source=stripe&event=evt_1"),
         "outbox": ("/outbox", "/outbox/endpoints"),
+        "ledger": ("/ledger", "/ledger/account?code=a"),
         "machines": ("/machines", "/machines/machine?machine=m", "/machines/object?machine=m&id=o"),
     }.items(),
 )

@@ -9,12 +9,13 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import psycopg
 from hypothesis import strategies as st
+from msgspec.structs import replace
 from psycopg import sql
 
 from tests.ledger.auditor import Account, Auditor, Item, Undo, take_back

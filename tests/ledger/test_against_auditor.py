@@ -6,7 +6,7 @@ import logging
 from collections.abc import Iterator
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, Phase, given, settings
 
 from tests.ledger.programs import Bench, long_programs
 from troth.ledger.verify import verify
@@ -30,7 +30,7 @@ def bench(migrated) -> Iterator[Bench]:
 
 
 async def test_the_ledger_answers_as_the_auditor_does(bench: Bench) -> None:
-    @settings(max_examples=20, database=None, **UNHURRIED)
+    @settings(max_examples=20, database=None, phases=[Phase.generate], **UNHURRIED)
     @given(long_programs)
     def no_difference(program) -> None:
         bench.run(program)

@@ -69,7 +69,7 @@ def test_one_account_shows_what_is_on_it(troth: Invoke, day: None) -> None:
     found = json.loads(out)
     assert found["version"] == len(found["entries"]) == 5
     code, _, err = troth("show", "nowhere")
-    assert code == 2
+    assert code == 1
     assert "no account 'nowhere'" in err
 
 

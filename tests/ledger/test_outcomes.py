@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime, timedelta
 from itertools import pairwise
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -26,6 +27,7 @@ from troth.ledger import (
 from troth.ledger.rules import MEANS, expiry, transfer_id
 
 Make = Callable[[Books], Awaitable[Outcome]]
+PAGE = Path(__file__).parents[2] / "docs" / "ledger" / "outcomes.md"
 LONG_AGO = datetime(2020, 1, 1, tzinfo=UTC)
 
 
@@ -215,3 +217,16 @@ async def test_a_hold_that_is_over_is_known_by_the_servers_clock(books):
         return await books.post(VoidHold("v", "gone")) == ["pending_transfer_expired"]
 
     await until(is_over, "the hold is over")
+
+
+def test_the_page_says_what_the_code_says():
+    rows = [
+        line.split(" | ")
+        for line in PAGE.read_text(encoding="utf-8").splitlines()
+        if line.startswith("| `")
+    ]
+    assert [(row[0].strip("|` "), row[1]) for row in rows] == [(o.value, MEANS[o]) for o in Outcome]
+    final = {row[0].strip("|` ") for row in rows if row[3].strip("| ") == "yes"}
+    places = list(Outcome)
+    later = places[places.index(Outcome.ID_ALREADY_FAILED) + 1 :]
+    assert final == {Outcome.CREATED, *later}

@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import asyncio
+import subprocess
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from pathlib import Path
 
 import pytest
 
+from tests.harness.postgres import binaries, create_database
 from tests.ledger.conftest import Books, eur
 from tests.ledger.days import a_day
-from troth.ledger import Transfer
+from troth.ledger import Ledger, Transfer
 from troth.ledger.seal import head, seal, seal_all
 from troth.ledger.verify import CHECKS, Report, verify
+from troth.store.connect import connect_async
 from troth.store.isolation import transaction_async
 
 
@@ -288,3 +293,32 @@ async def test_blocks_cannot_be_rewritten(day: Books) -> None:
     ):
         with pytest.raises(Exception, match="append-only"):
             await day.tx.execute(statement.replace("{}", day.cell.schema))  # type: ignore[arg-type]
+
+
+async def test_books_that_were_dumped_and_restored_are_as_sound_as_before(
+    day: Books, database_url: str, tmp_path: Path
+) -> None:
+    """Nothing in the chain depends on the server: not its transaction ids, not its clock, not the order of its rows."""
+    kept = await head(day.tx, day.cell.schema)
+    elsewhere = create_database(database_url, "restored")
+    dump = str(tmp_path / "books.sql")
+    for command in (
+        ["pg_dump", "--schema", day.cell.schema, "--file", dump, "--dbname", day.cell.url],
+        ["psql", "--quiet", "--set=ON_ERROR_STOP=1", "--file", dump, "--dbname", elsewhere],
+    ):
+        program = str(binaries() / command[0])
+        await asyncio.to_thread(subprocess.run, [program, *command[1:]], check=True, capture_output=True)  # fmt: skip
+    async with await connect_async(elsewhere) as there:
+        async with transaction_async(there, "repeatable read"):
+            report = await verify(there, day.cell.schema, anchor=kept)
+        assert report.is_sound, report.findings
+        assert report.transfers == 13
+        books = Ledger()
+        books.bind(day.cell.schema)
+        await books.post(there, Transfer("after", "assets:bank", "income:sales", eur(1)))
+        async with transaction_async(there, "read committed"):
+            await seal_all(there, day.cell.schema)
+        async with transaction_async(there, "repeatable read"):
+            report = await verify(there, day.cell.schema, anchor=kept)
+    assert report.is_sound, report.findings
+    assert report.blocks == 2

@@ -235,6 +235,39 @@ async def test_a_bai2_file_that_does_not_add_up_is_not_complete(folder: Folder) 
     assert [(each.fault, each.minor) for each in feed.flaws] == [(Fault.SUM, 100)]
 
 
+@pytest.mark.parametrize(
+    ("says", "instead"),
+    [("49,25000,4/", "49,25001,4/"), ("49,25000,4/", "49,25000,5/"), ("98,25000,1,6/", "98,25000,2,6/"), ("99,25000,1,8/", "99,25000,1,9/")],
+)  # fmt: skip
+async def test_a_bai2_file_that_is_not_what_its_trailers_say_is_not_believed(
+    folder: Folder, says: str, instead: str
+) -> None:
+    put(folder, a__bai=BAI.format(closing=12000, control=25000).replace(says, instead))
+    with pytest.raises(SourceError, match="the trailer of a"):
+        await read(Bai2(folder))
+
+
+async def test_a_bai2_record_may_go_on(folder: Folder) -> None:
+    text = BAI.format(closing=12000, control=25000)
+    text = text.replace(
+        "16,165,2500,,BANKREF1,run/collect,DEPOSIT/",
+        "16,165,2500,V,261106,0900/\n88,BANKREF1,run/collect,DEPO\n88,SIT/",
+    )
+    text = (
+        text.replace(",4/", ",6/")
+        .replace("1,6/", "1,8/")
+        .replace("1,8/\n99,25000,1,8/", "1,8/\n99,25000,1,10/")
+    )
+    put(folder, a__bai=text)
+    items, feed = await read(Bai2(folder, keyed=True))
+    assert feed.flaws == ()
+    assert (items[0].id, items[0].key, items[0].amount) == (
+        "0123456789/BANKREF1",
+        "run/collect",
+        2500,
+    )
+
+
 async def test_a_bai2_file_that_is_cut_is_not_believed(folder: Folder) -> None:
     put(folder, a__bai=BAI.format(closing=12000, control=25000)[:200])
     with pytest.raises(SourceError, match="not a BAI2 file"):

@@ -14,8 +14,10 @@ from troth import (
     Call,
     Done,
     Found,
+    Ledger,
     Mapped,
     Missing,
+    Money,
     Page,
     Provider,
     Refused,
@@ -28,6 +30,21 @@ from troth import (
     Unknown,
     Workflow,
     blocking,
+)
+from troth.ledger import Account as BooksAccount
+from troth.ledger import (
+    Balance,
+    Compound,
+    Credit,
+    Debit,
+    Hold,
+    Linked,
+    PostHold,
+    Result,
+    Reversal,
+    Transfer,
+    TransferRefused,
+    VoidHold,
 )
 from troth.workflow.definition import StepDefinition
 
@@ -292,3 +309,28 @@ async def talks(client: blocking.Client) -> None:
         assert_type(update.reason, str | None)
     with troth.replaced(Bank, Bank()) as fake:
         assert_type(fake, Bank)
+
+
+books = troth.include(Ledger())
+
+
+@troth.transaction(fails_on=TransferRefused)
+async def keep_books(tx: Tx, invoice: UUID, amount: Money) -> Balance:
+    account = await books.accounts.open(
+        tx, "customer", currency="EUR", side="credit", limit="debits_must_not_exceed_credits"
+    )
+    assert_type(account, BooksAccount)
+    assert_type(await books.post(tx, Transfer(invoice, "bank", "customer", amount)), Result)
+    legs = [Debit("bank", amount), Credit("sales", amount)]
+    group = Linked(Compound("c", legs, code="sale"), Hold("h", "bank", "sales", amount))
+    assert_type(await books.post_all(tx, [group, PostHold("p", "h")]), list[Result])
+    assert_type((await books.try_post(tx, Reversal("r", invoice))).outcome.is_posted, bool)
+    async with books.poster() as poster:
+        assert_type(await poster.try_post(VoidHold("v", "h")), Result)
+    return await books.balance(tx, "customer")
+
+
+@troth.transaction
+def keep_books_blocking(tx: BlockingTx, amount: Money) -> int | None:
+    posted = books.post_blocking(tx, Transfer("t", debit="bank", credit="sales", amount=amount))
+    return posted.seq

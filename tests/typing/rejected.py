@@ -6,7 +6,22 @@ from collections.abc import AsyncIterator
 from datetime import timedelta
 from typing import assert_type
 
-from troth import Call, Found, Mapped, Missing, Page, Provider, Run, Topic, Troth, Tx, blocking
+from troth import (
+    Call,
+    Found,
+    Ledger,
+    Mapped,
+    Missing,
+    Money,
+    Page,
+    Provider,
+    Run,
+    Topic,
+    Troth,
+    Tx,
+    blocking,
+)  # fmt: skip
+from troth.ledger import Compound, Debit, Linked, PostHold, Transfer
 
 troth = Troth()
 billing = Provider("billing", key_lifetime=timedelta(hours=24))
@@ -175,3 +190,20 @@ def talks(client: blocking.Client) -> None:
     troth.effect(delivery="at_most_once")  # E: [call-arg]
     troth.step(retry=3)  # E: [call-overload]
     troth.workflow(queue="mail")  # E: [call-overload]
+
+
+books = troth.include(Ledger())
+
+
+@troth.transaction
+async def keeps_books(tx: Tx, amount: Money) -> str:
+    await books.post(tx, Transfer("t", "bank", "sales", 5))  # E: [arg-type]
+    await books.post(tx, Transfer("t", "bank", "sales"))  # E: [call-arg]
+    await books.post(tx, Linked())  # E: [arg-type]
+    await books.post(Transfer("t", "bank", "sales", amount))  # E: [call-arg]
+    await books.post(tx, Compound("c", [Debit("bank", 5)]))  # E: [arg-type]
+    await books.accounts.open(tx, "bank", currency="EUR", side="left")  # E: [arg-type]
+    opening = books.accounts.open
+    await opening(tx, "bank", currency="EUR", side="debit", limit="some")  # E: [arg-type]
+    await books.post_all(tx, [PostHold("p", "h", 5)])  # E: [arg-type]
+    return await books.balance(tx, "bank")  # E: [return-value]

@@ -15,6 +15,7 @@ from troth.base.errors import UsageError
 from troth.inbox.model import State as EventState
 from troth.journal.model import Reason, RunState
 from troth.outbox.model import State as DeliveryState
+from troth.reconcile.model import Kind as BreakKind
 from troth.store.connect import connect_async
 from troth.store.queries import load
 from troth.view import (
@@ -30,6 +31,7 @@ from troth.view import (
     overview,
     providers,
     pulse,
+    reconcile,
     requests,
     run,
     runs,
@@ -56,6 +58,7 @@ SCREENS = (
     "overview.sql",
     "providers.sql",
     "pulse.sql",
+    "reconcile.sql",
     "requests.sql",
     "run.sql",
     "runs.sql",
@@ -64,7 +67,7 @@ SCREENS = (
 )
 GROWS = (
     "attention", "decision", "inbox_", "journal", "machine_", "operator_act", "outbox_attempt", "outbox_delivery",
-    "outbox_message", "request", "run", "schedule_firing", "start_key", "worker_minute",
+    "outbox_message", "reconcile_", "request", "run", "schedule_firing", "start_key", "worker_minute",
 )  # fmt: skip
 LONG = """
 SELECT r.id FROM {}.run r WHERE EXISTS (SELECT 1 FROM {0}.journal j WHERE j.run_id = r.id AND j.path = 'step#2') LIMIT 1
@@ -209,6 +212,14 @@ async def every_screen(tx: Any, schema: str) -> None:
     await schedules.schedule(tx, schema, "schedule-7", after=told.firings.next)
     await providers.providers(tx, schema)
     await providers.providers(tx, schema, name="provider-3")
+    await reconcile.reconciliations(tx, schema)
+    for differs in (
+        reconcile.BreakFilter(),
+        reconcile.BreakFilter(name="books-7"),
+        reconcile.BreakFilter(owner="nobody", kinds=frozenset({BreakKind.FEE})),
+    ):
+        await deep(reconcile.breaks, tx, schema, differs)
+    await reconcile.one_break(tx, schema, (await reconcile.breaks(tx, schema)).rows[0].id)
     await health.health(tx, schema)
     await tx.execute(health.queries(schema).clock)
     await runs_and_acts(tx, schema)

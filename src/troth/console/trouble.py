@@ -22,8 +22,10 @@ from troth.console.model import (
 )
 from troth.inbox.model import EventNotFoundError as NoEventError
 from troth.inbox.model import ReplayError
+from troth.ledger.model import AccountNotFoundError
 from troth.machine.model import UnknownObjectError
 from troth.outbox.model import EndpointNotFoundError
+from troth.reconcile.model import BreakNotFoundError
 from troth.schedule.model import ScheduleNotFoundError
 from troth.store.errors import DatabaseUnavailable, SchemaError
 from troth.view.decisions import DecisionNotFoundError
@@ -85,6 +87,7 @@ def trouble_of(error: TrothError, site: Site, narrow: str = "") -> Trouble:  # n
 _BY_KIND: dict[type[TrothError] | tuple[type[TrothError], ...], tuple[int, str]] = {
     RunNotFoundError: (404, "There is no such run"),
     ScheduleNotFoundError: (404, "There is no such schedule"),
+    BreakNotFoundError: (404, "There is no such break"),
     DecisionNotFoundError: (404, "There is no such decision"),
     (NotInAttentionError, RunEndedError): (409, "It has moved on"),
     (DisagreementError, ClaimedError): (409, "Somebody else was here"),
@@ -96,6 +99,7 @@ _BY_KIND: dict[type[TrothError] | tuple[type[TrothError], ...], tuple[int, str]]
         NoEventError,
         RequestNotFoundError,
         UnknownObjectError,
+        AccountNotFoundError,
     ): (404, "There is nothing like that"),
     ReplayError: (409, "It has moved on"),
     BusyError: (409, "It is in somebody's hands"),

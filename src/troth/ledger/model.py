@@ -80,8 +80,8 @@ class Outcome(StrEnum):
 # What may be posted ---------------------------------------------------------------------------------------------------
 
 
-class Terms(msgspec.Struct, frozen=True, kw_only=True):
-    """What everything that is posted may have.
+class Item(msgspec.Struct, frozen=True, kw_only=True):
+    """What may be posted: a `Transfer`, `Compound`, `Hold`, `PostHold`, `VoidHold` or `Reversal`; and what each may have.
 
     *effective_at*: when it counts (with its zone; default: when it is booked). *code*: why, a word of yours. *metadata*: a
     JSON object.
@@ -92,7 +92,7 @@ class Terms(msgspec.Struct, frozen=True, kw_only=True):
     metadata: Mapping[str, Any] | None = None
 
 
-class Transfer(Terms, frozen=True):
+class Transfer(Item, frozen=True):
     """Move *amount* (greater than 0) from the credit side of one account to the debit side of another.
 
     *id* is the idempotency key: a UUID, or a text of yours (`"invoice:7"`). *debit*, *credit*: codes of accounts.
@@ -104,28 +104,29 @@ class Transfer(Terms, frozen=True):
     amount: Money
 
 
-class Debit(msgspec.Struct, frozen=True):
+class Leg(msgspec.Struct, frozen=True):
+    """What a compound does to one account: a `Debit` or a `Credit` of *amount*, which is greater than 0."""
+
+    account: str
+    amount: Money
+
+
+class Debit(Leg, frozen=True):
     """A leg on the debit side of an account."""
 
-    account: str
-    amount: Money
 
-
-class Credit(msgspec.Struct, frozen=True):
+class Credit(Leg, frozen=True):
     """A leg on the credit side of an account."""
 
-    account: str
-    amount: Money
 
-
-class Compound(Terms, frozen=True):
+class Compound(Item, frozen=True):
     """A transfer of several legs, whose debits equal its credits in each currency. An account has one leg."""
 
     id: Id
-    legs: Sequence[Debit | Credit]
+    legs: Sequence[Leg]
 
 
-class Hold(Terms, frozen=True):
+class Hold(Item, frozen=True):
     """Reserve *amount* of a later transfer: it counts in limits. After *timeout* it holds nothing any more."""
 
     id: Id
@@ -135,7 +136,7 @@ class Hold(Terms, frozen=True):
     timeout: timedelta | None = None
 
 
-class PostHold(Terms, frozen=True):
+class PostHold(Item, frozen=True):
     """Post what a hold has reserved, or *amount* of it. The rest is released, or kept for later (*keep_rest*)."""
 
     id: Id
@@ -144,14 +145,14 @@ class PostHold(Terms, frozen=True):
     keep_rest: bool = False
 
 
-class VoidHold(Terms, frozen=True):
+class VoidHold(Item, frozen=True):
     """Release what is left of a hold."""
 
     id: Id
     hold: Id
 
 
-class Reversal(Terms, frozen=True):
+class Reversal(Item, frozen=True):
     """Take back a posted transfer, or *amount* of it: never more than it was, however often.
 
     A transfer of several legs is taken back as a whole.
@@ -160,9 +161,6 @@ class Reversal(Terms, frozen=True):
     id: Id
     of: Id
     amount: Money | None = None
-
-
-Item: TypeAlias = Transfer | Compound | Hold | PostHold | VoidHold | Reversal
 
 
 @dataclass(frozen=True, slots=True, init=False)

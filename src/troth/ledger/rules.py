@@ -16,6 +16,7 @@ from troth.base import codec
 from troth.base.money import Money
 from troth.ledger.model import (
     Compound,
+    Credit,
     Debit,
     Hold,
     Id,
@@ -26,7 +27,6 @@ from troth.ledger.model import (
     PostHold,
     Result,
     Reversal,
-    Terms,
     Transfer,
     TransferRefused,
     VoidHold,
@@ -118,6 +118,9 @@ def _two_legs(item: Transfer | Hold, kind: int, timeout_s: float | None) -> Prep
 def _several_legs(item: Compound) -> Prepared:
     legs: list[tuple[str, str, int]] = []
     for leg in item.legs:
+        if not isinstance(leg, Debit | Credit):
+            msg = f"the legs of transfer {item.id!r} are Debit and Credit, not {leg!r}"
+            raise InvalidTransferError(msg)
         minor = _amount(leg.amount, item.id)
         signed = minor if isinstance(leg, Debit) else -minor
         legs.append((account_code(leg.account), leg.amount.currency, signed))
@@ -174,7 +177,7 @@ def _timeout(item: Hold) -> float | None:
 _NO_TERMS: Final = (None, None, None)
 
 
-def _terms(item: Terms) -> tuple[float | None, str | None, str | None]:
+def _terms(item: Item) -> tuple[float | None, str | None, str | None]:
     if item.effective_at is None and item.code is None and item.metadata is None:
         return _NO_TERMS
     effective = None if item.effective_at is None else seconds(item.effective_at, "effective_at")

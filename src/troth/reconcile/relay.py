@@ -21,6 +21,7 @@ from troth.reconcile.model import Counts, Feed, OwnSource, Phase, Side, Source, 
 from troth.reconcile.reading import Bench, LostTurnError, read
 from troth.reconcile.settling import Correct
 from troth.reconcile.store import Taken
+from troth.store.connect import AsyncConnection
 from troth.store.failure import DatabaseError
 from troth.store.isolation import transaction_async
 from troth.store.parts import Connections, Workplace
@@ -101,10 +102,12 @@ class ReconcileRelay:
         times_s = (plan.every_s, plan.lookback.total_seconds(), plan.margin.total_seconds())
         await store.declare(tx, self._q, plan.terms.name, (ours.name, theirs.name), times_s)
 
-    async def _expire(self, tx: Tx) -> None:
+    async def _expire(self, connection: AsyncConnection) -> None:
         q = breaks_store.queries(self._schema)
-        while await breaks_store.expire(tx, q, self._plan.terms.name):
-            pass
+        expired = 1
+        while expired:
+            async with transaction_async(connection, "read committed"):
+                expired = await breaks_store.expire(connection, q, self._plan.terms.name)
 
     async def _ask_if_due(self, tx: Tx) -> None:
         plan, name = self._plan, self._plan.terms.name

@@ -8,8 +8,8 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from troth.base.errors import UsageError
 from troth.base.money import Money
+from troth.ledger.model import AccountNotFoundError
 from troth.store.queries import Queries, load
 from troth.store.tx import Tx
 from troth.view.filters import Criteria
@@ -205,10 +205,10 @@ async def accounts(
 
 
 async def account(tx: Tx, schema: str, code: str) -> AccountLine:
-    """One account. Raises `UsageError` if there is none."""
+    """One account. Raises `AccountNotFoundError`."""
     row = await (await tx.execute(queries(schema).account, {"code": code})).fetchone()
     if row is None:
-        raise UsageError(
+        raise AccountNotFoundError(
             f"the ledger has no account {code!r} in the schema {schema}: troth ledger accounts"
         )
     return line(AccountLine, *row)

@@ -23,11 +23,14 @@ TOPICS: Mapping[str, tuple[str, ...]] = {
     "requests": ("request",),
     "inbox": ("inbox_event", "inbox_object", "inbox_replay"),
     "outbox": ("outbox_message", "outbox_delivery", "outbox_attempt", "outbox_endpoint"),
+    "ledger": ("ledger_account", "ledger_transfer", "ledger_balance", "ledger_overdue"),
+    "overdue": ("ledger_overdue",),
     "machines": ("machine_object", "machine_history"),
     "workers": ("worker", "worker_gone"),
     "decisions": ("decision",),
     "acts": ("operator_act", "act_rule", "act_proposal"),
     "schedules": ("schedule", "schedule_firing", "schedule_wish"),
+    "reconcile": ("reconcile_run", "reconcile_break", "reconcile_event", "reconcile_period"),
     "traffic": ("provider", "provider_lease"),
 }
 

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Sequence
 from uuid import UUID
 
+from troth.base.errors import RunNotFoundError
 from troth.journal import store
 from troth.journal.model import EndedRun
 from troth.store.connect import AsyncPool
@@ -28,12 +30,18 @@ class Results:
         self._pool = pool
         self._is_local = is_local
         self._waiters: dict[UUID, list[asyncio.Future[EndedRun]]] = {}
+        self._since: dict[
+            UUID, float
+        ] = {}  # of those not known to exist: since when they are waited for
         self._hint = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
         self.watches = Watches(self._q, pool)
 
     async def wait(self, run_id: UUID) -> EndedRun:
-        """How the run ended; if it went on as another one, how that ended. Waits without limit."""
+        """How the run ended; if it went on as another one, how that ended. Waits without limit.
+
+        Raises `RunNotFoundError` if there is no such run, after `SWEEP_S`: its start may be about to commit.
+        """
         ended = await self._wait(run_id)
         while ended.continued is not None:
             ended = await self._wait(ended.continued)
@@ -41,6 +49,8 @@ class Results:
 
     async def _wait(self, run_id: UUID) -> EndedRun:
         future: asyncio.Future[EndedRun] = asyncio.get_running_loop().create_future()
+        if run_id not in self._waiters:
+            self._since[run_id] = time.monotonic()
         self._waiters.setdefault(run_id, []).append(future)
         if not self._is_local(run_id):
             self._hint.set()
@@ -53,7 +63,7 @@ class Results:
             if future in waiting:
                 waiting.remove(future)
                 if not waiting:
-                    del self._waiters[run_id]
+                    self._forget(run_id)
 
     async def where(self, run_id: UUID) -> str:
         """Where the run stands, in words for somebody who waited in vain."""
@@ -72,7 +82,7 @@ class Results:
     def ended(self, run: EndedRun) -> None:
         """This run has ended, durably."""
         self.watches.hint({run.id})
-        for future in self._waiters.pop(run.id, ()):
+        for future in self._forget(run.id):
             if not future.done():
                 future.set_result(run)
 
@@ -115,8 +125,36 @@ class Results:
             try:
                 async with self._pool.connection() as connection:
                     ended = await store.ended_runs(connection, self._q, asked)
+                    doubtful = self._doubtful()
+                    known = (
+                        await store.known_runs(connection, self._q, doubtful) if doubtful else set()
+                    )
             except (DatabaseError, StoreError, OSError) as error:
                 log.info("results cannot be read: %s", error)
                 continue
             for run in ended:
                 self.ended(run)
+            for run_id in doubtful:
+                if run_id in known:
+                    self._since.pop(run_id, None)
+                else:
+                    self._absent(run_id)
+
+    def _doubtful(self) -> Sequence[UUID]:
+        """Who is waited for so long that it is asked whether they exist: once, if they do."""
+        early = time.monotonic() - SWEEP_S
+        return [
+            run_id
+            for run_id, since in self._since.items()
+            if since < early and not self._is_local(run_id)
+        ]
+
+    def _absent(self, run_id: UUID) -> None:
+        for future in self._forget(run_id):
+            if not future.done():
+                msg = f"there is no run {run_id}: it never was, its start was rolled back, or it is no longer kept"
+                future.set_exception(RunNotFoundError(msg))
+
+    def _forget(self, run_id: UUID) -> Sequence[asyncio.Future[EndedRun]]:
+        self._since.pop(run_id, None)
+        return self._waiters.pop(run_id, ())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections import ChainMap
 from collections.abc import Callable, Coroutine, Mapping
 from contextlib import AbstractContextManager
@@ -50,6 +51,20 @@ H = TypeVar("H")
 P = ParamSpec("P")
 R = TypeVar("R")
 ResourceT = TypeVar("ResourceT", bound=Callable[..., Any])
+
+
+def _with_arguments(method: Callable[P, R]) -> Callable[P, R]:
+    """Without its arguments a decorator is called with the function: say what is missing, rather than how Python calls it."""
+
+    @functools.wraps(method)
+    def called(*args: P.args, **kwargs: P.kwargs) -> R:
+        if len(args) > 1:
+            name = getattr(args[1], "__name__", args[1])
+            msg = f"effect {name}: it must be said how it may be sent: @troth.effect(timeout=…, provider=… or delivery=…)"
+            raise UsageError(msg)
+        return method(*args, **kwargs)
+
+    return called
 
 
 class Definitions:
@@ -222,6 +237,7 @@ class Definitions:
 
         return decorate if function is None else decorate(function)
 
+    @_with_arguments
     def effect(
         self,
         *,
@@ -245,7 +261,7 @@ class Definitions:
 
         If the run fails later, it is undone. If it has no undo, that asks for a person, unless *stands*: what it did may
         stand. *pivot*: once it is done nothing of the run is undone any more, nor is the run cancelled; if it fails, it
-        asks for a person. Raises `UsageError` if neither a provider nor a delivery is given.
+        asks for a person. Raises `UsageError` if neither a provider nor a delivery is given, or nothing at all.
         """
 
         @tolerant

@@ -13,7 +13,7 @@ from troth.console.site import Visit
 from troth.journal.model import Reason
 from troth.store.tx import Tx
 from troth.view import attention as view
-from troth.view import effect, store
+from troth.view import effect, ledger, store
 from troth.view.attention import AttentionFilter, AttentionLine
 
 
@@ -34,8 +34,10 @@ async def read(tx: Tx, visit: Visit, asked: Asked) -> Mapping[str, Any]:
     """What the template shows."""
     schema = visit.site.schema
     found = await view.attention(tx, schema, asked.which, after=asked.after)
+    everything = asked.after is None and asked.which == AttentionFilter()
     return {
         "found": found,
+        "overdue": await ledger.overdue(tx, schema) if everything else None,
         "which": asked.which,
         "reasons": await view.reasons(tx, schema),
         "proposals": await effect.proposals(tx, schema, found.rows),
@@ -59,6 +61,6 @@ PAGE = Page(
     key="a",
     ask=ask,
     read=read,
-    topics=lambda _asked: ("attention",),
+    topics=lambda _asked: ("attention", "overdue"),
     narrow="choose a reason or a workflow",
 )

@@ -17,6 +17,7 @@ from troth.reconcile.sources.files import Files, Statements, Told
 
 _OPENING: Final = "010"
 _CLOSING: Final = "015"
+_NO_REFERENCE: Final = frozenset({"", "NOTPROVIDED", "NONE"})
 _RETURNS: Final = frozenset(
     {"255", "257", "258", "555", "557", "558"}
 )  # credits and debits that come back
@@ -206,7 +207,8 @@ def _post(account: _Account, record: _Record) -> None:
     if "700" <= code <= "899" and not amount:
         return  # a remark
     text = ",".join(rest[2:]).rstrip(",")
-    account.entries.append(_Entry(code, amount, rest[0].strip(), rest[1].strip(), text))
+    named = ["" if each.strip() in _NO_REFERENCE else each.strip() for each in rest[:2]]
+    account.entries.append(_Entry(code, amount, named[0], named[1], text))
 
 
 def _behind_funds(fields: Sequence[str]) -> list[str]:

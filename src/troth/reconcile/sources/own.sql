@@ -44,3 +44,25 @@ ORDER BY e.seq LIMIT %(limit)s
 SELECT (SELECT count(*) FROM troth_schema.inbox_event e
         WHERE e.source = %(source)s AND e.created_at >= %(first)s AND e.created_at < %(last)s),
        (SELECT s.swept_at FROM troth_schema.inbox_sweep s WHERE s.source = %(source)s)
+
+-- name: account
+-- An account, and how many of its legs in a window are still to be folded into entries.
+SELECT a.id, a.currency, a.side::text,
+       (SELECT count(*) FROM troth_schema.ledger_queue u
+        WHERE u.account = a.id AND u.posted <> 0 AND u.effective_at >= %(first)s AND u.effective_at < %(last)s)
+FROM troth_schema.ledger_account a WHERE a.code = %(code)s
+
+-- name: postings
+-- What was posted to an account and counts in a window, in the order of its versions, some at a time.
+SELECT e.version, t.id, t.key, e.posted, e.side::text, e.effective_at, t.kind::text, t.code, t.metadata
+FROM troth_schema.ledger_entry e JOIN troth_schema.ledger_transfer t ON t.seq = e.transfer
+WHERE e.account = %(account)s AND e.version > %(after)s AND e.posted <> 0
+  AND e.effective_at >= %(first)s AND e.effective_at < %(last)s
+ORDER BY e.version LIMIT %(limit)s
+
+-- name: postings_count
+-- How many there are, folded or not.
+SELECT (SELECT count(*) FROM troth_schema.ledger_entry e
+        WHERE e.account = %(account)s AND e.posted <> 0 AND e.effective_at >= %(first)s AND e.effective_at < %(last)s)
+     + (SELECT count(*) FROM troth_schema.ledger_queue u
+        WHERE u.account = %(account)s AND u.posted <> 0 AND u.effective_at >= %(first)s AND u.effective_at < %(last)s)
