@@ -51,6 +51,7 @@ async def end(stage: Stage, board: Board, *, gap: bool) -> None:
     await read_statements(stage, issued)
     board.say(f"the money is at the bank, whose {issued} statements are read")
     await everything_is_heard(stage)
+    board.say("the service has heard of all that the provider tells of")
 
 
 async def change(bank: httpx.AsyncClient, **fields: object) -> None:
