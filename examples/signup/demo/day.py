@@ -29,7 +29,7 @@ LOOK_S = 0.1
 _SETTLED = """
 SELECT event_id FROM troth.inbox_event WHERE source = 'stripe' AND state IN ('applied', 'superseded', 'ignored')
 """
-_READ = "SELECT count(*) FROM signup.bank_statement WHERE account = %s"
+_READ = "SELECT count(*) FROM signup.bank_statement WHERE bank_account = %s"
 
 
 async def end(stage: Stage, board: Board, *, gap: bool) -> None:
