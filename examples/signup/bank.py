@@ -88,7 +88,7 @@ async def fetch_statement(message: int) -> str:
 async def find_new(tx: Tx, issued: list[Issued]) -> list[Issued]:
     """Those that are not booked yet."""
     found = await tx.execute(
-        "SELECT number FROM signup.bank_statement WHERE account = %s", [bank_account()]
+        "SELECT number FROM signup.bank_statement WHERE bank_account = %s", [bank_account()]
     )
     known = {number for (number,) in await found.fetchall()}
     return [each for each in issued if each.number not in known]
@@ -99,7 +99,7 @@ async def book_statement(tx: Tx, number: int, document: str) -> int:
     """The statement and its lines, in one commit. How many lines."""
     lines = [arrival(line) for line in read(document).items]
     await tx.execute(
-        "INSERT INTO signup.bank_statement (account, number, document) VALUES (%s, %s, %s) "
+        "INSERT INTO signup.bank_statement (bank_account, number, document) VALUES (%s, %s, %s) "
         "ON CONFLICT DO NOTHING",
         [bank_account(), number, document],
     )

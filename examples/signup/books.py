@@ -1,12 +1,13 @@
 """The books: which accounts there are, and what each thing that happens to money is in them. No provider, no bank.
 
 Money goes one way: an invoice makes a claim on a customer, a payment settles it and is with Stripe then, less the fee, a
-payout takes it from there to the bank. The two accounts under `clearing` stand for what is between two of these places. They
-must come back to zero: `clearing:invoices:CUSTOMER` says who has not paid, `clearing:payouts` what has not arrived.
+payout takes it from there to the bank. The accounts under `clearing` stand for what is between two of these places. They must
+come back to zero: `clearing:invoices:CUSTOMER` says who has not paid, `clearing:payouts:PAYOUT` what has not arrived.
 
 Every posting is named by the object that it is about. So whoever hears of it, and however often, books it once.
 """
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -21,6 +22,7 @@ from troth.ledger import Clearing, Compound, Credit, Debit, Item, Ledger, Revers
 from troth.store.tx import BlockingTx
 
 CURRENCY: Final = "EUR"
+PAYOUT_ID: Final = re.compile(r"po_[A-Za-z0-9]{1,60}")
 
 BANK: Final = "assets:bank:giro"
 STRIPE: Final = "assets:stripe:balance"
@@ -33,16 +35,18 @@ FEES: Final = "expenses:stripe:fees"
 CHART: Final[dict[str, Literal["debit", "credit"]]] = {
     BANK: "debit",
     STRIPE: "debit",
-    PAYOUTS: "debit",
     SALES: "credit",
     REFUNDS: "debit",  # what was sold and taken back, beside what was sold
     FEES: "debit",
 }
 """The accounts that are there from the beginning, and the side on which each normally is."""
 
+UNKNOWN: Final = "unknown"
+"""The payout of money that is of no payout."""
+
 ledger = troth.include(Ledger())
 
-# What is not back at zero by then waits for a person, who is told the account: whose claim, or that of the payouts.
+# What is not back at zero by then waits for a person, who is told the account: whose claim, or which payout.
 troth.include(Clearing("invoices", under=INVOICES, within=timedelta(days=30)))
 troth.include(Clearing("payouts", under=PAYOUTS, within=timedelta(days=5)))
 
@@ -52,14 +56,13 @@ def claim_on(customer: str) -> str:
     return f"{INVOICES}:{customer}"
 
 
-async def open_chart(tx: Tx) -> None:
+def on_its_way(payout: str) -> str:
+    """The account of what has left Stripe with a payout and has not come to the bank. *payout* may be what a bank says."""
+    return f"{PAYOUTS}:{payout if PAYOUT_ID.fullmatch(payout) else UNKNOWN}"
+
+
+def open_chart(tx: BlockingTx) -> None:
     """The accounts of `CHART`; opening them again changes nothing."""
-    for code, side in CHART.items():
-        await ledger.accounts.open(tx, code, currency=CURRENCY, side=side)
-
-
-def open_chart_blocking(tx: BlockingTx) -> None:
-    """As `open_chart`, from a thread."""
     for code, side in CHART.items():
         ledger.accounts.open_blocking(tx, code, currency=CURRENCY, side=side)
 
@@ -67,7 +70,7 @@ def open_chart_blocking(tx: BlockingTx) -> None:
 def main() -> None:
     """Open the chart in the database of the service: `python -m examples.signup.books`, once."""
     with psycopg.connect(database_url()) as tx:
-        open_chart_blocking(tx)
+        open_chart(tx)
 
 
 # What happens to money ----------------------------------------------------------------------------
@@ -196,18 +199,17 @@ def refunded(refund: Refund) -> Item:
 
 def paid_out(payout: Payout) -> Sequence[Item]:
     name = f"payout:{payout.id}"
-    sent = Transfer(
-        name, PAYOUTS, STRIPE, payout.amount, code="payout", effective_at=payout.at
-    )  # fmt: skip
+    way = on_its_way(payout.id)
+    sent = Transfer(name, way, STRIPE, payout.amount, code="payout", effective_at=payout.at)
     if not payout.failed:
         return [sent]
     return [sent, Reversal(f"{name}:failed", name, code="payout failed")]
 
 
 def arrived(arrival: Arrival) -> Item:
-    """What comes in ends a payout. What no payout is behind makes that account differ from zero, and so somebody look."""
-    amount = abs(arrival.amount)
-    debit, credit = (BANK, PAYOUTS) if arrival.amount.minor > 0 else (PAYOUTS, BANK)
+    """What comes in ends a payout. Where no payout was, an account differs from zero now, and so somebody will look."""
+    way, amount = on_its_way(arrival.reference), abs(arrival.amount)
+    debit, credit = (BANK, way) if arrival.amount.minor > 0 else (way, BANK)
     return Transfer(
         f"bank:{arrival.id}",
         debit,
@@ -227,20 +229,23 @@ async def book(tx: Tx, *happenings: Happening) -> None:
 
     Raises `TransferRefused` if something else is in the books under the same name.
     """
-    customers = {
-        each.customer for each in happenings if isinstance(each, Invoice | Charge) and each.amount
-    }
-    for customer in sorted(customers):
-        await ledger.accounts.open(
-            tx,
-            claim_on(customer),
-            currency=CURRENCY,
-            side="debit",
-            metadata={"customer": customer},
-        )
     items = [item for happening in happenings for item in postings(happening)]
+    accounts = {clearing(happening) for happening in happenings} if items else set()
+    for code in sorted(account for account in accounts if account):
+        await ledger.accounts.open(tx, code, currency=CURRENCY, side="debit")
     if items:
         await ledger.post_all(tx, items)
+
+
+def clearing(happening: Happening) -> str | None:
+    """The clearing account that this is about."""
+    match happening:
+        case Invoice(customer=customer) | Charge(customer=customer):
+            return claim_on(customer)
+        case Payout(id=payout) | Arrival(reference=payout):
+            return on_its_way(payout)
+        case Refund():
+            return None
 
 
 if __name__ == "__main__":

@@ -6,14 +6,15 @@ The books are in the middle. `asked` and `refunds` compare our effects with the 
 books with the bank's statements, by the payout. Workers run them every night; `troth reconcile run bank` does it now.
 """
 
-from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
 
+import msgspec
+
 from examples.signup.bank import STATEMENTS
 from examples.signup.billing import UNDONE, provider
-from examples.signup.books import PAYOUTS, STRIPE, ledger
+from examples.signup.books import STRIPE, ledger
 from examples.signup.core import Account, Price, troth
 from examples.signup.movements import moment
 from examples.signup.plans import refund_payment
@@ -21,13 +22,12 @@ from examples.signup.workflow import subscribe
 from troth import Money, Tx
 from troth.integrations.stripe_lists import StripeList
 from troth.integrations.stripe_money import from_stripe
-from troth.ledger import Entry
-from troth.reconcile import Item, Page, Reconciliation, Source, SourceError, Standing, Window
+from troth.reconcile import Item, Page, Reconciliation, Source, Standing, Window
+from troth.reconcile.sources.books import Posting, Postings
 from troth.reconcile.sources.effects import Effects, Moved
 from troth.store.parts import Connections
 
 LOOKBACK = timedelta(days=14)
-PAGE = 100
 NIGHTLY = timedelta(days=1)
 HOLIDAYS = timedelta(days=4)
 """So long the bank may say nothing, and a payout be on its way."""
@@ -36,71 +36,43 @@ HOLIDAYS = timedelta(days=4)
 # Ours ---------------------------------------------------------------------------------------------
 
 
-class Entries:
-    """The entries of an account of the books. *item*: what one of them says; None: it is not compared."""
+def object_of(posting: Posting) -> str | None:
+    """`charge:ch_1` is what the provider calls ch_1."""
+    return (posting.key or "").partition(":")[2] or None
 
-    def __init__(self, account: str, item: Callable[[Tx, Entry], Awaitable[Item | None]]) -> None:
-        self.account = account
-        self.item = item
 
-    @property
-    def name(self) -> str:
-        return f"books {self.account}"
+MOVEMENTS = Postings(STRIPE, key=object_of)
 
-    def within(self, _schema: str, connections: Connections) -> Source:
-        return EntriesIn(self, connections)
+
+class Payouts:
+    """What the books have sent to the bank; what came back never arrived there."""
+
+    name = "payouts in the books"
+
+    def within(self, schema: str, connections: Connections) -> Source:
+        return PayoutsIn(MOVEMENTS.within(schema, connections), connections)
 
 
 @dataclass(frozen=True)
-class EntriesIn:
-    """The latest first, so that what is booked while we read changes no page."""
+class PayoutsIn:
+    """Of all movements, those that are payouts."""
 
-    entries: Entries
+    movements: Source
     connections: Connections
-
-    @property
-    def name(self) -> str:
-        return self.entries.name
+    name: str = Payouts.name
 
     async def page(self, cursor: str | None, window: Window) -> Page:
-        before = None if cursor is None else int(cursor)
+        page = await self.movements.page(cursor, window)
+        payouts = [each for each in page.items if each.kind == "payout"]
         async with self.connections.connection() as tx:
-            if before is None and (await ledger.balance(tx, self.entries.account)).unfolded:
-                raise SourceError(f"{self.name}: something is booked just now; read it again")
-            found = await ledger.statement(tx, self.entries.account, limit=PAGE, before=before)
-            inside = [each for each in found if window.reaches(each.effective_at)]
-            items = [await self.entries.item(tx, each) for each in inside]
-        more = str(found[-1].version) if len(found) == PAGE else None
-        return Page([item for item in items if item is not None], more)
+            return Page([await self.sent(tx, each) for each in payouts], page.next)
 
-
-async def movement_in_books(_: Tx, entry: Entry) -> Item:
-    """`charge:ch_1` is what the provider calls ch_1."""
-    key = (entry.key or "").partition(":")[2]
-    return entered(entry, key or None, entry.code or "")
-
-
-async def payout_in_books(tx: Tx, entry: Entry) -> Item | None:
-    """What was sent to the bank; what came back never arrived there."""
-    if entry.code != "payout":
-        return None
-    came_back = await ledger.transfer(tx, f"{entry.key}:failed")
-    standing = Standing.DONE if came_back is None else Standing.FAILED
-    return entered(entry, (entry.key or "").partition(":")[2] or None, "credit", standing)
-
-
-def entered(entry: Entry, key: str | None, kind: str, standing: Standing = Standing.DONE) -> Item:
-    amount = entry.posted if entry.side == "debit" else -entry.posted
-    return Item(
-        entry.key or str(entry.transfer),
-        amount,
-        "EUR",
-        entry.effective_at,
-        key,
-        standing,
-        kind,
-        evidence=f"ledger {entry.key}",
-    )
+    async def sent(self, tx: Tx, payout: Item) -> Item:
+        """What leaves Stripe comes to the bank, under the payout's id."""
+        name = f"payout:{payout.key}"
+        came_back = await ledger.transfer(tx, f"{name}:failed")
+        standing = Standing.DONE if came_back is None else Standing.FAILED
+        return msgspec.structs.replace(payout, id=name, amount=-payout.amount, standing=standing)
 
 
 # Theirs: the provider -----------------------------------------------------------------------------
@@ -183,14 +155,14 @@ RECONCILIATIONS = [
     ),
     Reconciliation(
         "balance",
-        ours=Entries(STRIPE, movement_in_books),
+        ours=MOVEMENTS,
         theirs=StripeList("balance", movements, movement_there),
         every=NIGHTLY,
         lookback=LOOKBACK,
     ),
     Reconciliation(
         "bank",
-        ours=Entries(PAYOUTS, payout_in_books),
+        ours=Payouts(),
         theirs=STATEMENTS,
         every=NIGHTLY,
         lookback=LOOKBACK,

@@ -47,10 +47,10 @@ CREATE TABLE IF NOT EXISTS signup.login (
 
 -- The statements of the bank that are in the books, as they came.
 CREATE TABLE IF NOT EXISTS signup.bank_statement (
-    account   text NOT NULL,
-    number    integer NOT NULL,
-    document  text NOT NULL,
-    PRIMARY KEY (account, number)
+    bank_account  text NOT NULL,
+    number        integer NOT NULL,
+    document      text NOT NULL,
+    PRIMARY KEY (bank_account, number)
 );
 
 -- Row-level security: a tenant is an account, and a transaction sees the account that it acts for. `troth.access` sets it.

@@ -29,7 +29,7 @@ LOOK_S = 0.1
 _SETTLED = """
 SELECT event_id FROM troth.inbox_event WHERE source = 'stripe' AND state IN ('applied', 'superseded', 'ignored')
 """
-_READ = "SELECT count(*) FROM signup.bank_statement WHERE account = %s"
+_READ = "SELECT count(*) FROM signup.bank_statement WHERE bank_account = %s"
 
 
 async def end(stage: Stage, board: Board, *, gap: bool) -> None:
@@ -51,6 +51,7 @@ async def end(stage: Stage, board: Board, *, gap: bool) -> None:
     await read_statements(stage, issued)
     board.say(f"the money is at the bank, whose {issued} statements are read")
     await everything_is_heard(stage)
+    board.say("the service has heard of all that the provider tells of")
 
 
 async def change(bank: httpx.AsyncClient, **fields: object) -> None:

@@ -1,7 +1,7 @@
 """Compares what three parties say of money: our books, the provider's store, the bank's accounts. The comparison does no I/O.
 
-Each is asked for its own: the books for balances, the provider for its objects, the bank for what it has. Nothing here reads
-what the books were made from.
+Each is asked for its own: the books for balances, the provider for all that is in its store, the bank for what it has. This is
+another way than the reconciliations go, and shares no code with them.
 """
 
 from collections import Counter
@@ -106,10 +106,8 @@ def compare(
 ) -> Accounts:
     """*paid*, *refunded*: what people should have paid at once and got back, in minor units."""
     balance = ours.balances.get
-    claims = {
-        code: minor for code, minor in ours.balances.items() if code.startswith(books.INVOICES)
-    }
-    unpaid = sum(claims.values())
+    claims, ways = under(ours.balances, books.INVOICES), under(ours.balances, books.PAYOUTS)
+    unpaid, in_transit = sum(claims.values()), sum(ways.values())
     invoices = [
         one["total"] for one in provider["invoice"] if one["total"] and one["status"] == "paid"
     ]
@@ -120,7 +118,6 @@ def compare(
     failed = [one["amount"] for one in provider["payout"] if one["status"] == "failed"]
     payouts = [one["amount"] for one in provider["payout"] if one["status"] != "failed"]
     sales, bank_balance = balance(books.SALES, 0), balance(books.BANK, 0)
-    in_transit = balance(books.PAYOUTS, 0)
     counts = Counter({code: one.count for code, one in ours.posted.items()})
     came_back = ours.posted.get("payout failed", Sum(0, 0))
     sent = counts["payout"] - counts["payout failed"]
@@ -134,9 +131,13 @@ def compare(
         Line("at the provider", None, Sum(1, balance(books.STRIPE, 0)), Sum(1, sum(one["net"] for one in movements)), None),
         Line("at the bank", None, Sum(1, bank_balance), None, Sum(1, bank.balance)),
     ]  # fmt: skip
-    clearing = {**claims, books.PAYOUTS: in_transit}
-    waiting = [Account(code, minor) for code, minor in sorted(clearing.items()) if minor]
+    clearing = sorted({**claims, **ways}.items())
+    waiting = [Account(code, minor) for code, minor in clearing if minor]
     return Accounts(lines, waiting, ours.balanced)
+
+
+def under(balances: Mapping[str, int], account: str) -> dict[str, int]:
+    return {code: minor for code, minor in balances.items() if code.startswith(f"{account}:")}
 
 
 def total(amounts: Sequence[int]) -> Sum:

@@ -24,7 +24,7 @@ import httpx
 import psycopg
 import stripe
 
-from examples.signup.books import open_chart_blocking
+from examples.signup.books import open_chart
 from troth.store.embedded import Embedded
 from troth.store.embedded_cluster import Cluster, wheel_binaries
 from troth.store.migrate import migrate
@@ -105,7 +105,7 @@ class Stage:
         await asyncio.to_thread(migrate, claim.url, "troth")
         with psycopg.connect(claim.url) as connection:
             connection.execute(SCHEMA.read_bytes())
-            open_chart_blocking(connection)
+            open_chart(connection)
         return claim.url
 
     async def _remove_postgres(self, claim: Embedded) -> None:

@@ -13,7 +13,7 @@ import pytest
 from psycopg.conninfo import make_conninfo
 
 from examples.signup import api
-from examples.signup.books import open_chart_blocking
+from examples.signup.books import open_chart
 from examples.signup.demo.stage import SCHEMA
 from examples.signup.people import access
 from examples.signup.service import app
@@ -40,7 +40,7 @@ def prepared(database_url: str) -> Iterator[str]:
     migrate(url, "troth")
     with psycopg.connect(url) as connection:
         connection.execute(SCHEMA.read_bytes())
-        open_chart_blocking(connection)
+        open_chart(connection)
     yield name
     with psycopg.connect(database_url, autocommit=True) as connection:
         connection.execute(f"DROP DATABASE {name} WITH (FORCE)")  # a name of our own making

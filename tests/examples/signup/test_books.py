@@ -14,7 +14,6 @@ from examples.signup.books import (
     BANK,
     CHART,
     FEES,
-    PAYOUTS,
     REFUNDS,
     SALES,
     STRIPE,
@@ -27,6 +26,7 @@ from examples.signup.books import (
     book,
     claim_on,
     ledger,
+    on_its_way,
 )
 from examples.signup.program import troth
 from tests.examples.provider.bank import Bank
@@ -37,6 +37,7 @@ from troth.reconcile import SourceError
 
 AT = datetime(2026, 11, 30, 12, tzinfo=UTC)
 CLAIM = claim_on("cus_ada")
+WAY, NOBODYS = on_its_way("po_1"), on_its_way("")
 
 
 def eur(minor: int) -> Money:
@@ -86,10 +87,12 @@ async def balances(tx: psycopg.AsyncConnection) -> dict[str, int]:
         ([replace(CHARGE, amount=eur(10), fee=eur(25))], {STRIPE: -15, FEES: 25, CLAIM: -10}),
         ([replace(CHARGE, fee=eur(0))], {STRIPE: 4900, CLAIM: -4900}),
         ([INVOICE, CHARGE, REFUND], {STRIPE: -99, FEES: 99, SALES: 4900, REFUNDS: 4900}),
-        ([INVOICE, CHARGE, PAYOUT], {FEES: 99, SALES: 4900, PAYOUTS: 4801}),
+        ([INVOICE, CHARGE, PAYOUT], {FEES: 99, SALES: 4900, WAY: 4801}),
         ([INVOICE, CHARGE, replace(PAYOUT, failed=True)], {STRIPE: 4801, FEES: 99, SALES: 4900}),
         ([INVOICE, CHARGE, PAYOUT, ARRIVAL], {BANK: 4801, FEES: 99, SALES: 4900}),
-        ([replace(ARRIVAL, amount=eur(-700))], {BANK: -700, PAYOUTS: 700}),
+        ([replace(ARRIVAL, amount=eur(-700))], {BANK: -700, WAY: 700}),
+        ([replace(ARRIVAL, reference="")], {BANK: 4801, NOBODYS: -4801}),
+        ([replace(ARRIVAL, reference="po_:x y::")], {BANK: 4801, NOBODYS: -4801}),
     ],
 )
 async def test_what_happens_is_in_the_books(
@@ -198,7 +201,7 @@ async def test_a_line_that_is_on_two_statements_is_booked_once(
 ) -> None:
     for document in (statements["accept"], statements["accept"]):
         await book(tx, *(arrival(line) for line in read(document).items))
-    assert await balances(tx) == {BANK: 5662, PAYOUTS: -5662}
+    assert await balances(tx) == {BANK: 5662, WAY: -4801, on_its_way("po_2"): -861}
 
 
 def test_what_is_no_statement_is_refused(statements: dict[str, str]) -> None:

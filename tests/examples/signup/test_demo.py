@@ -71,7 +71,8 @@ def test_a_line_that_the_bank_forgets_is_missed() -> None:
     [bank] = [one for one in result["reconciled"] if one["name"] == "bank"]
     kinds = {each["kind"]: each["minor"] for each in bank["breaks"]}
     assert kinds["statement_arithmetic"] == missed["minor"]
-    assert missed == {"code": "clearing:payouts", "minor": paid_out["books"]["minor"]}
+    assert missed["code"].startswith("clearing:payouts:po_")
+    assert missed["minor"] == paid_out["books"]["minor"]
 
 
 @pytest.mark.parametrize(

@@ -7,15 +7,17 @@ from typing import Any
 
 import pytest
 
-from examples.signup.books import BANK, FEES, PAYOUTS, REFUNDS, SALES, STRIPE, claim_on
+from examples.signup.books import BANK, FEES, REFUNDS, SALES, STRIPE, claim_on, on_its_way
 from examples.signup.demo.money import Account, Accounts, Bank, Books, Sum, compare
+
+WAY = on_its_way("po_1")
 
 # Two people pay 49.00 and 9.00, one gets it back; a payout is refused, and the next one arrives.
 BOOKS = Books(
     balances={
         BANK: 4762,
         STRIPE: 0,
-        PAYOUTS: 0,
+        WAY: 0,
         SALES: 5800,
         REFUNDS: 900,
         FEES: 138,
@@ -117,10 +119,10 @@ def test_what_differs_at_the_bank_is_found(bank: Bank) -> None:
 
 
 def test_what_has_not_arrived_is_named() -> None:
-    forgotten = replace(BOOKS, balances={**BOOKS.balances, BANK: 0, PAYOUTS: 4762})
+    forgotten = replace(BOOKS, balances={**BOOKS.balances, BANK: 0, WAY: 4762})
     found = verdict(books=forgotten)
 
-    assert found.open == [Account(PAYOUTS, 4762)]
+    assert found.open == [Account(WAY, 4762)]
     assert wrong(found) == {"at the bank"}
 
 

@@ -10,7 +10,7 @@ import pytest
 
 from examples.signup.bank import arrival, read
 from examples.signup.billing import provider
-from examples.signup.books import Charge, Happening, Invoice, book, claim_on, ledger
+from examples.signup.books import Charge, Happening, Invoice, book, claim_on, ledger, on_its_way
 from examples.signup.movements import (
     fetch_charge,
     fetch_payout,
@@ -180,7 +180,9 @@ async def test_a_statement_that_lacks_a_line_is_named_and_the_payout_is_missed(
         "feed:theirs": ("stale_source", 4801),
     }
     async with world.pool.connection() as tx:
-        assert (await ledger.balance(tx, "clearing:payouts")).posted == Money(4801, "EUR")
+        [payout] = world.provider.truth("payout")
+        way = await ledger.balance(tx, on_its_way(payout["id"]))
+        assert way.posted == Money(4801, "EUR")
         assert not (await ledger.balance(tx, claim_on(world.customer))).posted
 
 
