@@ -199,7 +199,7 @@ async def test_an_act_that_there_is_not_is_not_done(migrated):
 
 NEEDS_ADMIN = {
     "access.person.add", "access.person.disable", "access.key.create", "access.key.rotate", "access.key.revoke",
-    "access.session.end", "access.session.end_all", "act.rule", "db.retain",
+    "access.session.end", "access.session.end_all", "act.rule", "db.retain", "ledger.close", "ledger.post",
 }  # fmt: skip
 
 
