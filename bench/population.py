@@ -34,7 +34,8 @@ class Size:
     decisions: int = 1_000_000
     objects: int = 1_000_000
     acts: int = 100_000
-    entries: int = 50_000  # of the journal of one run
+    entries: int = 50_000  # of the journal of one run, and of one account
+    accounts: int = 10_000
 
 
 @contextmanager
@@ -206,6 +207,24 @@ SELECT 'books-' || 1 + n % 20, now() - interval '1 day', now(), '1 day', now(), 
 INSERT INTO {schema}.reconcile_break (reconciliation, subject, kind, state, at, minor, currency, note, action, evidence, last_run)
 SELECT 'books-' || 1 + n % 20, 'key:' || n, 'amount', CASE WHEN n % 3 = 0 THEN 'open' ELSE 'resolved' END, now() - interval '1 min' * n, n,
        'EUR', 'it differs', 'ask', '{{}}', 1 FROM generate_series(1, {acts} * 5) n;
+
+INSERT INTO {schema}.ledger_account (code, currency, side, limited, tenant, opened_at)
+SELECT CASE n WHEN 0 THEN 'assets:bank' ELSE 'wallets:w' || n END, 'EUR', (CASE n WHEN 0 THEN 'debit' ELSE 'credit' END)::{schema}.ledger_side,
+       'none', CASE WHEN n > 0 THEN 'tenant-' || n % 50 END, now() - interval '1 year' FROM generate_series(0, {accounts}) n;
+INSERT INTO {schema}.ledger_transfer (seq, id, booked_at, effective_at, debit, credit, amount, kind, key, code)
+SELECT 8192 * n, md5(n::text)::uuid, t, t, b.id, w.id, 100, 'transfer', 'top-up:' || n, 'top_up'
+FROM generate_series(1, {entries}) n, LATERAL (SELECT now() - interval '1 min' * ({entries} - n) AS t) at,
+     {schema}.ledger_account b, {schema}.ledger_account w WHERE b.code = 'assets:bank' AND w.code = 'wallets:w' || 1 + n % {accounts};
+INSERT INTO {schema}.ledger_id (id, seq) SELECT id, seq FROM {schema}.ledger_transfer;
+INSERT INTO {schema}.ledger_entry (account, version, transfer, booked_at, effective_at, posted, pending, side, debits_posted, credits_posted,
+    debits_pending, credits_pending)
+SELECT account, row_number() OVER so_far, seq, booked_at, effective_at, posted, 0, side,
+       sum(CASE side WHEN 'debit' THEN posted ELSE 0 END) OVER so_far, sum(CASE side WHEN 'credit' THEN posted ELSE 0 END) OVER so_far, 0, 0
+FROM {schema}.ledger_leg WINDOW so_far AS (PARTITION BY account ORDER BY seq);
+INSERT INTO {schema}.ledger_balance SELECT DISTINCT ON (account) account, version, booked_at, interval '0', debits_posted, credits_posted,
+       debits_pending, credits_pending FROM {schema}.ledger_entry ORDER BY account, version DESC;
+INSERT INTO {schema}.ledger_overdue (flow, account, since, due_at, minor)
+SELECT 'top-ups', id, now() - interval '3 days', now() - interval '1 h' * id, 100 FROM {schema}.ledger_account WHERE id % 20 = 1;
 
 INSERT INTO {schema}.worker_minute (minute, worker, workflow, started, succeeded, failed, cancelled, attention, steps, effects_unknown)
 SELECT m, w, 'flow' || f, 10, 8, 1, 0, 0, 40, 0

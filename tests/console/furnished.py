@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import psycopg
@@ -11,6 +12,10 @@ from tests.console.conftest import rows
 from troth.base import ids
 
 Cell = tuple[str, str]
+ITEM = {
+    "id": "ch_9", "amount": 1002, "currency": "EUR", "at": "2026-11-20T08:00:00Z", "key": "run/charge", "standing": 2,
+    "kind": "charge", "fee": 0, "reference": "", "group": "", "evidence": "stripe ch_9",
+}  # fmt: skip
 
 
 def insert(cell: Cell, table: str, **values: Any) -> Any:
@@ -59,3 +64,15 @@ def decision(cell: Cell, **more: Any) -> str:
         "inputs": "{}", "policy_set": b"\x00", **more,
     }  # fmt: skip
     return str(insert(cell, "decision", id=ids.new_id(), **told))
+
+
+def difference(cell: Cell, subject: str = "theirs:ch_9", **more: Any) -> int:
+    """A break, and what is told of it; its number."""
+    told = {
+        "reconciliation": "stripe", "subject": subject, "kind": "duplicate_theirs", "at": "2026-11-20", "minor": 1002,
+        "currency": "EUR", "note": "they have 2 items for the key run/charge", "action": "refund",
+        "evidence": json.dumps({"ours": [], "theirs": [ITEM], "more": 0}), "last_run": 1, **more,
+    }  # fmt: skip
+    number = insert(cell, "reconcile_break", **told)
+    rows(cell, "SELECT {}.reconcile_tell(%s, 'found', 1, NULL, NULL)", number)
+    return int(number)

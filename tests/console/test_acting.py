@@ -293,7 +293,13 @@ async def test_who_listens_is_told_of_what_people_do(runs, meet):
 @pytest.mark.parametrize("act", DEEDS)
 def test_every_form_leads_back_to_a_page_of_the_console(act):
     given = Given(dict.fromkeys(("run", "endpoint", "message"), str(UUID(int=7))))
-    given |= {"schedule": "nightly", "event": "evt_1", "source": "stripe", "state": "ignored"}
+    given |= {
+        "schedule": "nightly",
+        "event": "evt_1",
+        "source": "stripe",
+        "state": "ignored",
+        "break": "7",
+    }
     path, query = DEEDS[act].back(given)
     assert any(re.fullmatch(re.sub(r"\{\w+\}", "[^/]+", page.path), path) for page in SCREENS), path
     assert None not in dict(query).values()

@@ -7,25 +7,9 @@ import json
 import pytest
 
 from tests.console.conftest import rows, words
-from tests.console.furnished import insert
+from tests.console.furnished import ITEM, difference, insert
 from tests.console.test_workers_page import line
 from troth.console import Role
-
-ITEM = {
-    "id": "ch_9", "amount": 1002, "currency": "EUR", "at": "2026-11-20T08:00:00Z", "key": "run/charge", "standing": 2,
-    "kind": "charge", "fee": 0, "reference": "", "group": "", "evidence": "stripe ch_9",
-}  # fmt: skip
-
-
-def a_break(cell, subject="theirs:ch_9", **more) -> int:
-    values = {
-        "reconciliation": "stripe", "subject": subject, "kind": "duplicate_theirs", "at": "2026-11-20", "minor": 1002,
-        "currency": "EUR", "note": "they have 2 items for the key run/charge", "action": "refund",
-        "evidence": json.dumps({"ours": [], "theirs": [ITEM], "more": 0}), "last_run": 1,
-    }  # fmt: skip
-    number = insert(cell, "reconcile_break", **(values | more))
-    rows(cell, "SELECT {}.reconcile_tell(%s, 'found', 1, NULL, NULL)", number)
-    return number
 
 
 @pytest.fixture
@@ -42,10 +26,10 @@ def stripe(cell) -> None:
 
 
 async def test_the_list_says_how_each_stands_and_what_differs(cell, meet, stripe):
-    first = a_break(cell)
-    a_break(cell, "key:x", kind="amount", minor=5, currency="USD")
-    a_break(cell, "key:y", state="resolved")
-    a_break(cell, "statement:theirs:S7", kind="statement_arithmetic", minor=2000)
+    first = difference(cell)
+    difference(cell, "key:x", kind="amount", minor=5, currency="USD")
+    difference(cell, "key:y", state="resolved")
+    difference(cell, "statement:theirs:S7", kind="statement_arithmetic", minor=2000)
     ada = meet()
     page = await ada.text("/reconcile")
     said = line(page, "n-stripe")
@@ -64,7 +48,7 @@ async def test_the_list_says_how_each_stands_and_what_differs(cell, meet, stripe
 
 
 async def test_one_has_the_evidence_and_its_history(cell, meet, stripe):
-    number = a_break(cell)
+    number = difference(cell)
     ada = meet()
     page = words(await ada.text(f"/break?number={number}"))
     for word in (
@@ -82,7 +66,7 @@ async def test_one_has_the_evidence_and_its_history(cell, meet, stripe):
 
 
 async def test_a_break_is_explained_owned_and_opened_again(cell, meet, stripe, acts):
-    number = str(a_break(cell))
+    number = str(difference(cell))
     ada = meet()
     assert (await ada.act("reconcile.accept", **{"break": number}, until="30d")).status_code == 422
     answer = await ada.act("reconcile.accept", **{"break": number}, until="30d", note="refunded")
@@ -106,7 +90,7 @@ async def test_a_break_is_explained_owned_and_opened_again(cell, meet, stripe, a
 async def test_what_both_sides_say_is_not_taken_for_html(cell, meet, stripe):
     nasty = "<script>alert(1)</script>"
     evil = ITEM | {"id": nasty, "reference": nasty, "evidence": nasty, "key": nasty}
-    number = a_break(
+    number = difference(
         cell,
         f"theirs:{nasty}",
         note=nasty,

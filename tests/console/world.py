@@ -11,7 +11,7 @@ from uuid import UUID
 from tests.cli.parked import Journal, in_doubt, park
 from tests.console import kept
 from tests.console.conftest import rows
-from tests.console.furnished import Cell, decision, insert, schedule, worker
+from tests.console.furnished import ITEM, Cell, decision, difference, insert, schedule, worker
 from troth.base import codec
 from troth.journal.model import Kind
 
@@ -23,7 +23,9 @@ action "Account::read" appliesTo { principal: [Person], resource: [Account] }; }
 
 @dataclass(frozen=True, slots=True)
 class World:
-    """What was made. *doubtful*: a run in doubt; *broken*: one that stopped for another reason, at an effect."""
+    """What was made. *doubtful*: a run in doubt; *broken*: one that stopped for another reason, at an effect. *breaks*: their
+    numbers.
+    """
 
     text: str
     doubtful: UUID
@@ -33,6 +35,7 @@ class World:
     message: UUID
     worker: str
     decision: str
+    breaks: tuple[int, ...]
 
     @property
     def bare(self) -> str:
@@ -69,6 +72,10 @@ class World:
             "machine_object": (at("/machines/object", machine=text, id=text),),
             "schedules": ("/schedules",),
             "schedule": (at("/schedule", name=text),),
+            "ledger": ("/ledger", at("/ledger", under=text), at("/ledger", tenant=text)),
+            "account": (at("/ledger/account", code=text),),
+            "reconcile": ("/reconcile", at("/reconcile", name=text, owner=text)),
+            "break": tuple(f"/break?number={each}" for each in self.breaks),
             "workers": ("/workers", f"/workers?worker={self.worker}"),
             "providers": ("/providers", at("/providers", name=self.bare)),
             "decisions": ("/decisions", at("/decisions", principal=self.bare)),
@@ -85,8 +92,17 @@ def world(cell: Cell, text: str) -> World:
     doubtful, broken = in_attention(cell, text)
     record, endpoint, message = coming_and_going(cell, text)
     known = operating(cell, text)
+    breaks = money(cell, text)
     return World(
-        text, doubtful, broken, record, endpoint, message, known["worker"], known["decision"]
+        text,
+        doubtful,
+        broken,
+        record,
+        endpoint,
+        message,
+        known["worker"],
+        known["decision"],
+        breaks,
     )
 
 
@@ -177,3 +193,61 @@ def operating(cell: Cell, text: str) -> dict[str, str]:
     insert(cell, "act_proposal", act="attention.note", details=codec.encode({"text": bare}), **waits)  # fmt: skip
     insert(cell, "act_proposal", act="schedule.pause", details=b"{}", **waits)
     return {"schedule": text, "decision": made, "worker": str(process)}
+
+
+def money(cell: Cell, text: str) -> tuple[int, ...]:
+    """Accounts with an entry, one of them overdue, and reconciliations with breaks; the numbers of these."""
+    named = {"side": "debit", "limited": "none", "tenant": text, "opened_at": "2026-11-01"}
+    whole = insert(
+        cell, "ledger_account", code=text, currency="EUR", **named, closed_at="2026-11-30"
+    )
+    inner = insert(cell, "ledger_account", code=f"{text}:{text}", currency="EUR", **named)
+    insert(cell, "ledger_account", code=f"clearing:{text}", currency="EUR", metadata=json.dumps({"customer": text}),
+        **named | {"tenant": None})  # fmt: skip
+    when = {"booked_at": "2026-11-02", "effective_at": "2026-11-01"}
+    insert(cell, "ledger_transfer", seq=8192, id=UUID(int=1), debit=whole, credit=inner, amount=5, kind="transfer", key=text,
+        code=text, metadata=json.dumps({text: text}), **when)  # fmt: skip
+    for account, side, totals in ((whole, "debit", (5, 0, 0, 0)), (inner, "credit", (0, 5, 0, 0))):
+        names = ("debits_posted", "credits_posted", "debits_pending", "credits_pending")
+        after = dict(zip(names, totals, strict=True))
+        insert(cell, "ledger_entry", account=account, version=1, transfer=8192, posted=5, pending=0, side=side, **when, **after)  # fmt: skip
+        insert(
+            cell,
+            "ledger_balance",
+            account=account,
+            version=1,
+            booked_at="2026-11-02",
+            most_late="0",
+            **after,
+        )
+        insert(
+            cell,
+            "ledger_overdue",
+            flow=text,
+            account=account,
+            since="2026-11-01",
+            due_at="2026-11-02",
+            minor=5,
+        )
+    insert(cell, "reconcile", name=text, ours=text, theirs=text, lookback="7 days", margin="1 day")
+    insert(cell, "reconcile_run", reconciliation=text, since="2026-11-01", until="2026-11-30", margin="1 day", phase="ended",
+        asked_by=text, note=text, error=text, verdict="failed", ended_at="2026-11-30", held_until="2026-11-30",
+        due_at="2026-11-30")  # fmt: skip
+    texts = dict.fromkeys(("id", "key", "kind", "reference", "group", "evidence"), text)
+    said = json.dumps(
+        {"ours": [ITEM | texts], "theirs": [ITEM | texts | {"currency": text}], "more": 3}
+    )
+    told = {"reconciliation": text, "note": text, "evidence": said, "owner": text, "currency": text}
+    explained = {
+        "until": "2126-01-01",
+        "explained_by": text,
+        "explanation": text,
+        "correction": text,
+    }
+    made = (
+        difference(cell, text, wanted=text, **told),
+        difference(cell, f"key:{text}", state="accepted", **told, **explained),
+    )
+    for each in made:
+        rows(cell, "SELECT {}.reconcile_tell(%s, 'owned', NULL, %s, %s)", each, text, text)
+    return made

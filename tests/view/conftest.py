@@ -14,7 +14,7 @@ __all__ = ["cell", "full", "narrow", "runs"]
 
 SIZE = Size(
     finished=8000, live=2500, attention=900, outbox=3000, inbox=3000, requests=3000, decisions=3000, objects=3000, acts=1000,
-    entries=1000,
+    entries=1000, accounts=100,
 )  # fmt: skip
 LIMITS = {
     "SCAN_LIMIT": 100,

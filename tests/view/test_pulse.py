@@ -7,7 +7,7 @@ import pytest
 
 from tests.cli.parked import Journal, park
 from tests.console import kept
-from tests.console.furnished import decision, insert, schedule, worker
+from tests.console.furnished import decision, difference, insert, schedule, worker
 from troth.store.connect import connect_async
 from troth.view import store
 from troth.view.pulse import TOPICS, pulse
@@ -24,6 +24,10 @@ INSERT INTO {0}.decision (id, principal_type, principal_id, action, resource_typ
 SELECT 'ffffffff-ffff-7fff-8fff-ffffffffffff', principal_type, principal_id, action, resource_type, resource_id, allowed, because,
     policies, errors, digest, inputs, policy_set FROM {0}.decision
 """
+TRANSFER = """
+INSERT INTO {0}.ledger_transfer (seq, id, booked_at, effective_at, debit, credit, amount, kind)
+VALUES (1, '00000000-0000-0000-0000-000000000001', now(), now(), 1, 2, 3, 'transfer')
+"""
 CHANGES = {
     "runs": (RUN, "UPDATE {0}.run SET state = 'waiting'", "DELETE FROM {0}.run"),
     "attention": ("UPDATE {0}.run SET state = 'attention', reason = 'bug' WHERE state = 'ready'",),
@@ -36,11 +40,16 @@ CHANGES = {
         "UPDATE {0}.outbox_delivery SET state = 'pending'",
         "UPDATE {0}.outbox_endpoint SET disabled_at = now()",
     ),
+    "ledger": (TRANSFER, "INSERT INTO {0}.ledger_account (code, currency, side, limited, opened_at) VALUES ('c', 'EUR', 'debit', 'none', now())",
+        "UPDATE {0}.ledger_overdue SET minor = 4"),
+    "overdue": ("UPDATE {0}.ledger_overdue SET minor = 4", "DELETE FROM {0}.ledger_overdue"),
     "machines": (ACT,),
     "workers": ("DELETE FROM {0}.worker",),
     "decisions": (DECISION,),
     "acts": (ACT, "DELETE FROM {0}.act_proposal", "INSERT INTO {0}.act_rule VALUES ('run.cancel', 2)"),
     "schedules": ("UPDATE {0}.schedule SET paused_at = now()",),
+    "reconcile": ("UPDATE {0}.reconcile_run SET phase = 'reading'", "UPDATE {0}.reconcile_break SET owner = 'bob'",
+        "UPDATE {0}.reconcile_break SET state = 'resolved'"),
     "traffic": ("UPDATE {0}.provider SET open_until = now()",),
 }  # fmt: skip
 
@@ -58,6 +67,26 @@ async def test_what_is_exact_is_felt_without_counters(topic, cell):
     decision(cell)
     schedule(cell, "nightly")
     insert(cell, "provider", name="bank", declared_by=1, breaker_failures=2, breaker_pause_s=1.0)
+    named = {"currency": "EUR", "side": "debit", "limited": "none", "opened_at": "2026-11-01"}
+    account = insert(cell, "ledger_account", code="a", **named)
+    insert(
+        cell,
+        "ledger_overdue",
+        flow="f",
+        account=account,
+        since="2026-11-01",
+        due_at="2026-11-02",
+        minor=5,
+    )
+    run = {
+        "since": "2026-11-01",
+        "until": "2026-11-30",
+        "margin": "1 day",
+        "held_until": "2026-11-01",
+        "due_at": "2026-11-01",
+    }
+    insert(cell, "reconcile_run", reconciliation="stripe", **run)
+    difference(cell)
     waits = {"content": b"\x00", "details": b"{}", "until": "2126-01-01", "by": "ada", "about": "x"}
     insert(cell, "act_proposal", act="run.cancel", **waits)
     async with await connect_async(url) as reader:

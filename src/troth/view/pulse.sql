@@ -37,6 +37,30 @@ SELECT concat_ws('/',
      FROM (SELECT p.id, p.failing_since, p.disabled_at FROM troth_schema.outbox_endpoint p
            WHERE p.removed_at IS NULL LIMIT 1000) s))
 
+-- name: ledger
+-- The latest transfers, the latest account, and what is overdue. Numbers are given out before transactions end, so the latest
+-- one may be there before others.
+SELECT concat_ws('/',
+    (SELECT concat(count(*), ':', sum(hashtext(s.seq::text)::bigint))
+     FROM (SELECT t.seq FROM troth_schema.ledger_transfer t ORDER BY t.seq DESC LIMIT 1000) s),
+    (SELECT a.id FROM troth_schema.ledger_account a ORDER BY a.id DESC LIMIT 1),
+    (SELECT concat(count(*), ':', sum(hashtext(concat_ws(',', s.flow, s.account, s.minor))::bigint))
+     FROM (SELECT o.flow, o.account, o.minor FROM troth_schema.ledger_overdue o ORDER BY o.due_at, o.account LIMIT 1000) s))
+
+-- name: overdue
+-- What should be zero by now, and what is left there.
+SELECT concat(count(*), ':', sum(hashtext(concat_ws(',', s.flow, s.account, s.minor))::bigint))
+FROM (SELECT o.flow, o.account, o.minor FROM troth_schema.ledger_overdue o ORDER BY o.due_at, o.account LIMIT 1000) s
+
+-- name: reconcile
+-- How far the latest runs are, and how the latest breaks stand that are not resolved.
+SELECT concat_ws('/',
+    (SELECT concat(count(*), ':', sum(hashtext(concat_ws(',', s.id, s.phase, s.verdict, s.error))::bigint))
+     FROM (SELECT r.id, r.phase, r.verdict, r.error FROM troth_schema.reconcile_run r ORDER BY r.id DESC LIMIT 200) s),
+    (SELECT concat(count(*), ':', sum(hashtext(concat_ws(',', s.id, s.kind, s.state, s.minor, s.owner, s.wanted, s.last_run))::bigint))
+     FROM (SELECT b.id, b.kind, b.state, b.minor, b.owner, b.wanted, b.last_run FROM troth_schema.reconcile_break b
+           WHERE b.state <> 'resolved' ORDER BY b.id DESC LIMIT 1000) s))
+
 -- name: workers
 -- Which processes there are, and which have gone.
 SELECT concat_ws('/',

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from tests.cli.parked import Journal, in_doubt, park
 from tests.console import kept
 from tests.console.conftest import rows
-from tests.console.furnished import Cell, insert, schedule
+from tests.console.furnished import Cell, difference, insert, schedule
 from troth.command.acts import ACTS
 from troth.console.deeds import DEEDS
 
@@ -218,6 +218,37 @@ def _backfill(cell: Cell) -> Scene:
     return Scene(path, "Look at the times…", button, said, "nightly", before=before)
 
 
+# Reconciliation -------------------------------------------------------------------------------------------------------
+
+
+def _accept(cell: Cell) -> Scene:
+    made = str(difference(cell))
+    fill = {"Until when": "30d", "Why: whoever closes the period reads it": "they refund it"}
+    said = f"Break {made} is explained until then"
+    return Scene(f"/break?number={made}", "Explain it…", "Accept it", said, made, fill)
+
+
+def _reopen(cell: Cell) -> Scene:
+    explained = {"until": "2126-01-01", "explained_by": "bob", "explanation": "they refund it"}
+    made = str(difference(cell, state="accepted", **explained))
+    path, said = f"/break?number={made}", f"Break {made} is open"
+    return Scene(path, "Open it again…", "Open it again", said, made)
+
+
+def _own(cell: Cell) -> Scene:
+    made = str(difference(cell))
+    fill = {"Who looks after it": "bob"}
+    path = f"/break?number={made}"
+    return Scene(path, "Look after it…", "Say so", "bob looks after it", made, fill)
+
+
+def _book(cell: Cell) -> Scene:
+    made = str(difference(cell))
+    fill = {"How you know, for the record": "their receipt"}
+    said = f"Break {made} is booked by the next worker that can"
+    return Scene(f"/break?number={made}", "Do what is proposed…", "Do it", said, made, fill)
+
+
 # The desk -------------------------------------------------------------------------------------------------------------
 
 
@@ -259,6 +290,10 @@ SCENES: Mapping[str, Callable[[Cell], Scene]] = {
     "schedule.resume": _unpause,
     "schedule.run": _fire,
     "schedule.backfill": _backfill,
+    "reconcile.accept": _accept,
+    "reconcile.reopen": _reopen,
+    "reconcile.own": _own,
+    "reconcile.settle": _book,
     "act.rule": _rule,
     "act.withdraw": _withdraw,
 }

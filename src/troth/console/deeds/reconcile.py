@@ -24,7 +24,7 @@ def _back(given: Given) -> Place:
 
 def _until(given: Given) -> dict[str, Any]:
     """Until when: a day, or how long from now, to the second, so that two people say the same. Raises `UsageError`."""
-    text, now = given.needed("until"), datetime.now(UTC)
+    text, now = given.needed("until"), datetime.now(UTC).replace(microsecond=0)
     try:
         return {"until": now + timedelta(seconds=lengths.seconds(text))}
     except ValueError:
