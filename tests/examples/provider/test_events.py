@@ -50,6 +50,7 @@ def test_a_sweep_from_a_cursor_reads_everything_once_in_order(v1):
 
 
 def test_a_sweep_by_types_and_time(v1):
+    v1.products.create({"name": "there is an event, whichever test is the first"})
     cursor = newest(v1)
     made = v1.customers.create({"email": "a@b.c"})
     v1.customers.update(made.id, {"name": "x"})
