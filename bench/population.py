@@ -216,6 +216,7 @@ SELECT 8192 * n, md5(n::text)::uuid, t, t, b.id, w.id, 100, 'transfer', 'top-up:
 FROM generate_series(1, {entries}) n, LATERAL (SELECT now() - interval '1 min' * ({entries} - n) AS t) at,
      {schema}.ledger_account b, {schema}.ledger_account w WHERE b.code = 'assets:bank' AND w.code = 'wallets:w' || 1 + n % {accounts};
 INSERT INTO {schema}.ledger_id (id, seq) SELECT id, seq FROM {schema}.ledger_transfer;
+SELECT setval('{schema}.ledger_batch', {entries});
 INSERT INTO {schema}.ledger_entry (account, version, transfer, booked_at, effective_at, posted, pending, side, debits_posted, credits_posted,
     debits_pending, credits_pending)
 SELECT account, row_number() OVER so_far, seq, booked_at, effective_at, posted, 0, side,

@@ -196,13 +196,13 @@ def operating(cell: Cell, text: str) -> dict[str, str]:
 
 
 def money(cell: Cell, text: str) -> tuple[int, ...]:
-    """Accounts with an entry, one of them overdue, and reconciliations with breaks; the numbers of these."""
+    """Accounts with an entry, which are overdue, and a reconciliation with breaks; the numbers of these."""
     named = {"side": "debit", "limited": "none", "tenant": text, "opened_at": "2026-11-01"}
     whole = insert(
         cell, "ledger_account", code=text, currency="EUR", **named, closed_at="2026-11-30"
     )
     inner = insert(cell, "ledger_account", code=f"{text}:{text}", currency="EUR", **named)
-    insert(cell, "ledger_account", code=f"clearing:{text}", currency="EUR", metadata=json.dumps({"customer": text}),
+    clearing = insert(cell, "ledger_account", code=f"clearing:{text}", currency="EUR", metadata=json.dumps({"customer": text}),
         **named | {"tenant": None})  # fmt: skip
     when = {"booked_at": "2026-11-02", "effective_at": "2026-11-01"}
     insert(cell, "ledger_transfer", seq=8192, id=UUID(int=1), debit=whole, credit=inner, amount=5, kind="transfer", key=text,
@@ -211,24 +211,10 @@ def money(cell: Cell, text: str) -> tuple[int, ...]:
         names = ("debits_posted", "credits_posted", "debits_pending", "credits_pending")
         after = dict(zip(names, totals, strict=True))
         insert(cell, "ledger_entry", account=account, version=1, transfer=8192, posted=5, pending=0, side=side, **when, **after)  # fmt: skip
-        insert(
-            cell,
-            "ledger_balance",
-            account=account,
-            version=1,
-            booked_at="2026-11-02",
-            most_late="0",
-            **after,
-        )
-        insert(
-            cell,
-            "ledger_overdue",
-            flow=text,
-            account=account,
-            since="2026-11-01",
-            due_at="2026-11-02",
-            minor=5,
-        )
+        insert(cell, "ledger_balance", account=account, version=1, booked_at="2026-11-02", most_late="0", **after)  # fmt: skip
+    due = {"since": "2026-11-01", "due_at": "2026-11-02", "minor": 5}
+    for account in (whole, inner, clearing):
+        insert(cell, "ledger_overdue", flow=text, account=account, **due)
     insert(cell, "reconcile", name=text, ours=text, theirs=text, lookback="7 days", margin="1 day")
     insert(cell, "reconcile_run", reconciliation=text, since="2026-11-01", until="2026-11-30", margin="1 day", phase="ended",
         asked_by=text, note=text, error=text, verdict="failed", ended_at="2026-11-30", held_until="2026-11-30",
