@@ -65,6 +65,16 @@ async def test_the_tree_leads_from_place_to_place(books, meet):
     assert "wallet" not in words(page)
 
 
+async def test_a_place_with_very_many_shows_the_first_and_says_so(books, meet, monkeypatch):
+    ada = meet()
+    assert "The first" not in words(await ada.text("/ledger"))
+    monkeypatch.setattr("troth.view.ledger.MOST_PLACES", 2)
+    page = await ada.text("/ledger")
+    assert "The first 2. The accounts below are listed" in words(page)
+    assert 'id="p-assetsEUR"' in page
+    assert 'id="p-walletEUR"' not in page
+
+
 async def test_books_that_are_not_balanced_say_so(books, meet):
     with psycopg.connect(books[0]) as connection:
         connection.execute(

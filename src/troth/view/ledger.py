@@ -15,6 +15,7 @@ from troth.store.tx import Tx
 from troth.view.filters import Criteria
 from troth.view.paging import PAGE_ROWS, SCAN_LIMIT, Page, cursor, later, line, position, rows_of
 
+MOST_PLACES = 500
 _LAST = 2**63 - 1
 
 
@@ -221,8 +222,8 @@ async def totals(tx: Tx, schema: str) -> tuple[TotalLine, ...]:
 
 
 async def places(tx: Tx, schema: str, under: str = "") -> tuple[PlaceLine, ...]:
-    """What lies directly under a place of the tree; of its first `SCAN_LIMIT` accounts."""
-    params = {"prefix": under, "scan": SCAN_LIMIT}
+    """What lies directly under a place of the tree: the first `MOST_PLACES`, of its first `SCAN_LIMIT` accounts."""
+    params = {"prefix": under, "scan": SCAN_LIMIT, "most": MOST_PLACES}
     rows = await (await tx.execute(queries(schema).places, params)).fetchall()
     return tuple(line(PlaceLine, *row) for row in rows)
 

@@ -59,7 +59,7 @@ FROM (
         WHERE %(prefix)s = '' OR (code >= %(prefix)s || ':' AND code < %(prefix)s || ';')
         ORDER BY code LIMIT %(scan)s) AS a
     LEFT JOIN troth_schema.ledger_balance b ON b.account = a.id) AS below
-GROUP BY part, currency ORDER BY part, currency;
+GROUP BY part, currency ORDER BY part, currency LIMIT %(most)s;
 
 -- name: entries
 -- A page of an account's entries, the latest first, with the transfers that made them.

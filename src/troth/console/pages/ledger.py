@@ -42,6 +42,7 @@ async def read(tx: Tx, visit: Visit, asked: Asked) -> Mapping[str, Any]:
         "place": place,
         "above": above(place),
         "places": await view.places(tx, schema, place),
+        "most_places": view.MOST_PLACES,
         "found": await view.accounts(tx, schema, asked.which, after=asked.after),
         "overdue": await view.overdue(tx, schema),
         "written": view.written,
