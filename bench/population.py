@@ -46,6 +46,7 @@ def filled(millions: float, keep: Path | None) -> Iterator[tuple[str, Size]]:
         directory = keep or Path(
             stack.enter_context(tempfile.TemporaryDirectory(prefix="troth-bench-"))
         )
+        directory.mkdir(parents=True, exist_ok=True)
         # The server's user may enter, so that its files go with the directory.
         directory.chmod(0o755)
         server = stack.enter_context(Embedded.acquire(directory))
