@@ -97,6 +97,7 @@ async def test_a_statement_goes_back_page_by_page(books, meet):
     assert "Available 30.00 EUR" in said
     assert "debits must not exceed credits" in said
     assert "transfer cash" in said
+    assert "-50.00 EUR" not in said, "a balance stands on the account's normal side"
 
 
 async def test_what_is_overdue_stands_in_the_ledger_and_among_what_waits(books, meet):
