@@ -13,6 +13,7 @@ from tests.ledger.conftest import Books, eur
 from troth import UsageError
 from troth.cli import main
 from troth.ledger import Transfer
+from troth.ledger import clearing as module
 from troth.ledger.clearing import Clearing
 from troth.store.isolation import transaction_async
 from troth.view import ledger as view
@@ -23,7 +24,7 @@ DAY = timedelta(days=1)
 
 
 def payouts(books: Books, **terms) -> Clearing:
-    made = Clearing("payouts", under="clearing", **({"within": DAY} | terms))
+    made = Clearing("payouts", **({"under": "clearing", "within": DAY} | terms))
     made.bind(books.cell.schema)
     return made
 
@@ -126,6 +127,68 @@ async def test_each_customer_is_seen_and_neighbours_in_the_tree_are_not(flow: Bo
     assert len({each.account for each in first.rows + rest.rows}) == 4
 
 
+async def test_a_flow_may_be_those_whose_metadata_has_some_words(flow: Books) -> None:
+    for code, metadata in (
+        ("customers:ann:cards", {"clearing": "cards", "customer": "ann", "since": 2020}),
+        ("customers:ann:wallet", {"customer": "ann"}),
+        ("customers:bob:cards", {"clearing": "bank"}),
+        ("customers:eve:cards", None),
+    ):
+        await flow.open(code, side="debit", metadata=metadata)
+        await flow.post(Transfer(code, code, "sales", eur(7)))
+    await days_ago(flow, 2)
+    clearing = payouts(flow, under="customers", metadata={"clearing": "cards"})
+    assert await look(flow, clearing) == 1
+    (found,) = await clearing.overdue(flow.tx)
+    assert (found.account, found.customer, found.left) == ("customers:ann:cards", "ann", eur(7))
+
+
+async def test_what_is_new_is_told_once(flow: Books) -> None:
+    clearing = payouts(flow)
+
+    async def told() -> list[tuple[str, str | None, str | None, int]]:
+        async with transaction_async(flow.tx, "read committed"):
+            _, news = await clearing.note(flow.tx)
+        return sorted((each.what, each.account, each.customer, each.minor) for each in news)
+
+    await flow.post(
+        Transfer("1", "clearing:ann", "sales", eur(5)), Transfer("2", "clearing:eve", "sales", eur(6))
+    )  # fmt: skip
+    assert await told() == []
+    await days_ago(flow, 2)
+    ann, eve = ("overdue", "clearing:ann", "ann", 5), ("overdue", "clearing:eve", "evelyn", 6)
+    assert await told() == [ann, eve]
+    await flow.post(Transfer("3", "clearing:ann", "sales", eur(1)))
+    assert await told() == [], "another amount is no news: it is still the same that is late"
+    await flow.post(Transfer("4", "bank", "clearing:eve", eur(6)))
+    assert await told() == [("cleared", "clearing:eve", "evelyn", 6)]
+    await flow.fold()
+    await flow.post(
+        Transfer("5", "bank", "clearing:ann", eur(6)), Transfer("6", "clearing:ann", "sales", eur(2))
+    )  # fmt: skip
+    await flow.fold()
+    await days_ago(flow, 3)
+    assert await told() == [("overdue", "clearing:ann", "ann", 2)], "it was at zero in between"
+
+
+async def test_beyond_a_limit_those_of_a_currency_are_told_together(
+    flow: Books, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "_MOST_TOLD", 1)
+    await flow.post(
+        Transfer("1", "clearing:ann", "sales", eur(9)), Transfer("2", "sales", "clearing:bob", eur(3)),
+        Transfer("3", "clearing:eve", "sales", eur(2)),
+    )  # fmt: skip
+    await days_ago(flow, 2)
+    async with transaction_async(flow.tx, "read committed"):
+        noted, (largest, rest) = await payouts(flow).note(flow.tx)
+    assert noted == 3
+    assert (largest.account, largest.accounts, largest.minor) == ("clearing:ann", 1, 9)
+    assert (rest.account, rest.customer, rest.accounts, rest.minor, rest.currency) == (
+        None, None, 2, 5, "EUR",
+    )  # fmt: skip
+
+
 async def test_of_two_that_look_at_once_one_does(flow: Books) -> None:
     clearing = payouts(flow)
     await flow.post(Transfer("charge", "clearing:ann", "sales", eur(500)))
@@ -138,23 +201,25 @@ async def test_of_two_that_look_at_once_one_does(flow: Books) -> None:
 
 
 async def test_people_are_told(flow: Books, capsys) -> None:
-    await flow.post(Transfer("charge", "clearing:ann", "sales", eur(500)))
+    await flow.post(Transfer("charge", "clearing:eve", "sales", eur(500)))
     await days_ago(flow, 2)
     await look(flow, payouts(flow))
     where = ("--database-url", flow.cell.url, "--schema", flow.cell.schema)
     for words in (["attention", "list"], ["ledger", "overdue"]):
         assert await asyncio.to_thread(main.run, [*words, *where]) == 0
-        printed = capsys.readouterr().out
-        assert "payouts" in printed
-        assert "5.00 EUR" in printed
+        (line,) = [each for each in capsys.readouterr().out.splitlines() if "clearing:eve" in each]
+        assert {"payouts", "evelyn", "5.00", "EUR"} <= set(line.split()), "flow, customer, money"
     await asyncio.to_thread(main.run, ["ledger", "overdue", "-o", "json", *where])
-    assert json.loads(capsys.readouterr().out)[0]["customer"] == "ann"
+    assert json.loads(capsys.readouterr().out)[0]["customer"] == "evelyn"
 
 
 @pytest.mark.parametrize(
     "terms",
-    [{"within": timedelta(0)}, {"look_every": timedelta(0)}, {"within": timedelta(days=9999)}],
-)
+    [
+        {"within": timedelta(0)}, {"look_every": timedelta(0)}, {"within": timedelta(days=9999)}, {"within": 60},
+        {"look_every": "1m"}, {"under": ""}, {"metadata": "cards"},
+    ],
+)  # fmt: skip
 def test_what_makes_no_sense_is_refused(terms) -> None:
     with pytest.raises(UsageError):
         Clearing("payouts", **({"under": "clearing", "within": DAY} | terms))

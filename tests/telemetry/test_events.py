@@ -22,7 +22,9 @@ from tests.workflow.place import PATIENCE_S, Place, soon
 from troth import (
     Call,
     Found,
+    Ledger,
     Missing,
+    Money,
     Provider,
     Rate,
     Refused,
@@ -39,6 +41,7 @@ from troth.command.model import Author, NotAllowedError
 from troth.inbox import Inbox, StripeSignatures
 from troth.integrations.asgi import COMMAND, IdempotencyMiddleware
 from troth.journal import membership
+from troth.ledger import Clearing, Transfer
 from troth.outbox import Outbox
 from troth.reconcile import Item, Page, Reconciliation, Window
 from troth.schedule import Schedules
@@ -83,7 +86,7 @@ async def test_every_event_of_the_table_is_emitted_by_something_real(
     heard = Heard(troth)
     for scene in (
         steps_and_effects, doubt_and_a_person, messages_and_children, held_by_a_provider, schedules,
-        out_and_in, requests, acts, reconciliation,
+        out_and_in, requests, acts, clearing, reconciliation,
     ):  # fmt: skip
         await scene(place, place_of(troth), heard)
     await trouble_of_workers(place, troth, heard, monkeypatch)
@@ -334,6 +337,30 @@ async def requests(place: Place, troth: Troth, heard: Heard) -> None:
     assert len(heard.of(events.RunStarted, via="request", workflow="order")) == 1
 
 
+async def clearing(place: Place, troth: Troth, heard: Heard) -> None:
+    """An account is overdue at once, and is cleared by what is posted then."""
+    ledger = troth.include(Ledger())
+    soon_due, often = timedelta(milliseconds=1), timedelta(milliseconds=20)
+    troth.include(Clearing("payouts", under="clearing", within=soon_due, look_every=often))
+    async with await connect_async(place.url) as tx:
+        await ledger.accounts.open(
+            tx, "clearing:7", currency="EUR", side="debit", metadata={"customer": "ann"}
+        )
+        await ledger.accounts.open(tx, "sales", currency="EUR", side="credit")
+        await ledger.post(tx, Transfer("charge", "clearing:7", "sales", Money(500, "EUR")))
+        async with troth.worker(OPTIONS):
+            found = await heard.until(events.LedgerOverdue, what="overdue")
+            await ledger.post(tx, Transfer("back", "sales", "clearing:7", Money(500, "EUR")))
+            cleared = await heard.until(events.LedgerOverdue, what="cleared")
+    for each in (found, cleared):
+        assert (each.flow, each.account, each.customer, each.minor, each.currency) == (
+            "payouts", "clearing:7", "ann", 500, "EUR",
+        )  # fmt: skip
+        assert 0 <= each.late_s < 60
+        assert each.accounts == 1
+    assert len(heard.of(events.LedgerOverdue)) == 2, "each change is told once"
+
+
 async def reconciliation(place: Place, troth: Troth, heard: Heard) -> None:
     """A side that is empty where the other is not: a break, and the end of the run."""
     now = datetime.now(UTC)
@@ -352,12 +379,9 @@ async def reconciliation(place: Place, troth: Troth, heard: Heard) -> None:
         ended = await heard.until(events.ReconcileEnded)
     assert (ended.verdict, ended.breaks) == ("unproven", 1)
     (found,) = heard.of(events.ReconcileBreak)
-    assert (found.kind, found.what, found.minor, found.currency) == (
-        "stale_source",
-        "found",
-        500,
-        "EUR",
-    )
+    assert (found.kind, found.what, found.minor, found.currency, found.breaks) == (
+        "stale_source", "found", 500, "EUR", 1,
+    )  # fmt: skip
 
 
 async def acts(place: Place, troth: Troth, heard: Heard) -> None:

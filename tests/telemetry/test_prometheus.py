@@ -109,6 +109,13 @@ async def test_the_oldest_ages_and_backlogs_are_read_from_the_database(
         " FROM (VALUES (1, 'received'), (2, 'quarantined'), (3, 'applied')) AS e (n, state)"
     )
     place.rows("INSERT INTO {s}.worker_gone (id, name) VALUES (1, 'dead')")
+    place.rows(
+        "WITH a AS (INSERT INTO {s}.ledger_account (code, currency, side, limited, opened_at)"
+        " SELECT 'clearing:' || n, CASE n WHEN 3 THEN 'USD' ELSE 'EUR' END, 'debit', 'none', now() FROM generate_series(1, 3) n"
+        " RETURNING id, currency)"
+        " INSERT INTO {s}.ledger_overdue (flow, account, since, due_at, minor)"
+        " SELECT 'payouts', id, now(), now() - make_interval(secs => 50 * id), CASE currency WHEN 'EUR' THEN 7 ELSE -4 END FROM a"
+    )
     text = await scrape(Exporter(troth))
     assert 90 <= number(text, "troth_ready_oldest_seconds", queued="false") < 150
     assert 40 <= number(text, "troth_ready_oldest_seconds", queued="true") < 100
@@ -116,6 +123,10 @@ async def test_the_oldest_ages_and_backlogs_are_read_from_the_database(
     assert number(text, "troth_outbox_waiting", **to) == 2
     assert 70 <= number(text, "troth_outbox_backlog_seconds", **to) < 130
     assert number(text, "troth_dead_letters") == 1
+    assert number(text, "troth_ledger_overdue", flow="payouts") == 3
+    assert number(text, "troth_ledger_overdue_money", flow="payouts", currency="EUR") == 14
+    assert number(text, "troth_ledger_overdue_money", flow="payouts", currency="USD") == 4
+    assert 150 <= number(text, "troth_ledger_overdue_oldest_seconds", flow="payouts") < 210
     assert number(text, "troth_inbox_waiting", source="s") == 1
     assert 30 <= number(text, "troth_inbox_oldest_seconds", source="s") < 90
     assert number(text, "troth_inbox_quarantined", source="s") == 1

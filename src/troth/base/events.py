@@ -27,6 +27,7 @@ from troth.base.event import (
     Event as Event,
 )
 from troth.base.relay_events import InboxApplied as InboxApplied
+from troth.base.relay_events import LedgerOverdue as LedgerOverdue
 from troth.base.relay_events import OutboxAttempted as OutboxAttempted
 from troth.base.relay_events import ReconcileBreak as ReconcileBreak
 from troth.base.relay_events import ReconcileEnded as ReconcileEnded

@@ -35,17 +35,40 @@ class InboxApplied(Event, frozen=True):
     lag_s: Annotated[float, "seconds since it was received"]
 
 
+class LedgerOverdue(Event, frozen=True):
+    """A clearing account should be back at zero by now and is not, or does not stand there any more.
+
+    Beyond a thousand of one look, those of one currency are told together.
+    """
+
+    name: ClassVar[str] = "ledger.overdue"
+    flow: Annotated[str, "the flow, as its `Clearing` names it"]
+    what: Annotated[str, "`overdue`, or `cleared`: it is back at zero, or has more time"]
+    account: Annotated[str | None, "its code; null: several"]
+    customer: Annotated[str | None, "whose it is; null: several"]
+    accounts: Annotated[int, "how many accounts this tells of"]
+    minor: Annotated[
+        int, "minor units left on its normal side, or that were; of several, without their signs"
+    ]
+    currency: Annotated[str, "three letters"]
+    late_s: Annotated[float, "seconds since it was due; of several, the first"]
+
+
 class ReconcileBreak(Event, frozen=True):
-    """A run of a reconciliation has found a difference that is new, or has become another one; at most 10,000 of a run."""
+    """A run of a reconciliation has found a difference that is new, or has become another one.
+
+    Beyond 10,000 of one run, those of one kind and currency are told together.
+    """
 
     name: ClassVar[str] = "reconcile.break"
     reconciliation: Annotated[str, "its name"]
     run: Annotated[int, "the number of the run of the reconciliation"]
     kind: Annotated[str, "`missing_ours`, `amount`, `stale_source` …"]
     what: Annotated[str, "`found`, `became` (another kind, or other money) or `reopened`"]
-    minor: Annotated[int, "money at risk, in minor units"]
-    currency: Annotated[str, "three letters; empty where no money is known to be at risk"]
-    age_s: Annotated[float, "seconds since it counts"]
+    minor: Annotated[int, "money at risk, in minor units; of several, their sum"]
+    currency: Annotated[str, "as items have it; empty where no money is known to be at risk"]
+    age_s: Annotated[float, "seconds since it counts; of several, the oldest"]
+    breaks: Annotated[int, "how many differences this tells of"]
 
 
 class ReconcileEnded(Event, frozen=True):

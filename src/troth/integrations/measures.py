@@ -148,9 +148,15 @@ TABLE: tuple[Measure, ...] = (
         "troth.inbox.lag", events.InboxApplied, "From receipt to what became of it", "lag_s", "source",
         buckets=SLOW,
     ),
-    _counts(
-        "troth.reconcile.breaks", events.ReconcileBreak, "Differences that are new, or have become others",
-        "reconciliation", "kind", "what",
+    Measure(
+        "troth.ledger.clearing", "counter", events.LedgerOverdue,
+        "Clearing accounts that became overdue, or are not any more", ("flow", "what"),
+        lambda each: float(each.accounts),
+    ),
+    Measure(
+        "troth.reconcile.breaks", "counter", events.ReconcileBreak,
+        "Differences that are new, or have become others", ("reconciliation", "kind", "what"),
+        lambda each: float(each.breaks),
     ),
     _times(
         "troth.reconcile.duration", events.ReconcileEnded, "Runs of reconciliations", "seconds",

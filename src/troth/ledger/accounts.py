@@ -106,14 +106,14 @@ class Periods:
 
         Waits for the end of all transactions that post, two seconds at most, and keeps others from beginning: commit
         soon. Closing the same again changes nothing. Raises `ClosingError` for what is not over, and for what ends before
-        what is closed.
+        what is closed; `InvalidTransferError` for what is no time, or no name.
         """
-        rules.seconds(through, "through")
+        _require_closing(through, by, note)
         await carry_out(tx, _close_period(self._queries(), through, by, note))
 
     def close_blocking(self, tx: BlockingTx, through: datetime, *, by: str, note: str | None = None) -> None:  # fmt: skip
         """As `close`, from a thread."""
-        rules.seconds(through, "through")
+        _require_closing(through, by, note)
         carry_out_blocking(tx, _close_period(self._queries(), through, by, note))
 
     async def closed(self, tx: Tx, *, limit: int = 100) -> list[Period]:
@@ -129,8 +129,8 @@ class Periods:
 
 def page(limit: int) -> int:
     """*limit*, if a page may have so many rows. Raises `InvalidTransferError`."""
-    if not 1 <= limit <= MOST_ROWS:
-        msg = f"limit is 1 to {MOST_ROWS}, not {limit}; then ask for the next page"
+    if type(limit) is not int or not 1 <= limit <= MOST_ROWS:
+        msg = f"limit is 1 to {MOST_ROWS}, not {limit!r}; then ask for the next page"
         raise InvalidTransferError(msg)
     return limit
 
@@ -140,12 +140,16 @@ def _opening(
     metadata: Mapping[str, Any] | None,
 ) -> Opening:  # fmt: skip
     Currency.of(currency)
-    if side not in {"debit", "credit"}:
+    if side not in ("debit", "credit"):
         raise InvalidTransferError(f"the side of account {code} is 'debit' or 'credit', not {side!r}")  # fmt: skip
     if limit not in _LIMITS:
         raise InvalidTransferError(f"the limit of account {code} is one of {_LIMITS}, not {limit!r}")  # fmt: skip
     if (minimum is not None) != (limit == "minimum_balance"):
         raise InvalidTransferError(f"account {code}: minimum= goes with limit='minimum_balance'")
+    if minimum is not None and not isinstance(minimum, Money):
+        raise InvalidTransferError(f"the minimum of account {code} is Money, not {minimum!r}")
+    if tenant is not None:
+        _require_text(f"the tenant of account {code}", tenant)
     if minimum is not None and minimum.currency != currency:
         msg = f"the minimum of account {code} is in {minimum.currency}, the account in {currency}"
         raise InvalidTransferError(msg)
@@ -188,6 +192,18 @@ def _get(q: Queries, code: str) -> Plan[Account]:
 def missing(code: str) -> AccountNotFoundError:
     """What to raise where there is no such account."""
     return AccountNotFoundError(f"there is no account {code}: open it with ledger.accounts.open")
+
+
+def _require_closing(through: datetime, by: str, note: str | None) -> None:
+    rules.seconds(through, "through")
+    _require_text("by= of a period", by)
+    if note is not None:
+        _require_text("note= of a period", note)
+
+
+def _require_text(what: str, given: object) -> None:
+    if not isinstance(given, str) or not given or not rules.is_storable(given):
+        raise InvalidTransferError(f"{what} is a text, not {given!r}")
 
 
 def _close_period(q: Queries, through: datetime, by: str, note: str | None) -> Plan[None]:

@@ -1,6 +1,7 @@
 -- name: look
--- Note which accounts of a flow are overdue; how many, or nothing if somebody else is looking.
-SELECT troth_schema.ledger_look_at_clearing(%(flow)s, %(under)s, %(within)s);
+-- Note which accounts of a flow are overdue: how many, and what is new in that; nothing if somebody else is looking.
+SELECT w.what, w.account, w.tenant, w.metadata, w.currency, w.minor, w.due_at, w.accounts
+FROM troth_schema.ledger_watch_clearing(%(flow)s, %(under)s, %(within)s, %(metadata)s, %(most)s) w;
 
 -- name: overdue
 -- What was noted of a flow, what was due first at the top.

@@ -229,6 +229,11 @@ class InvalidTransferError(UsageError, ValueError):
     """The item cannot be posted, whatever is in the books: the calling code is wrong. Nothing was sent."""
 
 
+def customer_of(account: str, tenant: str | None, metadata: Mapping[str, Any] | None) -> str:
+    """Whose an account is, for people: its tenant, the `customer` in its metadata, or the last part of its code."""
+    return str(tenant or (metadata or {}).get("customer") or account.rpartition(":")[2])
+
+
 # What is in the books -------------------------------------------------------------------------------------------------
 
 

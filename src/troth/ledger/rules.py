@@ -116,6 +116,10 @@ def _two_legs(item: Transfer | Hold, kind: int, timeout_s: float | None) -> Prep
 
 
 def _several_legs(item: Compound) -> Prepared:
+    given: object = item.legs
+    if not isinstance(given, Sequence) or len(given) < _FEWEST_LEGS:
+        msg = f"transfer {item.id!r} has a list of two or more legs, not {item.legs!r}"
+        raise InvalidTransferError(msg)
     legs: list[tuple[str, str, int]] = []
     for leg in item.legs:
         if not isinstance(leg, Debit | Credit):
@@ -128,8 +132,8 @@ def _several_legs(item: Compound) -> Prepared:
     for _, currency, signed in legs:
         sums[currency] += signed
     unequal = ", ".join(f"{s} {currency}" for currency, s in sums.items() if s)
-    if unequal or len(legs) < _FEWEST_LEGS:
-        msg = f"the debits and credits of transfer {item.id!r} are not equal in each currency: {unequal or 'no legs'} too much"
+    if unequal:
+        msg = f"the debits and credits of transfer {item.id!r} are not equal in each currency: {unequal} too much"
         raise InvalidTransferError(msg)
     twice = [code for code, count in Counter(code for code, _, _ in legs).items() if count > 1]
     if twice:
@@ -168,8 +172,9 @@ def _amount(amount: object, of: Id) -> int:
 def _timeout(item: Hold) -> float | None:
     if item.timeout is None:
         return None
-    if not timedelta(0) < item.timeout <= _LONGEST_TIMEOUT:
-        msg = f"the timeout of hold {item.id!r} is greater than 0 and at most 100 years, not {item.timeout}"
+    given: object = item.timeout
+    if not isinstance(given, timedelta) or not timedelta(0) < given <= _LONGEST_TIMEOUT:
+        msg = f"the timeout of hold {item.id!r} is a timedelta greater than 0 and at most 100 years, not {item.timeout!r}"
         raise InvalidTransferError(msg)
     return item.timeout.total_seconds()
 
@@ -192,9 +197,15 @@ def _key(key: Id) -> str | None:
 # Arguments ------------------------------------------------------------------------------------------------------------
 
 
-@lru_cache(maxsize=10_000)
-def account_code(code: str) -> str:
+def account_code(code: object) -> str:
     """The code of an account: parts with `:` between them. Raises `InvalidTransferError`."""
+    if not isinstance(code, str):  # perhaps nothing that a cache can look for
+        raise InvalidTransferError(f"the code of an account is a text, not {code!r}")
+    return _account_code(code)
+
+
+@lru_cache(maxsize=10_000)
+def _account_code(code: str) -> str:
     text = _text(code, "the code of an account")
     if text.startswith(":") or text.endswith(":") or "::" in text:
         msg = f"{code!r} is no code of an account: its parts, with : between them, are not empty"
@@ -214,6 +225,8 @@ def json_object(metadata: Mapping[str, Any] | None) -> str | None:
     """Metadata as JSON text. Raises `InvalidTransferError`, and `PayloadError` for what cannot become JSON."""
     if metadata is None:
         return None
+    if not isinstance(metadata, Mapping):
+        raise InvalidTransferError(f"metadata is a mapping, which becomes a JSON object, not {metadata!r}")  # fmt: skip
     encoded = codec.encode(dict(metadata))
     if len(encoded) > _METADATA_BYTES:
         msg = f"metadata is {len(encoded)} bytes of JSON, {_METADATA_BYTES} at most: keep large things in your own table"
@@ -225,10 +238,15 @@ def json_object(metadata: Mapping[str, Any] | None) -> str | None:
 
 
 def _text(value: object, what: str) -> str:
-    if not isinstance(value, str) or not 0 < len(value) <= LONGEST or "\0" in value:
+    if not isinstance(value, str) or not 0 < len(value) <= LONGEST or not is_storable(value):
         msg = f"{what} is a text of 1 to {LONGEST} characters without NUL, not {value!r}"
         raise InvalidTransferError(msg)
     return value
+
+
+def is_storable(text: str) -> bool:
+    """Can PostgreSQL keep it? It has no NUL, and no half of a surrogate pair, which is no character."""
+    return "\0" not in text and (text.isascii() or not any("\ud800" <= c <= "\udfff" for c in text))
 
 
 # A call ---------------------------------------------------------------------------------------------------------------
@@ -238,6 +256,8 @@ Arrays = tuple[Any, ...]
 
 def gather(items: Sequence[Item | Linked]) -> tuple[list[Prepared], list[int | None]]:
     """The items of a call, in order, and for each the number of the linked group that it is in."""
+    if not isinstance(items, Sequence):
+        raise InvalidTransferError(f"a call posts a list of items, not {items!r}")
     if len(items) == 1 and not isinstance(
         items[0], Linked
     ):  # most calls, and nothing in them can be twice

@@ -34,7 +34,7 @@ from troth.store.queries import Queries
 from troth.store.tx import Tx
 
 _BATCH: Final = 500
-_MOST_NEWS: Final = 10_000
+_MOST_NEWS: Final = 10_000  # breaks of one run that are told of one by one
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,18 +53,27 @@ def describe(terms: Terms) -> list[dict[str, Any]]:
 
 
 class News(NamedTuple):
-    """Of a break that is new, or has become another one: without its evidence, since there may be many."""
+    """Of a break that is new, or has become another one: without its evidence, since there may be many. Or of several."""
 
     kind: Kind
     what: str
     minor: int
     currency: str
     at: datetime
+    breaks: int = 1
+
+    def and_(self, other: News) -> News:
+        """Both together, of one kind and currency."""
+        return self._replace(
+            minor=self.minor + other.minor,
+            at=min(self.at, other.at),
+            breaks=self.breaks + other.breaks,
+        )
 
 
 @dataclass(slots=True)
 class Outcome:
-    """What a comparison came to. *news*: what is to be told of breaks, at most 10,000 of them."""
+    """What a comparison came to. *news*: what is to be told of breaks: of the first 10,000 one by one, of the rest by kind."""
 
     counts: Counts
     verdict: Verdict
@@ -108,6 +117,7 @@ class Comparison:
         self._digest = hashlib.sha256()
         self._findings: list[Finding] = []
         self._news: list[News] = []
+        self._more_news: dict[tuple[Kind, str, str], News] = {}
         self._matches = 0
 
     async def compare(self) -> Outcome:
@@ -248,10 +258,14 @@ class Comparison:
         told = await breaks_store.write(
             self._tx, self._breaks_q, self._terms.name, self._run, self._findings
         )
-        room = _MOST_NEWS - len(self._news)
-        self._news += [
-            News(each.kind, what, each.minor, each.currency, each.at) for each, what in told[:room]
-        ]
+        for each, what in told:
+            news = News(each.kind, what, each.minor, each.currency, each.at)
+            if len(self._news) < _MOST_NEWS:
+                self._news.append(news)
+                continue
+            key = (news.kind, what, news.currency)
+            so_far = self._more_news.get(key)
+            self._more_news[key] = news if so_far is None else so_far.and_(news)
         self._findings = []
 
     async def _conclude(self) -> Outcome:
@@ -275,7 +289,8 @@ class Comparison:
             sums.by_key, sums.by_rule, sums.broken, sums.void, unproven, sums.beyond,
             dict(sorted(sums.breaks.items())),
         )  # fmt: skip
-        return Outcome(counts, verdict, self._digest.digest(), self._news)
+        news = [*self._news, *self._more_news.values()]
+        return Outcome(counts, verdict, self._digest.digest(), news)
 
 
 async def _grouped(

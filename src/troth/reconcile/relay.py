@@ -199,9 +199,9 @@ class ReconcileRelay:
             age_s = max(0.0, (window.until - news.at).total_seconds())
             self._telemetry.emit(
                 ReconcileBreak(
-                    name, taken.id, news.kind, news.what, news.minor, news.currency, age_s
+                    name, taken.id, news.kind, news.what, news.minor, news.currency, age_s, news.breaks
                 )
-            )
+            )  # fmt: skip
 
     async def _settle(self, bench: Bench, taken: Taken) -> None:
         name = self._plan.terms.name

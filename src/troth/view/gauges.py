@@ -47,6 +47,7 @@ def gauges(schema: str) -> Plan[list[Gauge]]:
     outbox = yield Statement(q.outbox, bounds)
     [dead] = yield Statement(q.dead, bounds)
     inbox = yield Statement(q.inbox, bounds)
+    overdue = yield Statement(q.overdue, bounds)
     breaks = yield Statement(q.breaks, bounds)
     reconciled = yield Statement(q.reconciled, bounds)
     return [
@@ -81,9 +82,25 @@ def gauges(schema: str) -> Plan[list[Gauge]]:
               {(row[0],): row[3] or 0.0 for row in inbox}),
         Gauge("troth_inbox_quarantined", "Events that nobody could apply", ("source",),
               {(row[0],): float(row[2]) for row in inbox}),
+        *_of_overdue(overdue),
         *_of_breaks(breaks),
         Gauge("troth_reconcile_last_seconds", "How long ago a run that is due has read both sides", ("reconciliation",),
               {(row[0],): row[1] for row in reconciled}),
+    ]  # fmt: skip
+
+
+def _of_overdue(rows: Sequence[Row]) -> list[Gauge]:
+    """As of breaks: how many, how much, how late."""
+    counts: dict[tuple[str, ...], float] = {}
+    ages: dict[tuple[str, ...], float] = {}
+    for flow, _, count, _, late in rows:
+        counts[flow,] = counts.get((flow,), 0.0) + count
+        ages[flow,] = max(ages.get((flow,), 0.0), late)
+    money: dict[tuple[str, ...], float] = {(row[0], row[1]): row[3] for row in rows}
+    return [
+        Gauge("troth_ledger_overdue", "Clearing accounts that should be back at zero by now", ("flow",), counts),
+        Gauge("troth_ledger_overdue_money", "What is left on them, in minor units", ("flow", "currency"), money),
+        Gauge("troth_ledger_overdue_oldest_seconds", "How long ago the first of them was due", ("flow",), ages),
     ]  # fmt: skip
 
 

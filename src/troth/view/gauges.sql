@@ -55,6 +55,14 @@ FROM (SELECT b.reconciliation, b.kind, b.currency, b.minor, b.at FROM troth_sche
       WHERE b.state <> 'resolved' AND b.state = 'open' LIMIT %(cap)s) s
 GROUP BY s.reconciliation, s.kind, s.currency
 
+-- name: overdue
+-- Clearing accounts that should be back at zero by now, by flow and currency: how many, what is left on them, and for how many
+-- seconds the first has been due.
+SELECT s.flow, a.currency, count(*), sum(abs(s.minor))::float8, greatest(0, extract(epoch FROM clock_timestamp() - min(s.due_at)))::float8
+FROM (SELECT o.flow, o.account, o.minor, o.due_at FROM troth_schema.ledger_overdue o ORDER BY o.due_at, o.account LIMIT %(cap)s) s
+JOIN troth_schema.ledger_account a ON a.id = s.account
+GROUP BY s.flow, a.currency
+
 -- name: reconciled
 -- For how many seconds no run of a reconciliation has ended that could read both sides.
 SELECT d.name, extract(epoch FROM clock_timestamp() - coalesce((

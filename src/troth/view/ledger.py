@@ -9,7 +9,7 @@ from typing import Any
 from uuid import UUID
 
 from troth.base.money import Money
-from troth.ledger.model import AccountNotFoundError
+from troth.ledger.model import AccountNotFoundError, customer_of
 from troth.store.queries import Queries, load
 from troth.store.tx import Tx
 from troth.view.filters import Criteria
@@ -162,8 +162,7 @@ class OverdueLine:
     @property
     def customer(self) -> str:
         """Whose it is: the account's tenant, its `customer` in metadata, or the last part of its code."""
-        named = self.tenant or (self.metadata or {}).get("customer")
-        return str(named or self.account.rpartition(":")[2])
+        return customer_of(self.account, self.tenant, self.metadata)
 
     @property
     def left(self) -> str:
