@@ -7,6 +7,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from tests.ledger.conftest import eur
+from tests.ledger.days import a_day
 from troth.ledger import ClosingError, Hold, InvalidTransferError, PostHold, Transfer
 
 DAY = timedelta(days=1)
@@ -82,6 +83,44 @@ async def test_a_balance_of_the_past_with_entries_that_came_late(books):
     assert await books.rows("SELECT 1 FROM {}.ledger_entry WHERE late_after IS NOT NULL") != []
     await check_every_moment(books, "bank", "sales")
     await books.audit()
+
+
+@pytest.mark.parametrize("word", ["booked_at", "effective_at"])
+async def test_a_trial_balance_of_the_past_is_the_sum_of_what_was_there(books, word: str) -> None:
+    """At every time at which something was booked or counts, in each currency; before and after it is folded."""
+    await a_day(books)
+    ask = {"booked_at": "at", "effective_at": "effective_at"}[word]
+    times = [
+        row[0] for row in await books.rows(f"SELECT DISTINCT {word} FROM {{}}.ledger_transfer")
+    ]
+
+    async def found(time: datetime) -> dict[str, tuple[int, ...]]:
+        lines = await books.ledger.trial_balance(books.tx, **{ask: time})
+        assert all(line.is_balanced for line in lines)
+        return {
+            line.currency: (line.debits_posted, line.debits_pending) for line in lines if line.debits_posted or line.debits_pending
+        }  # fmt: skip
+
+    async def by_hand(time: datetime) -> dict[str, tuple[int, ...]]:
+        held = "sum(l.pending)" if word == "booked_at" else "0"
+        rows = await books.rows(
+            f"SELECT a.currency, sum(l.posted)::bigint, {held}::bigint FROM {{0}}.ledger_leg l"
+            f" JOIN {{0}}.ledger_account a ON a.id = l.account WHERE l.side = 'debit' AND l.{word} <= %s GROUP BY 1",
+            time,
+        )
+        return {row[0]: row[1:] for row in rows if any(row[1:])}
+
+    assert await books.count("queue") > 0
+    assert len(times) > 4
+    for _ in range(2):
+        for at in [each + by for each in times for by in (-MOMENT, timedelta(0))]:
+            assert await found(at) == await by_hand(at), at
+        await books.fold()
+    now = await books.ledger.trial_balance(books.tx)
+    if word == "booked_at":
+        assert await books.ledger.trial_balance(books.tx, at=datetime.now(UTC)) == now
+    with pytest.raises(InvalidTransferError, match="zone"):
+        await books.ledger.trial_balance(books.tx, **{ask: datetime(2026, 3, 1)})  # noqa: DTZ001
 
 
 async def test_effective_times_are_beside_booking_times(books):

@@ -17,6 +17,7 @@ from troth.cli.options import DEFAULT_CONNECTION, Connection, Output, StatementT
 from troth.cli.output import Record, as_text, cell, console, facts, show, table, title
 
 if TYPE_CHECKING:
+    from troth.ledger.model import Total
     from troth.store.tx import Tx
     from troth.view.ledger import (
         AccountLine,
@@ -179,20 +180,38 @@ def transfers(
 @app.command
 def trial(
     *,
+    at: Annotated[str | None, Parameter(help="Of what was booked by a time (2026-11-01).")] = None,
+    effective_at: Annotated[
+        str | None,
+        Parameter(help="Of what was posted and counted by a time; without what is held."),
+    ] = None,
     connection: Connection = DEFAULT_CONNECTION,
     output: Output = "table",
     statement_timeout: StatementTimeout = 60.0,
 ) -> int:
     """Show the trial balance: debits and credits of each currency. Exit code 1: they are not equal.
 
-    Example: troth ledger trial
+    Example: troth ledger trial --at 2026-11-01
     """
+    from troth.ledger import Ledger
     from troth.view import ledger as view
 
-    lines = read(connection, statement_timeout, lambda tx: view.totals(tx, connection.schema))
+    booked, counted = (
+        ledger_books.moment("--at", at),
+        ledger_books.moment("--effective-at", effective_at),
+    )
+    ledger = Ledger()
+    ledger.bind(connection.schema)
+
+    async def look(tx: Tx) -> Sequence[view.TotalLine | Total]:
+        if booked is None and counted is None:
+            return await view.totals(tx, connection.schema)
+        return await ledger.trial_balance(tx, at=booked, effective_at=counted)
+
+    lines = read(connection, statement_timeout, look)
     records = [
         {
-            "currency": each.currency, "accounts": each.accounts,
+            "currency": each.currency, **({"accounts": each.accounts} if isinstance(each, view.TotalLine) else {}),
             **{
                 name: view.written(int(minor), each.currency) if output == "table" else int(minor)
                 for name, minor in (

@@ -85,7 +85,8 @@ def close(
     from troth.ledger import Ledger
 
     who = author(by, note)
-    end = _end(through)
+    end = moment("THROUGH", through)
+    assert end is not None
     ledger = Ledger()
     ledger.bind(connection.schema)
 
@@ -199,12 +200,14 @@ def add_to(app: App) -> None:
         app.command(command)
 
 
-def _end(text: str) -> datetime:
+def moment(word: str, text: str | None) -> datetime | None:
+    """A time that was typed as *word*. Raises `UsageError`."""
+    if text is None:
+        return None
     try:
-        found = durations.moment(text, datetime.now(UTC))
+        return durations.moment(text, datetime.now(UTC)).astimezone(UTC)
     except ValueError as error:
-        raise UsageError(str(error)) from None
-    return found.astimezone(UTC)
+        raise UsageError(f"{word}: {error}") from None
 
 
 def _anchor(text: str) -> tuple[int, bytes]:

@@ -137,7 +137,8 @@ class Ledger:
     ) -> Balance:
         """The totals of an account: now, of what was booked by *at*, or posted with an effective time by *effective_at*.
 
-        Times have their zones. Raises `AccountNotFoundError`.
+        Times have their zones. What is held has no effective time: by that, only what is posted is counted, and pending
+        totals are 0. Raises `AccountNotFoundError`, and `InvalidTransferError` for what is no time or no code.
         """
         return await carry_out(tx, self._balance(account, at, effective_at))
 
@@ -157,13 +158,22 @@ class Ledger:
         found = carry_out_blocking(tx, store.balances(self.queries, accounts))
         return {each.account: each for each in found}
 
-    async def trial_balance(self, tx: Tx) -> list[Total]:
-        """A line for each currency: the sum of all accounts, now. Its sides are equal."""
-        return await carry_out(tx, store.trial_balance(self.queries))
+    async def trial_balance(
+        self, tx: Tx, *, at: datetime | None = None, effective_at: datetime | None = None
+    ) -> list[Total]:
+        """A line for each currency: the sum of all accounts, now or as `balance` has it of a time. Its sides are equal.
 
-    def trial_balance_blocking(self, tx: BlockingTx) -> list[Total]:
+        Looking back costs a look-up for each account. Raises `InvalidTransferError` for what is no time.
+        """
+        _require_times(at, effective_at)
+        return await carry_out(tx, store.trial_balance(self.queries, at, effective_at))
+
+    def trial_balance_blocking(
+        self, tx: BlockingTx, *, at: datetime | None = None, effective_at: datetime | None = None
+    ) -> list[Total]:
         """As `trial_balance`, from a thread."""
-        return carry_out_blocking(tx, store.trial_balance(self.queries))
+        _require_times(at, effective_at)
+        return carry_out_blocking(tx, store.trial_balance(self.queries, at, effective_at))
 
     async def statement(
         self, tx: Tx, account: str, *, limit: int = 100, before: int | None = None
@@ -215,17 +225,23 @@ class Ledger:
     def _balance(
         self, account: str, at: datetime | None, effective_at: datetime | None
     ) -> Plan[Balance]:
-        if at is not None and effective_at is not None:
-            raise InvalidTransferError("a balance is asked at= or effective_at=, not both")
+        rules.account_code(account)
+        _require_times(at, effective_at)
         found: Balance | None
         if at is not None:
-            rules.seconds(at, "at")
             found = yield from store.balance_at(self.queries, account, at)
         elif effective_at is not None:
-            rules.seconds(effective_at, "effective_at")
             found = yield from store.balance_effective(self.queries, account, effective_at)
         else:
             found = next(iter((yield from store.balances(self.queries, [account]))), None)
         if found is None:
             raise missing(account)
         return found
+
+
+def _require_times(at: datetime | None, effective_at: datetime | None) -> None:
+    if at is not None and effective_at is not None:
+        raise InvalidTransferError("a balance is asked at= or effective_at=, not both")
+    for word, time in (("at", at), ("effective_at", effective_at)):
+        if time is not None:
+            rules.seconds(time, word)

@@ -138,9 +138,16 @@ def balance_effective(q: Queries, code: str, at: datetime) -> Plan[Balance | Non
     return _balance(rows[0]) if rows else None
 
 
-def trial_balance(q: Queries) -> Plan[list[Total]]:
-    """A line for each currency."""
-    rows = yield Statement(q.trial_balance)
+def trial_balance(
+    q: Queries, at: datetime | None, effective_at: datetime | None
+) -> Plan[list[Total]]:
+    """A line for each currency: now, by what was booked by *at*, or by what was effective by *effective_at*."""
+    if at is not None:
+        rows = yield Statement(q.trial_balance_at, {"at": at})
+    elif effective_at is not None:
+        rows = yield Statement(q.trial_balance_effective, {"at": effective_at})
+    else:
+        rows = yield Statement(q.trial_balance)
     return [Total(currency, *map(int, totals)) for currency, *totals in rows]
 
 
