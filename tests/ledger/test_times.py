@@ -82,6 +82,10 @@ async def test_a_balance_of_the_past_with_entries_that_came_late(books):
     await books.fold()
     assert await books.rows("SELECT 1 FROM {}.ledger_entry WHERE late_after IS NOT NULL") != []
     await check_every_moment(books, "bank", "sales")
+    for (at,) in await books.rows("SELECT DISTINCT booked_at FROM {}.ledger_transfer"):
+        (line,) = await books.ledger.trial_balance(books.tx, at=at)
+        by_hand = [(await balance_by_hand(books, code, at))[:2] for code in ("bank", "sales")]
+        assert [(line.debits_posted, 0), (0, line.credits_posted)] == by_hand
     await books.audit()
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
 
@@ -22,6 +22,7 @@ from troth.reconcile.model import (
     Kind,
     Window,
 )
+from troth.reconcile.rules import LIMIT
 from troth.store.queries import Queries, load
 from troth.store.tx import Row, Tx
 
@@ -46,6 +47,10 @@ async def write(
     """Keep what a run has found; those of which something is to be told: found, became, reopened."""
     if not findings:
         return []
+    findings = [
+        replace(each, minor=min(each.minor, LIMIT)) if each.minor > LIMIT else each
+        for each in findings
+    ]
     params: dict[str, Any] = {"name": name, "subjects": [each.subject for each in findings]}
     rows = await (await tx.execute(q.standing, params)).fetchall()
     known = {

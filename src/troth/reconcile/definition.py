@@ -9,16 +9,38 @@ from typing import Final
 
 from troth.base.errors import UsageError
 from troth.reconcile import breaks_store, lifecycle, pairing, store
+from troth.reconcile.checking import declared_currencies
 from troth.reconcile.matching import Terms
 from troth.reconcile.model import DAY, Break, BreakState, OwnSource, ReconcileError, Source, Window
 from troth.reconcile.pairing import Rule
-from troth.reconcile.relay import RETRY, Plan, ReconcileRelay
+from troth.reconcile.relay import Plan, ReconcileRelay
 from troth.reconcile.rules import FeeTerms, Policy
 from troth.reconcile.settling import Correct
 from troth.store.parts import Relay
 from troth.store.tx import Tx
 
 _NAME: Final = re.compile(r"[a-z0-9][a-z0-9._-]{0,62}")
+_MOMENT: Final = timedelta(microseconds=1)
+_MOST: Final = 10_000  # breaks of one look
+
+
+def _require_name(given: object) -> None:
+    if not isinstance(given, str) or not _NAME.fullmatch(given):
+        msg = f"{given!r} is no name of a reconciliation: up to 63 of a-z, 0-9, dot, dash and underscore"
+        raise UsageError(msg)
+
+
+def _require_source(name: str, word: str, given: object) -> None:
+    reads = callable(getattr(given, "page", None)) or callable(getattr(given, "within", None))
+    if not reads or not isinstance(getattr(given, "name", None), str):
+        msg = f"reconciliation {name}: {word}= is a source, with a name and a method page, not {given!r}"
+        raise UsageError(msg)
+
+
+def _require_time(name: str, word: str, given: object, *, least: timedelta) -> None:
+    if not isinstance(given, timedelta) or given < least:
+        wanted = "longer than nothing" if least else "not negative"
+        raise UsageError(f"reconciliation {name}: {word}= is a timedelta, {wanted}, not {given!r}")
 
 
 class Reconciliation:
@@ -31,7 +53,8 @@ class Reconciliation:
     *rules* are tried, in order, on what keys do not match. *grace*: an item may be alone for so long. *tolerance*: minor
     units that are rounding, and booked. *fees*: what they may keep. *correct* books what a person wants corrected: it gets
     the transaction in which the break is marked as corrected, and returns the name of what it has booked. *page_timeout*:
-    what a source may take for one page. *keep*: the items of so many runs are kept.
+    what a source may take for one page. *keep*: what so many runs have read is kept. *currencies*: codes of what items may be
+    in that is no currency of ISO 4217, such as points or tokens.
 
     Raises `UsageError` for what cannot be.
     """
@@ -52,15 +75,25 @@ class Reconciliation:
         correct: Correct | None = None,
         page_timeout: timedelta = timedelta(minutes=1),
         keep: int = 3,
+        currencies: Sequence[str] = (),
     ) -> None:
-        if not _NAME.fullmatch(name):
-            msg = f"{name!r} is no name of a reconciliation: up to 63 of a-z, 0-9, dot, dash and underscore"
-            raise UsageError(msg)
-        if every is not None and every <= timedelta(0):
-            raise UsageError(f"reconciliation {name}: every= is longer than nothing, not {every}")
-        if lookback <= timedelta(0) or page_timeout <= timedelta(0) or keep < 1:
-            msg = f"reconciliation {name}: lookback and page_timeout are longer than nothing, and keep is at least 1"
-            raise UsageError(msg)
+        _require_name(name)
+        for word, side in (("ours", ours), ("theirs", theirs)):
+            _require_source(name, word, side)
+        for word, time in (
+            ("every", every),
+            ("lookback", lookback),
+            ("page_timeout", page_timeout),
+        ):
+            if time is not None:
+                _require_time(name, word, time, least=_MOMENT)
+        for word, time in (("grace", grace), ("margin", margin)):
+            if time is not None:
+                _require_time(name, word, time, least=timedelta(0))
+        if type(keep) is not int or keep < 1:
+            raise UsageError(f"reconciliation {name}: keep= is a number from 1, not {keep!r}")
+        if correct is not None and not callable(correct):
+            raise UsageError(f"reconciliation {name}: correct= is a function, not {correct!r}")
         pairing.check(rules)
         self.name = name
         self._sources = (ours, theirs)
@@ -72,7 +105,7 @@ class Reconciliation:
             page_timeout.total_seconds(),
             correct,
             keep,
-            RETRY,
+            declared_currencies(currencies),
         )
         self._schema: str | None = None
 
@@ -111,7 +144,9 @@ class Reconciliation:
     async def breaks(
         self, tx: Tx, *, states: Sequence[BreakState] = (BreakState.OPEN,), limit: int = 1000
     ) -> list[Break]:
-        """Its breaks that stand so, those with the most money first."""
+        """Its breaks that stand so, those with the most money first. Raises `UsageError` for a *limit* beyond 10,000."""
+        if type(limit) is not int or not 1 <= limit <= _MOST:
+            raise UsageError(f"limit= is 1 to {_MOST}, not {limit!r}")
         q = breaks_store.queries(self.schema)
         return await breaks_store.breaks(tx, q, self.name, states=list(states), limit=limit)
 

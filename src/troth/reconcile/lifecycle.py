@@ -69,8 +69,8 @@ def window_of(
 
 def require_window(since: datetime, until: datetime, now: datetime) -> None:
     """Raise `UsageError` for a window that nothing can be said about."""
-    if since.tzinfo is None or until.tzinfo is None:
-        raise UsageError("a window's times need a time zone")
+    for given in (since, until):
+        _require_zone("a window's times are datetimes with their zones", given)
     if not since < until <= now:
         msg = f"a window begins before it ends, and ends by now: not {since:%F %T} to {until:%F %T}"
         raise UsageError(msg)
@@ -82,6 +82,12 @@ def require_acceptance(state: BreakState, until: datetime, now: datetime, note: 
         raise UsageError("the break is resolved: there is nothing to accept")
     if not (note or "").strip():
         raise UsageError("say why it is accepted (--note): whoever closes the period reads it")
+    _require_zone("a break is accepted until a datetime with its zone", until)
     if not now < until <= now + MOST_ACCEPTED:
         msg = f"a break is accepted until some day, at most {MOST_ACCEPTED.days} days from now: not {until:%F %T}"
         raise UsageError(msg)
+
+
+def _require_zone(wanted: str, given: object) -> None:
+    if not isinstance(given, datetime) or given.tzinfo is None:
+        raise UsageError(f"{wanted}, not {given!r}")

@@ -71,7 +71,7 @@ class Item(msgspec.Struct, frozen=True):
     """One thing that a side says has happened.
 
     *id*: its name on that side, unique there. *amount*: minor units, positive if money comes to us, negative if it
-    leaves. *currency*: three capital letters. *at*: when it counts (value date), aware. *key*: the effect key, if this side
+    leaves. *currency*: of ISO 4217, or one that the reconciliation declares. *at*: when it counts (value date), aware. *key*: the effect key, if this side
     knows it: items of both sides with one key are the same thing, whatever else they say. *fee*: minor units that the
     other side kept, not negative; *amount* is before it. *kind*: charge, refund, payout … in words that both sides share.
     *reference* and *group*: what fallback rules compare: a text of its own, and what it was paid out or invoiced with.

@@ -28,10 +28,11 @@ from troth.reconcile.model import (
     Standing,
     Window,
 )
-from troth.reconcile.rules import Policy, differences
+from troth.reconcile.rules import LIMIT, Policy, differences
 
 On: TypeAlias = Literal["kind", "reference", "group"]
 
+_ON: Final = ("kind", "reference", "group")
 MOST_PAIRS: Final = 100_000  # of one bucket: with more, all of it is ambiguous
 
 
@@ -102,12 +103,25 @@ def describe(rules: Sequence[Rule]) -> list[dict[str, Any]]:
 
 def check(rules: Sequence[Rule]) -> None:
     """Raise `UsageError` for two rules of one name, and for one without a name or version."""
-    names = [rule.name for rule in rules]
     for rule in rules:
-        if not rule.name or rule.version < 1:
+        named = getattr(rule, "name", None)
+        if (
+            not isinstance(named, str)
+            or not named
+            or not _number(getattr(rule, "version", None), 1)
+        ):
             raise UsageError(f"a rule needs a name and a version from 1: {rule}")
+    names = [rule.name for rule in rules]
     if len(set(names)) < len(names):
         raise UsageError(f"two rules have the same name: {', '.join(names)}")
+
+
+def _number(given: object, least: int = 0, most: int = LIMIT) -> bool:
+    return type(given) is int and least <= given <= most
+
+
+def _fields(given: object) -> bool:
+    return isinstance(given, tuple | list) and all(each in _ON for each in given)
 
 
 def _sides(items: Sequence[Staged]) -> tuple[list[Staged], list[Staged]]:
@@ -139,8 +153,8 @@ class OneToOne:
     days: int = 0
 
     def __post_init__(self) -> None:
-        if self.tolerance < 0 or self.days < 0:
-            raise UsageError(f"tolerance and days are not negative: {self}")
+        if not _number(self.tolerance) or not _number(self.days) or not _fields(self.on):
+            raise UsageError(f"tolerance and days are whole numbers from 0, on is of {_ON}: {self}")
 
     def apart(self, before: Staged, after: Staged) -> bool:
         return after.item.amount - before.item.amount > self.tolerance
@@ -234,6 +248,10 @@ class ByGroup:
     by: On = "group"
     tolerance: int = 0
 
+    def __post_init__(self) -> None:
+        if not _number(self.tolerance) or not _fields((self.by,)):
+            raise UsageError(f"tolerance is a whole number from 0, by is one of {_ON}: {self}")
+
     @property
     def on(self) -> tuple[On, ...]:
         return (self.by,)
@@ -295,8 +313,10 @@ class Parts:
     among: int = 20
 
     def __post_init__(self) -> None:
-        if not 2 <= self.most <= 6 or not 2 <= self.among <= 30 or self.days < 0:
-            raise UsageError(f"most is 2 to 6, among 2 to 30, days not negative: {self}")
+        if not (_number(self.most, 2, 6) and _number(self.among, 2, 30) and _number(self.days)):
+            raise UsageError(f"most is 2 to 6, among 2 to 30, days a whole number from 0: {self}")
+        if self.one not in tuple(Side) or not _fields(self.on):
+            raise UsageError(f"one is a Side, on is of {_ON}: {self}")
 
     def apart(self, _before: Staged, _after: Staged) -> bool:
         return False

@@ -16,7 +16,6 @@ from typing import Final
 import msgspec
 
 from troth.base import codec
-from troth.base.errors import UsageError
 from troth.reconcile.model import (
     ARITHMETIC,
     Action,
@@ -24,17 +23,14 @@ from troth.reconcile.model import (
     Feed,
     Finding,
     Flaw,
-    Item,
     Kind,
     Page,
     Side,
     Statement,
     Window,
 )
-from troth.reconcile.rules import LIMIT
 
 READ_AGAIN: Final = Action.READ_AGAIN
-_LONGEST: Final = 2000  # characters of an id or a text
 
 
 class Said(msgspec.Struct, frozen=True):
@@ -74,35 +70,6 @@ def said_by(page: Page, staged: int, *, again: bool = False) -> Said:
     for item in page.items:
         sums[item.currency] = sums.get(item.currency, 0) + item.amount
     return Said(len(page.items), staged, sums, page.count, page.statement, page.until, again)
-
-
-def require_item(item: Item, source: str) -> None:
-    """Raise `UsageError` for what is no item: the source is wrong, and nothing of it is believed."""
-    problem = _problem(item)
-    if problem is not None:
-        msg = f"{source} gave an item that cannot be one: {problem}: {item}"
-        raise UsageError(msg)
-
-
-def _problem(item: Item) -> str | None:
-    numbers: tuple[object, ...] = (item.amount, item.fee)  # whatever their annotations say
-    texts = (item.id, item.key or "", item.kind, item.reference, item.group, item.evidence)
-    problems = {
-        "amount and fee are whole numbers of minor units": not all(
-            type(each) is int for each in numbers
-        ),
-        "an amount fits into 64 bits": abs(item.amount) > LIMIT or item.fee > LIMIT,
-        "a fee is not negative": item.fee < 0,
-        "a currency is three capital letters": len(item.currency) != 3
-        or not (item.currency.isascii() and item.currency.isalpha() and item.currency.isupper()),
-        "at= needs a time zone": item.at.tzinfo is None,
-        "an id is not empty, and neither is a key (None: it has none)": not item.id
-        or item.key == "",
-        f"texts have up to {_LONGEST} characters, and no NUL": any(
-            "\0" in text or len(text) > _LONGEST for text in texts
-        ),
-    }
-    return next((problem for problem, found in problems.items() if found), None)
 
 
 def came_before(pages: Sequence[Kept], page: Page, digest: bytes) -> bool:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import Final
 
-from troth.reconcile import proof, store
+from troth.reconcile import checking, proof, store
 from troth.reconcile.model import Fault, Feed, Page, Phase, Side, Source, SourceError
 from troth.reconcile.proof import Kept
 from troth.reconcile.store import Taken
@@ -38,13 +38,14 @@ class UnsteadyError(SourceError):
 class Bench:
     """What a run is worked at with. *page_timeout_s*: how long a source may take for one page, in seconds.
 
-    *grace*: a feed may end so long before its window does.
+    *grace*: a feed may end so long before its window does. *currencies*: what items may be in besides those of ISO 4217.
     """
 
     connections: Connections
     q: Queries
     page_timeout_s: float
     grace: timedelta
+    currencies: frozenset[str] = frozenset()
 
     @property
     def lease_s(self) -> float:
@@ -68,10 +69,9 @@ async def read(bench: Bench, taken: Taken, side: Side, source: Source) -> Feed:
 
     Raises `LostTurnError`, `SourceError`, `UsageError` for items that are none, and what the source raises.
     """
-    connections, q = bench.connections, bench.q
-    async with connections.connection() as connection:
-        await store.make_room(connection, q, taken.id)
-        kept = await store.pages(connection, q, taken.id, side)
+    async with bench.writing(taken) as connection:
+        await store.make_room(connection, bench.q, taken.id)
+        kept = await store.pages(connection, bench.q, taken.id, side)
     pages = [each for each, _ in kept]
     if taken.readings[side - 1] == 1:
         await _read_rest(bench, taken, side, source, pages)
@@ -122,10 +122,8 @@ async def _read_again(bench: Bench, taken: Taken, side: Side, source: Source) ->
 
 async def _page(bench: Bench, taken: Taken, source: Source, cursor: str | None) -> Page:
     async with asyncio.timeout(bench.page_timeout_s):
-        page = await source.page(cursor, taken.window)
-    for item in page.items:
-        proof.require_item(item, source.name)
-    return page
+        given = await source.page(cursor, taken.window)
+    return checking.require_page(given, source.name, bench.currencies)
 
 
 async def _conclude(

@@ -46,6 +46,7 @@ class Plan:
     page_timeout_s: float
     correct: Correct | None
     keep: int
+    currencies: frozenset[str] = frozenset()
     retry: Retry = RETRY
 
 
@@ -87,7 +88,9 @@ class ReconcileRelay:
             await self._declare(connection)
             await self._expire(connection)
             await self._ask_if_due(connection)
-            bench = Bench(connections, q, self._plan.page_timeout_s, self._plan.terms.policy.grace)
+            bench = Bench(
+                connections, q, self._plan.page_timeout_s, self._plan.terms.policy.grace, self._plan.currencies
+            )  # fmt: skip
             taken = await store.take(connection, q, name, bench.lease_s)
         if taken is not None:
             await self._take(bench, taken)

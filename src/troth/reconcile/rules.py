@@ -45,8 +45,12 @@ class FeeTerms:
     def __post_init__(self) -> None:
         if not isinstance(self.rate, Fraction):
             raise UsageError(f"a rate is a Fraction, such as Fraction(14, 1000), not {self.rate!r}")
-        if not 0 <= self.rate <= 1 or self.fixed < 0 or self.tolerance < 0:
-            msg = f"a fee needs a rate of 0 to 1, and neither fixed nor tolerance below 0: {self}"
+        numbers: tuple[object, ...] = (self.fixed, self.tolerance)
+        if not 0 <= self.rate <= 1 or not all(type(n) is int and 0 <= n <= LIMIT for n in numbers):
+            msg = f"a fee needs a rate of 0 to 1, and fixed and tolerance are whole numbers from 0: {self}"
+            raise UsageError(msg)
+        if self.rate.denominator > LIMIT // 4:
+            msg = f"a rate of so many decimals is no agreement with anybody, write Fraction(14, 1000): {self}"
             raise UsageError(msg)
 
     def of(self, amount: int) -> int:
@@ -68,9 +72,15 @@ class Policy:
     fees: FeeTerms | None = None
 
     def __post_init__(self) -> None:
-        if self.grace < timedelta(0) or self.tolerance < 0 or not isinstance(self.tolerance, int):
-            msg = f"grace and tolerance are not negative, and tolerance is a whole number: {self}"
-            raise UsageError(msg)
+        grace: object = self.grace
+        tolerance: object = self.tolerance
+        if not isinstance(grace, timedelta) or grace < timedelta(0):
+            raise UsageError(f"grace is a timedelta, not negative: {self}")
+        if type(tolerance) is not int or not 0 <= tolerance <= LIMIT:
+            raise UsageError(f"tolerance is a whole number of minor units from 0: {self}")
+        fees: object = self.fees
+        if fees is not None and not isinstance(fees, FeeTerms):
+            raise UsageError(f"fees are FeeTerms, not {fees!r}")
 
 
 # Two items ------------------------------------------------------------------------------------------------------------
