@@ -117,12 +117,14 @@ class Window:
     """What a run is about: items from *since* to before *until*, both aware.
 
     *margin*: sources give what is so far outside, too, to find the other half of what is inside. What is outside and has
-    no other half is the business of another run.
+    no other half is the business of another run. *read_at*: when the run has begun to read; of what came later it asks
+    nothing, so that both sides may go on while they are read, and read again.
     """
 
     since: datetime
     until: datetime
     margin: timedelta = timedelta(0)
+    read_at: datetime | None = None
 
     @property
     def first(self) -> datetime:
@@ -132,7 +134,8 @@ class Window:
     @property
     def last(self) -> datetime:
         """Until before when."""
-        return self.until + self.margin
+        last = self.until + self.margin
+        return last if self.read_at is None else min(last, self.read_at)
 
     def covers(self, at: datetime) -> bool:
         """Is it about something that counts *at*?"""

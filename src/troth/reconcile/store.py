@@ -156,7 +156,7 @@ async def take(tx: Tx, q: Queries, name: str, lease_s: float) -> Taken | None:
     if row is None:
         return None
     run, turn, since, until, margin, phase, failures, readings, ours, theirs, began = row
-    window = Window(since, until, margin)
+    window = Window(since, until, margin, began)
     return Taken(
         run, turn, window, Phase(phase), failures, (readings[0], readings[1]),
         feed_from(ours), feed_from(theirs), began,

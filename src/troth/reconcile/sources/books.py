@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any, Final
 from uuid import UUID
 
+from troth.base import codec
 from troth.base.money import Money
 from troth.ledger import Ledger, Transfer
 from troth.reconcile.model import Break, Item, Page, Source, SourceError, Window
@@ -84,7 +86,8 @@ class _Within:
         return self._postings.name
 
     async def page(self, cursor: str | None, window: Window) -> Page:
-        """Some postings, in the order of the account's versions; the last page says how many there are.
+        """Some postings: those that count when they were booked, in the order of the account's versions, then the others, in the
+        order of when they count; the last page says how many there are.
 
         Raises `SourceError` for an account that there is not, and while legs of the window wait to be folded into entries.
         """
@@ -99,14 +102,23 @@ class _Within:
                 msg = f"{unfolded} legs of {code} are not folded into entries yet: a worker with the ledger does that"
                 raise SourceError(msg)
             params = {"account": account, **bounds}
-            some = {**params, "after": int(cursor or 0), "limit": _PAGE}
-            rows = await (await tx.execute(self._q.postings, some)).fetchall()
+            at, after = codec.decode(cursor.encode()) if cursor else (None, 0)
+            some = {**params, "at": at, "after": after, "limit": _PAGE}
+            query = self._q.postings if at is None else self._q.postings_elsewhen
+            rows = await (await tx.execute(query, some)).fetchall()
             items = [self._postings.item(row, currency, normal) for row in rows]
             if len(rows) == _PAGE:
-                return Page(items, str(rows[-1][0]))
+                version, *_, counts_at = rows[-1][:6]
+                return Page(items, _cursor(None if at is None else counts_at, version))
+            if at is None:
+                return Page(items, _cursor(window.first, 0))
             counted = await (await tx.execute(self._q.postings_count, params)).fetchone()
         assert counted is not None
         return Page(items, None, int(counted[0]))
+
+
+def _cursor(at: datetime | None, after: int) -> str:
+    return codec.encode([at, after]).decode()
 
 
 def by_transfer(ledger: Ledger, accounts: Callable[[Break], tuple[str, str]]) -> Correct:

@@ -5,9 +5,9 @@
 WITH sent AS (
     SELECT j.run_id, j.path, min(j.at) AS at, max(j.at) AS last_at, (array_agg(j.payload ORDER BY j.attempt))[1] AS payload
     FROM troth_schema.journal j
-    WHERE j.run_id >= troth_schema.first_id(%(first)s - make_interval(secs => %(reach_s)s))
+    WHERE j.run_id >= greatest(%(run)s::uuid, troth_schema.first_id(%(first)s - make_interval(secs => %(reach_s)s)))
       AND j.run_id < troth_schema.first_id(%(last)s) AND j.kind = 1 AND j.path ~ %(pattern)s
-      AND (%(run)s::uuid IS NULL OR (j.run_id, j.path) > (%(run)s::uuid, %(path)s::text))
+      AND (j.run_id > %(run)s::uuid OR j.path > %(path)s::text)
     GROUP BY j.run_id, j.path HAVING min(j.at) >= %(first)s AND min(j.at) < %(last)s
     ORDER BY j.run_id, j.path LIMIT %(limit)s)
 SELECT s.run_id, s.path, s.at, s.payload, done.ok,
@@ -53,16 +53,50 @@ SELECT a.id, a.currency, a.side::text,
 FROM troth_schema.ledger_account a WHERE a.code = %(code)s
 
 -- name: postings
--- What was posted to an account and counts in a window, in the order of its versions, some at a time.
-SELECT e.version, t.id, t.key, e.posted, e.side::text, e.effective_at, t.kind::text, t.code, t.metadata
-FROM troth_schema.ledger_entry e JOIN troth_schema.ledger_transfer t ON t.seq = e.transfer
-WHERE e.account = %(account)s AND e.version > %(after)s AND e.posted <> 0
-  AND e.effective_at >= %(first)s AND e.effective_at < %(last)s
-ORDER BY e.version LIMIT %(limit)s
+-- What was posted to an account and counts in a window when it was booked, in the order of its versions, some at a time. In
+-- this order booking times do not go back, but for entries that are marked as late: so a window is a range of versions.
+SELECT p.version, t.id, t.key, p.posted, p.side::text, p.effective_at, t.kind::text, t.code, t.metadata
+FROM (
+    SELECT e.version, e.transfer, e.posted, e.side, e.effective_at FROM troth_schema.ledger_entry e
+    WHERE e.account = %(account)s::bigint AND e.late_after IS NULL AND e.effective_at = e.booked_at AND e.posted <> 0
+      AND e.version > (SELECT greatest(%(after)s::bigint, troth_schema.ledger_version_at(%(account)s::bigint,
+                              %(first)s::timestamptz - interval '1 microsecond')))
+      AND e.version <= (SELECT troth_schema.ledger_version_at(%(account)s::bigint, %(last)s::timestamptz - interval '1 microsecond'))
+    ORDER BY e.version LIMIT %(limit)s) p
+JOIN troth_schema.ledger_transfer t ON t.seq = p.transfer
+ORDER BY p.version
+
+-- name: postings_elsewhen
+-- The others, in the order of when they count: entries that came late, and those that count at another time than that of
+-- their booking. Each of the two has an index of its own.
+SELECT p.version, t.id, t.key, p.posted, p.side::text, p.effective_at, t.kind::text, t.code, t.metadata
+FROM (
+    (SELECT e.version, e.transfer, e.posted, e.side, e.effective_at FROM troth_schema.ledger_entry e
+     WHERE e.account = %(account)s::bigint AND e.late_after IS NOT NULL AND e.effective_at = e.booked_at AND e.posted <> 0
+       AND e.booked_at >= %(at)s::timestamptz AND e.booked_at < %(last)s::timestamptz
+       AND (e.booked_at, e.version) > (%(at)s::timestamptz, %(after)s::bigint)
+     ORDER BY e.booked_at, e.version LIMIT %(limit)s)
+    UNION ALL
+    (SELECT e.version, e.transfer, e.posted, e.side, e.effective_at FROM troth_schema.ledger_entry e
+     WHERE e.account = %(account)s::bigint AND e.effective_at <> e.booked_at AND e.posted <> 0
+       AND (e.effective_at, e.version) > (%(at)s::timestamptz, %(after)s::bigint) AND e.effective_at < %(last)s::timestamptz
+     ORDER BY e.effective_at, e.version LIMIT %(limit)s)
+    ORDER BY effective_at, version LIMIT %(limit)s) p
+JOIN troth_schema.ledger_transfer t ON t.seq = p.transfer
+ORDER BY p.effective_at, p.version
 
 -- name: postings_count
--- How many there are, folded or not.
+-- How many there are of all three, and in the queue.
 SELECT (SELECT count(*) FROM troth_schema.ledger_entry e
-        WHERE e.account = %(account)s AND e.posted <> 0 AND e.effective_at >= %(first)s AND e.effective_at < %(last)s)
+        WHERE e.account = %(account)s::bigint AND e.late_after IS NULL AND e.effective_at = e.booked_at AND e.posted <> 0
+          AND e.version > (SELECT troth_schema.ledger_version_at(%(account)s::bigint, %(first)s::timestamptz - interval '1 microsecond'))
+          AND e.version <= (SELECT troth_schema.ledger_version_at(%(account)s::bigint, %(last)s::timestamptz - interval '1 microsecond')))
+     + (SELECT count(*) FROM troth_schema.ledger_entry e
+        WHERE e.account = %(account)s::bigint AND e.late_after IS NOT NULL AND e.effective_at = e.booked_at AND e.posted <> 0
+          AND e.booked_at >= %(first)s::timestamptz AND e.booked_at < %(last)s::timestamptz)
+     + (SELECT count(*) FROM troth_schema.ledger_entry e
+        WHERE e.account = %(account)s::bigint AND e.effective_at <> e.booked_at AND e.posted <> 0
+          AND e.effective_at >= %(first)s::timestamptz AND e.effective_at < %(last)s::timestamptz)
      + (SELECT count(*) FROM troth_schema.ledger_queue u
-        WHERE u.account = %(account)s AND u.posted <> 0 AND u.effective_at >= %(first)s AND u.effective_at < %(last)s)
+        WHERE u.account = %(account)s::bigint AND u.posted <> 0
+          AND u.effective_at >= %(first)s::timestamptz AND u.effective_at < %(last)s::timestamptz)
