@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -42,6 +42,13 @@ class Size:
 def filled(millions: float, keep: Path | None) -> Iterator[tuple[str, Size]]:
     """A server with such a schema: its URL. With *keep*, it stays in that directory and is filled once."""
     size = Size(finished=int(millions * 1_000_000))
+    with server(keep, lambda url: fill(url, SCHEMA, size)) as url:
+        yield url, size
+
+
+@contextmanager
+def server(keep: Path | None, filling: Callable[[str], None]) -> Iterator[str]:
+    """A migrated server that was filled so: its URL. With *keep*, it stays in that directory and is filled once."""
     with ExitStack() as stack:
         directory = keep or Path(
             stack.enter_context(tempfile.TemporaryDirectory(prefix="troth-bench-"))
@@ -49,11 +56,11 @@ def filled(millions: float, keep: Path | None) -> Iterator[tuple[str, Size]]:
         directory.mkdir(parents=True, exist_ok=True)
         # The server's user may enter, so that its files go with the directory.
         directory.chmod(0o755)
-        server = stack.enter_context(Embedded.acquire(directory))
-        if status(server.url, SCHEMA).state == "missing":
-            migrate(server.url, SCHEMA)
-            fill(server.url, SCHEMA, size)
-        yield server.url, size
+        found = stack.enter_context(Embedded.acquire(directory))
+        if status(found.url, SCHEMA).state == "missing":
+            migrate(found.url, SCHEMA)
+            filling(found.url)
+        yield found.url
 
 
 def write(mark: str, table: str) -> None:

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import asyncio
 import uuid
+from datetime import timedelta
 
 import pytest
 from psycopg import errors, sql
 from psycopg.conninfo import make_conninfo
 
 from tests.ledger.conftest import eur
-from troth.ledger import Hold, PostHold, Reversal, Transfer
+from troth.ledger import Clearing, Hold, PostHold, Reversal, Transfer
 from troth.store.connect import connect_async
+from troth.store.migrate import migrate
 
 
 @pytest.fixture
@@ -65,10 +68,36 @@ async def test_an_application_uses_the_ledger_by_its_functions(books, applicatio
     assert (await ledger.balance(application, "shop", at=now)).posted == eur(2)
     assert (await ledger.balance(application, "shop", effective_at=now)).posted == eur(2)
     assert len(await ledger.statement(application, "shop")) == 4
+    clearing = Clearing("money", under="bank", within=timedelta(days=1))
+    clearing.bind(books.cell.schema)
+    assert await clearing.look(application) == 0
     await ledger.periods.close(application, now, by="app")
     await ledger.accounts.close(application, "shop")
     assert [total.is_balanced for total in await ledger.trial_balance(application)] == [True]
     await books.audit(folded=True)
+
+
+async def test_who_could_look_at_clearing_accounts_before_can_after_the_migration(
+    books, application
+):
+    """Migration 0023 puts another function in the place of the one that the role was granted."""
+    name = f"{books.cell.schema}_before"
+    (role,) = await (await application.execute("SELECT current_user")).fetchone()
+    await asyncio.to_thread(migrate, books.cell.url, name, to=22)
+    try:
+        await books.tx.execute(f"SELECT {name}.ledger_grant(%s)", (role,))
+        await asyncio.to_thread(migrate, books.cell.url, name)
+        clearing = Clearing("money", under="bank", within=timedelta(days=1))
+        clearing.bind(name)
+        assert await clearing.look(application) == 0
+        granted = await books.rows(
+            "SELECT DISTINCT x.grantee::regrole::text FROM pg_proc p, LATERAL aclexplode(p.proacl) x"
+            " WHERE p.oid = %s::regproc AND x.grantee <> p.proowner",
+            f"{name}.ledger_watch_clearing",
+        )
+        assert granted == [(role,)]
+    finally:
+        await books.tx.execute(f"DROP SCHEMA {name} CASCADE")
 
 
 async def test_an_application_cannot_write_to_any_table_of_the_ledger(books, application):

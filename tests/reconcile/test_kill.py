@@ -18,10 +18,10 @@ import pytest
 from tests.cli.parked import Journal, in_doubt, park
 from tests.harness.postgres import wait_until
 from tests.reconcile import kill_program
-from tests.reconcile.conftest import Books, both, kinds
+from tests.reconcile.conftest import Books, both, item, kinds
 from troth.base import codec
 from troth.command.model import Author
-from troth.reconcile import ReconcileError, acts
+from troth.reconcile import OneToOne, ReconcileError, acts
 from troth.store.isolation import transaction_async
 
 SOME = ["theirs:200", "matching", "settling"]
@@ -231,10 +231,55 @@ async def test_the_input_is_kept_so_the_result_can_be_computed_again(books: Book
     assert codec.encode(first.rules) == codec.encode(second.rules)
 
 
-async def test_items_of_older_runs_are_forgotten(books: Books) -> None:
+async def test_what_older_runs_have_read_is_forgotten_and_what_they_came_to_is_not(
+    books: Books,
+) -> None:
     books.ours.items, books.theirs.items = both(5)
-    for _ in range(4):
-        await books.run(keep=2)
-    left = await books.rows("SELECT DISTINCT run FROM {}.reconcile_item ORDER BY run")
-    runs = await books.rows("SELECT id FROM {}.reconcile_run ORDER BY id")
-    assert left == runs[-2:]
+    books.ours.items.append(item("run/keyless", 77))
+    books.theirs.items.append(item("ch_keyless", 77))
+    lines = [await books.run(keep=2, rules=[OneToOne("amount", 1)]) for _ in range(4)]
+    runs = [(line.id,) for line in lines]
+    for table in ("item", "page", "match"):
+        left = await books.rows(f"SELECT DISTINCT run FROM {{}}.reconcile_{table} ORDER BY run")
+        assert left == runs[-2:], table
+    tables = await books.rows(
+        "SELECT count(*) FROM pg_inherits WHERE inhparent = '{}.reconcile_item'::regclass"
+    )
+    assert tables == [(2,)]
+    first = await books.line(lines[0].id)
+    assert (first.verdict, first.counts, first.result, first.ours, first.theirs) == (
+        "clean", lines[0].counts, lines[0].result, lines[0].ours, lines[0].theirs,
+    )  # fmt: skip
+    looked = await books.rows(
+        "SELECT id FROM {}.reconcile_run WHERE ended_at IS NOT NULL AND NOT forgotten ORDER BY id"
+    )
+    assert looked == runs[-2:], "the next run looks at no others"
+
+
+async def test_who_wakes_up_when_all_is_forgotten_makes_no_room_again(books: Books) -> None:
+    """It stood before its first page; the run is over, and what it had read is gone."""
+    books.ours.items, books.theirs.items = both(5)
+    number = await books.ask()
+    there, go = asyncio.Event(), asyncio.Event()
+    relay = books.relay()
+    take = relay._take
+
+    async def slowly(bench: Any, taken: Any) -> None:
+        there.set()
+        await go.wait()
+        await take(bench, taken)
+
+    relay._take = slowly  # type: ignore[method-assign]
+    task = asyncio.ensure_future(relay.look(books.pool))
+    async with asyncio.timeout(30):
+        await there.wait()
+    await lease_is_over(books)
+    await books.relay(keep=1).look(books.pool)
+    assert (await books.line(number)).verdict == "clean"
+    await books.run(keep=1)
+    go.set()
+    await task
+    left = await books.rows(
+        "SELECT to_regclass('{}.reconcile_item_%s') IS NULL".replace("%s", str(number))
+    )
+    assert left == [(True,)]

@@ -16,7 +16,6 @@ from troth.reconcile import Item, Page, Source, Window
 from troth.reconcile.sources import books as module
 from troth.reconcile.sources.books import Postings
 from troth.store.connect import connect_async
-from troth.store.isolation import transaction_async
 from troth.store.parts import Connections
 
 DAY = timedelta(days=1)
@@ -26,7 +25,7 @@ MOMENT = timedelta(microseconds=1)
 
 async def history(books: Books, ledger: Ledger) -> None:
     """Sales now, sales that count on another day, holds, and transactions that post first and commit last."""
-    chance = random.Random(7)  # noqa: S311  (a program, not a secret)
+    chance = random.Random(7)
     now = datetime.now(UTC)
     late = [await connect_async(books.url) for _ in range(3)]
     try:

@@ -7,7 +7,9 @@ from datetime import timedelta
 import pytest
 
 from tests.reconcile.conftest import DAY, NOW, Books, both, item, kinds
-from troth.reconcile import Standing
+from troth import events
+from troth.base.telemetry import Telemetry
+from troth.reconcile import Standing, matching
 from troth.reconcile.model import BreakState
 
 
@@ -163,6 +165,28 @@ async def test_the_other_half_may_be_in_the_margin(books: Books) -> None:
     assert line.verdict == "clean", await books.breaks()
     assert line.counts is not None
     assert (line.counts["by_key"], line.counts["beyond"]) == (4, 1)
+
+
+async def test_beyond_a_limit_breaks_are_told_of_by_kind_and_none_is_left_out(
+    books: Books, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(matching, "_MOST_NEWS", 2)
+    books.ours.items, books.theirs.items = both(4)
+    books.theirs.items = [*(item(f"lonely{n}", 10 + n) for n in range(5)), books.theirs.items[0]]
+    heard: list[events.ReconcileBreak] = []
+    relay = books.relay()
+    relay._telemetry = Telemetry()
+    relay._telemetry.listen(heard.append, events.ReconcileBreak)  # type: ignore[arg-type]
+    await books.ask()
+    await relay.look(books.pool)
+    found = await books.breaks()
+    assert len(found) == 8
+    assert [each.breaks for each in heard[:2]] == [1, 1]
+    assert len(heard) == 4, "two alone, and the rest of two kinds"
+    for kind in ("missing_ours", "missing_theirs"):
+        of_kind = [each for each in heard if each.kind == kind]
+        assert sum(each.breaks for each in of_kind) == len([e for e in found if e.kind == kind])
+        assert sum(each.minor for each in of_kind) == sum(e.minor for e in found if e.kind == kind)
 
 
 async def test_a_break_that_comes_again_keeps_its_history(books: Books) -> None:
