@@ -35,7 +35,7 @@ CREATE TEMP TABLE made AS
 SELECT n, t - CASE WHEN n % 1000 = 0 THEN interval '10 s' ELSE interval '0' END AS booked_at,
        t - CASE WHEN n % 1000 = 0 THEN interval '10 s' WHEN n % 100 = 7 THEN interval '2 days' ELSE interval '0' END AS effective_at,
        CASE WHEN n % 1000 = 0 THEN t END AS late_after
-FROM generate_series(1, {count}) n, LATERAL (SELECT now() - interval '365 days' * ({count} - n) / {count} AS t) at;
+FROM generate_series(1, {count}) n, LATERAL (SELECT now() - interval '365 days' * (1 - 1.0 * n / {count}) AS t) at;
 INSERT INTO {schema}.ledger_transfer (seq, id, booked_at, effective_at, debit, credit, amount, kind, key, code)
 SELECT 8192::bigint * n, md5(n::text)::uuid, booked_at, effective_at, a.id, b.id, 100, 'transfer', 'sale:' || n, 'sale'
 FROM made, {schema}.ledger_account a, {schema}.ledger_account b WHERE a.code = 'assets:bank' AND b.code = 'income';

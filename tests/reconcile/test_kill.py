@@ -257,9 +257,18 @@ async def test_what_older_runs_have_read_is_forgotten_and_what_they_came_to_is_n
 
 
 async def test_who_wakes_up_when_all_is_forgotten_makes_no_room_again(books: Books) -> None:
-    """It stood before its first page; the run is over, and what it had read is gone."""
+    """It took up a run to read the second side; by then the run is over, and what it had read is gone."""
     books.ours.items, books.theirs.items = both(5)
     number = await books.ask()
+
+    def away(_cursor: str | None) -> None:
+        raise ConnectionResetError("not now")
+
+    books.theirs.before = away
+    await books.relay().look(books.pool)
+    assert (await books.line(number)).phase == "reading theirs"
+    await books.rows("UPDATE {}.reconcile_run SET due_at = '-infinity'")
+    books.theirs.before = None
     there, go = asyncio.Event(), asyncio.Event()
     relay = books.relay()
     take = relay._take
