@@ -6,12 +6,13 @@ import asyncio
 import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 
 import pytest
 
 from tests.harness.cell import until
 from tests.ledger.conftest import eur
+from tests.ledger.test_against_auditor import is_sound_at
 from troth import UsageError
 from troth.ledger import (
     Compound,
@@ -235,6 +236,55 @@ async def test_a_folder_that_is_killed_within_a_fold_leaves_it_to_the_next(books
         await until(folded, "another folder does it")
     assert [e.version for e in await books.ledger.statement(books.tx, "hot")] == list(range(20, 0, -1))  # fmt: skip
     await books.audit()
+
+
+@pytest.mark.parametrize(
+    ("within", "held"),
+    [
+        ("ledger_post", "SELECT FROM {}.ledger_hold FOR UPDATE"),  # it books the end of a hold
+        pytest.param(
+            "ledger_check_point",
+            "LOCK TABLE {}.ledger_checkpoint IN SHARE MODE",
+            marks=pytest.mark.slow,
+        ),
+        pytest.param(
+            "ledger_seal", "LOCK TABLE {}.ledger_block IN SHARE MODE", marks=pytest.mark.slow
+        ),
+    ],
+    ids=["the end of a hold", "totals of a period", "a block"],
+)
+async def test_a_folder_that_is_killed_in_its_other_work_leaves_it_to_the_next(books, within, held):
+    """All that a worker does for the ledger but folding; that is the test before."""
+    await books.post(
+        Hold("h", "hot", "sales", eur(5), timeout=timedelta(milliseconds=1)),
+        *(Transfer(f"t{number}", "hot", "sales", eur(1)) for number in range(5)),
+    )
+    await books.fold()
+    await books.ledger.periods.close(books.tx, datetime.now(UTC), by="ada")
+    holder = await books.cell.session()
+    async with holder.transaction():
+        await holder.execute(held.replace("{}", books.cell.schema))
+        async with running(books, "folder") as process:
+            pid = await books.cell.waiting_backend(within)
+            process.kill()
+            await process.wait()
+        await books.rows("SELECT pg_terminate_backend(%s)", pid)
+    await books.audit()
+    async with running(books, "folder"):
+
+        async def done() -> bool:
+            states = await books.rows("SELECT state::text FROM {}.ledger_hold")
+            rest = [await books.count(table) for table in ("queue", "unsealed")]
+            return (
+                states == [("expired",)] and rest == [0, 0] and await books.count("checkpoint") == 2
+            )
+
+        await until(done, "another folder does it")
+    kinds = await books.rows(
+        "SELECT kind::text, count(*) FROM {}.ledger_transfer GROUP BY 1 ORDER BY 1"
+    )
+    assert sorted(kinds) == [("expiry", 1), ("hold", 1), ("transfer", 5)]
+    await is_sound_at(books.cell.url, books.cell.schema)
 
 
 async def test_a_worker_folds_and_books_the_end_of_holds(books):

@@ -206,6 +206,22 @@ async def test_what_is_no_statement_is_not_believed(folder: Folder, content: str
         await read(Camt053(folder))
 
 
+async def test_an_entry_that_cannot_be_read_is_named(folder: Folder) -> None:
+    good, bad = entry("1.00", "CRDT", "P1"), entry("1,00", "CRDT", "P2")
+    put(folder, a__xml=statement(7, "0.00", "2.00", good, bad))
+    with pytest.raises(
+        SourceError, match=r"a\.xml.*statement S7, entry 2: '1,00' is not an amount"
+    ):
+        await read(Camt053(folder))
+
+
+async def test_a_file_that_is_too_large_is_not_read(folder: Folder) -> None:
+    put(folder, a__xml=statement(1, "0.00", "0.00"))
+    small = Folder(folder.path, "*.*", largest=100)
+    with pytest.raises(SourceError, match=r"a\.xml is larger than 100 bytes: .* say largest="):
+        await read(Camt053(small))
+
+
 # BAI2 -----------------------------------------------------------------------------------------------------------------
 
 BAI = """01,122099999,123456789,261105,0200,1,80,1,2/
@@ -268,6 +284,31 @@ async def test_a_bai2_record_may_go_on(folder: Folder) -> None:
     )
 
 
+@pytest.mark.parametrize(
+    ("says", "instead", "said"),
+    [
+        ("16,165,2500,", "16,165,25.00,", r"line 4 \(16\): '25.00' is no amount"),
+        ("16,165,2500,", "16,165,2_500,", r"line 4 \(16\): '2_500' is no amount"),
+        ("16,165,2500,,BANKREF1,run/collect,DEPOSIT/", "16,165/", r"line 4 \(16\): a field is missing"),
+        ("16,165,", "17,165,", r"line 4 \(17\): a record 17 is out of place"),
+    ],
+)  # fmt: skip
+async def test_a_bai2_record_that_cannot_be_read_is_named(
+    folder: Folder, says: str, instead: str, said: str
+) -> None:
+    put(folder, a__bai=BAI.format(closing=12000, control=25000).replace(says, instead))
+    with pytest.raises(SourceError, match=rf"a\.bai is not a BAI2 file.*{said}"):
+        await read(Bai2(folder))
+
+
+async def test_a_bai2_text_with_a_strange_byte_is_one_line(folder: Folder) -> None:
+    """0x85 is three dots in a code page of Windows, and the end of a line to Python."""
+    text = BAI.format(closing=12000, control=25000).replace("DEPOSIT", "DEPOSIT\x85")
+    (folder.path / "a.bai").write_bytes(text.replace("\n", "\r\n").encode("latin-1"))
+    items, feed = await read(Bai2(folder))
+    assert (len(items), feed.flaws) == (2, ())
+
+
 async def test_a_bai2_file_that_is_cut_is_not_believed(folder: Folder) -> None:
     put(folder, a__bai=BAI.format(closing=12000, control=25000)[:200])
     with pytest.raises(SourceError, match="not a BAI2 file"):
@@ -311,13 +352,41 @@ async def test_a_table_is_read_in_parts(tmp_path: Path) -> None:
         (HEAD + "r1,1.00,2026-11-01\n", "3 cells, where the header has 6"),
         (HEAD + 'r1,"1,00",2026-11-01,k,,\n', "is not an amount"),
         (HEAD + "r1,1.00,yesterday,k,,\n", "Invalid isoformat"),
-        (rows(4), "has 4 rows, and must have 3"),
+        (rows(4).replace("ü", "u"), "has 4 rows, and must have 3"),
+        (
+            (HEAD + "r1,1.00,2026-11-01,k,,ü\n").encode("latin-1"),
+            "line 2: it is no row of utf-8-sig",
+        ),
+        (HEAD + 'r1,1.00,2026-11-01,k,,"two\nlines"\n', "line 2: it is no row of utf-8-sig"),
+        (
+            HEAD + "r1,1.00,2026-11-01,k,," + "x" * 1_000_001 + "\n",
+            "line 2: it is longer than 1,000,000 bytes",
+        ),
+        (HEAD.replace("fee", "key"), "several columns are called key"),
+        (
+            HEAD.replace("fee", "fees") + "r1,1.00,2026-11-01,k,,\n",
+            "has no column 'fee', but id, amount",
+        ),
     ],
-    ids=["empty", "cut", "cells", "comma", "day", "count"],
+    ids=[
+        "empty",
+        "cut",
+        "cells",
+        "comma",
+        "day",
+        "count",
+        "latin",
+        "lines",
+        "long",
+        "twice",
+        "column",
+    ],
 )
-async def test_what_is_wrong_with_a_table_is_said(tmp_path: Path, content: str, said: str) -> None:
+async def test_what_is_wrong_with_a_table_is_said(
+    tmp_path: Path, content: str | bytes, said: str
+) -> None:
     path = tmp_path / "export.csv"
-    path.write_text(content)
+    path.write_bytes(content if isinstance(content, bytes) else content.encode())
     with pytest.raises(SourceError, match=said):
         await read(Table(path, ITEM, count=3))
 
@@ -331,9 +400,17 @@ async def test_a_table_that_changes_while_it_is_read_is_an_error(tmp_path: Path)
         await Table(path, ITEM).page(first.next, NOVEMBER)
 
 
+async def test_a_table_that_is_not_there_is_not_an_empty_one(tmp_path: Path) -> None:
+    with pytest.raises(SourceError, match=r"there is no file .*not the same as one without rows"):
+        await read(Table(tmp_path / "export.csv", ITEM))
+
+
 def test_a_table_needs_its_columns() -> None:
     with pytest.raises(UsageError):
         columns(id="", amount="a", currency="EUR", at="b")
+    for terms in ({"count": -1}, {"count": "3"}, {"delimiter": ""}, {"delimiter": ";;"}):
+        with pytest.raises(UsageError):
+            Table(Path("export.csv"), ITEM, **terms)  # type: ignore[arg-type]
 
 
 # In a run -------------------------------------------------------------------------------------------------------------

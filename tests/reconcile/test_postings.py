@@ -63,7 +63,7 @@ async def by_hand(books: Books, window: Window) -> list[tuple[Any, ...]]:
     )  # fmt: skip
 
 
-@pytest.mark.parametrize("size", [1, 4, 1000])
+@pytest.mark.parametrize("size", [2, 1000])
 async def test_a_window_has_exactly_what_counts_in_it(
     books: Books, monkeypatch: pytest.MonkeyPatch, size: int
 ) -> None:
@@ -80,7 +80,7 @@ async def test_a_window_has_exactly_what_counts_in_it(
         row[0]
         for row in await books.rows("SELECT DISTINCT effective_at FROM {}.ledger_entry ORDER BY 1")
     ]
-    edges = [edges[0] - DAY, *edges[:: 3 if size > 1 else 9], now + HOUR, edges[-1] + DAY]
+    edges = [edges[0] - DAY, *edges[::9], now + HOUR, edges[-1] + DAY]
     for since in edges:
         for until in edges:
             for by in (timedelta(0), MOMENT):

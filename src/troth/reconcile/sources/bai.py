@@ -7,6 +7,7 @@ what their amounts come to; a file that does not keep to that is not believed.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta, tzinfo
@@ -15,6 +16,7 @@ from typing import Final
 from troth.reconcile.model import Item, SourceError, Statement
 from troth.reconcile.sources.files import Files, Statements, Told
 
+_WHOLE: Final = re.compile(r"[+-]?[0-9]{1,18}")
 _OPENING: Final = "010"
 _CLOSING: Final = "015"
 _NO_REFERENCE: Final = frozenset({"", "NOTPROVIDED", "NONE"})
@@ -41,7 +43,8 @@ class Bai2(Statements):
         """The statements of a file. Raises `SourceError` for what is no BAI2, or does not come to what its trailers say."""
         try:
             text = content.decode("latin-1")
-            return [self._statement(each) for each in _accounts(list(_records(text.splitlines())))]
+            lines = text.replace("\r\n", "\n").replace("\r", "\n").split("\n")
+            return [self._statement(each) for each in _accounts(list(_records(lines)))]
         except (ValueError, IndexError) as error:
             raise SourceError(f"{name} is not a BAI2 file that can be read: {error}") from error
 
@@ -84,6 +87,7 @@ class Bai2(Statements):
 class _Record:
     code: str
     fields: list[str]
+    line: int  # where it begins
     lines: int = 1
     ended: bool = True  # by a slash: what follows is a field of its own
 
@@ -117,6 +121,18 @@ class _Sum:
     records: int = 0
 
 
+@dataclass(slots=True)
+class _Found:
+    """How far a file was read: what is under way, and what is whole."""
+
+    accounts: list[_Account] = field(default_factory=list)
+    file: _Sum = field(default_factory=_Sum)
+    group: _Sum = field(default_factory=_Sum)
+    account: _Account | None = None
+    day: str = ""
+    currency: str = ""
+
+
 def _records(lines: Sequence[str]) -> Iterator[_Record]:
     """Records, with their continuations."""
     record: _Record | None = None
@@ -131,7 +147,7 @@ def _records(lines: Sequence[str]) -> Iterator[_Record]:
                 yield record
             if len(code) != 2 or not code.isdigit():
                 raise ValueError(f"line {number} begins with {code[:10]!r}, which is no record")
-            record = _Record(code, fields, 1, ended)
+            record = _Record(code, fields, number, 1, ended)
             continue
         if record is None:
             raise ValueError(f"line {number} continues nothing")
@@ -146,45 +162,52 @@ def _records(lines: Sequence[str]) -> Iterator[_Record]:
 
 def _accounts(records: Sequence[_Record]) -> list[_Account]:
     """The accounts of a file. Raises `ValueError` for records out of place and for trailers that do not come true."""
-    found: list[_Account] = []
-    file, group = _Sum(), _Sum()
-    day = currency = ""
-    account: _Account | None = None
+    found = _Found()
     codes = [each.code for each in records]
     if not codes or codes[0] != "01" or codes[-1] != "99":
         raise ValueError(
             "it does not begin with a header (01) and end with a trailer (99): it is cut"
         )
     for record in records:
-        file.records += record.lines
-        group.records += record.lines
-        match record.code:
-            case "01":
-                pass
-            case "02" if account is None:
-                group = _Sum(records=record.lines)
-                day, currency = record.fields[3], _at(record, 5) or "USD"
-            case "03" if account is None and day:
-                account = _opened(record, currency, day)
-            case "16" if account is not None:
-                _post(account, record)
-            case "49" if account is not None:
-                account.records += record.lines
-                _require(record, "account", account.total, account.records)
-                found.append(account)
-                group.total, group.parts, account = (
-                    group.total + account.total,
-                    group.parts + 1,
-                    None,
-                )
-            case "98" if account is None and day:
-                _require(record, "group", group.total, group.parts, group.records)
-                file.total, file.parts, day = file.total + group.total, file.parts + 1, ""
-            case "99" if account is None and not day:
-                _require(record, "file", file.total, file.parts, file.records)
-            case code:
-                raise ValueError(f"a record {code} is out of place")
-    return found
+        try:
+            _take(found, record)
+        except IndexError as error:
+            raise ValueError(f"line {record.line} ({record.code}): a field is missing") from error
+        except ValueError as error:
+            raise ValueError(f"line {record.line} ({record.code}): {error}") from error
+    return found.accounts
+
+
+def _take(found: _Found, record: _Record) -> None:
+    """The next record."""
+    file, account = found.file, found.account
+    file.records += record.lines
+    found.group.records += record.lines
+    match record.code:
+        case "01":
+            pass
+        case "02" if account is None:
+            found.group = _Sum(records=record.lines)
+            found.day, found.currency = record.fields[3], _at(record, 5) or "USD"
+        case "03" if account is None and found.day:
+            found.account = _opened(record, found.currency, found.day)
+        case "16" if account is not None:
+            _post(account, record)
+        case "49" if account is not None:
+            account.records += record.lines
+            _require(record, "account", account.total, account.records)
+            found.accounts.append(account)
+            found.group.total += account.total
+            found.group.parts += 1
+            found.account = None
+        case "98" if account is None and found.day:
+            group = found.group
+            _require(record, "group", group.total, group.parts, group.records)
+            file.total, file.parts, found.day = file.total + group.total, file.parts + 1, ""
+        case "99" if account is None and not found.day:
+            _require(record, "file", file.total, file.parts, file.records)
+        case code:
+            raise ValueError(f"a record {code} is out of place")
 
 
 def _opened(record: _Record, currency: str, day: str) -> _Account:
@@ -229,7 +252,12 @@ def _require(record: _Record, what: str, total: int, *counts: int) -> None:
 
 
 def _amount(text: str) -> int:
-    return int(text) if text.strip() else 0
+    written = text.strip()
+    if not written:
+        return 0
+    if not _WHOLE.fullmatch(written):
+        raise ValueError(f"{text!r} is no amount or number: it has digits, and a sign before them")
+    return int(written)
 
 
 def _at(record: _Record, place: int) -> str:

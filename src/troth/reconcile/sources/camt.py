@@ -83,7 +83,10 @@ class Camt053(Statements):
             if (_text(entry, "Sts/Cd") or _text(entry, "Sts")) not in {"", "BOOK"}:
                 continue
             booked += 1
-            items += self._entry(entry, account, f"{id_}/{place}")
+            try:
+                items += self._entry(entry, account, f"{id_}/{place}")
+            except (MoneyError, ValueError) as error:
+                raise ValueError(f"statement {id_}, entry {place}: {error}") from error
         first, last = self._days(stmt, days)
         # The bank counts entries; where one was taken apart, that many more items come of it.
         said = int(entries) + len(items) - booked if entries else None

@@ -31,10 +31,14 @@ class Files(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Folder:
-    """The files of a directory that fit *pattern*, in the order of their names: so have the day in the name."""
+    """The files of a directory that fit *pattern*, in the order of their names: so have the day in the name.
+
+    *largest*: bytes of a file, at most, since it is read whole.
+    """
 
     path: Path
     pattern: str = "*"
+    largest: int = 64 * 2**20
 
     @property
     def name(self) -> str:
@@ -52,8 +56,20 @@ class Folder:
         return await asyncio.to_thread(look)
 
     async def read(self, name: str) -> bytes:
-        """One file."""
-        return await asyncio.to_thread((self.path / name).read_bytes)
+        """One file. Raises `SourceError` for one that is larger than it may be, or gone."""
+
+        def look() -> bytes:
+            try:
+                with (self.path / name).open("rb") as file:
+                    content = file.read(self.largest + 1)
+            except FileNotFoundError:
+                raise SourceError(f"{self.path / name} is gone while it is read") from None
+            if len(content) > self.largest:
+                msg = f"{self.path / name} is larger than {self.largest:,} bytes: have it split by account or day, or say largest="
+                raise SourceError(msg)
+            return content
+
+        return await asyncio.to_thread(look)
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,6 +15,7 @@ from troth.base.money import Money
 from troth.reconcile.model import Item, Page, SourceError, Window
 
 PAGE_ROWS: Final = 2000
+_LONGEST: Final = 1_000_000  # bytes of a line
 
 MakeItem: TypeAlias = Callable[[Mapping[str, str]], Item | None]
 
@@ -37,7 +38,12 @@ class Table:
         delimiter: str = ",",
         encoding: str = "utf-8-sig",
     ) -> None:
-        self._path = path
+        given: object = count
+        if given is not None and (type(given) is not int or given < 0):
+            raise UsageError(f"count= of a table is a number of rows, not {given!r}")
+        if len(delimiter) != 1:
+            raise UsageError(f"delimiter= of a table is one character, not {delimiter!r}")
+        self._path = Path(path)
         self._item = item
         self._count = count
         self._delimiter = delimiter
@@ -53,13 +59,20 @@ class Table:
         return await asyncio.to_thread(self._read, cursor, window)
 
     def _read(self, cursor: str | None, window: Window) -> Page:
-        state = self._path.stat()
+        try:
+            state = self._path.stat()
+        except FileNotFoundError:
+            msg = f"{self.name}: there is no file {self._path}; that is not the same as one without rows"
+            raise SourceError(msg) from None
         stamp = f"{state.st_size}.{state.st_mtime_ns}"
         known, offset, line = codec.decode(cursor.encode()) if cursor else (stamp, 0, 1)
         if known != stamp:
             raise SourceError(f"{self.name} has changed while it is read")
         with self._path.open("rb") as file:
-            names = self._cells(file.readline(), 1)
+            names = self._cells(file.readline(_LONGEST), 1)
+            twice = sorted({each for each in names if names.count(each) > 1})
+            if twice:
+                raise SourceError(f"{self.name}: several columns are called {', '.join(twice)}")
             if offset:
                 file.seek(offset)
             items, ended = self._some(file, names, line, window)
@@ -73,7 +86,7 @@ class Table:
     ) -> tuple[list[Item], bool]:
         items: list[Item] = []
         for row in range(1, PAGE_ROWS + 1):
-            raw = file.readline()
+            raw = file.readline(_LONGEST)
             if not raw:
                 self._require_count(line + row - 2)
                 return items, True
@@ -83,7 +96,11 @@ class Table:
                 raise SourceError(msg)
             try:
                 made = self._item(dict(zip(names, cells, strict=True)))
-            except (KeyError, ValueError, MoneyError) as error:
+            except KeyError as error:
+                has = ", ".join(names)
+                msg = f"{self.name} has no column {error}, but {has}"
+                raise SourceError(msg) from error
+            except (ValueError, MoneyError) as error:
                 msg = f"{self.name}, line {line + row}: {type(error).__name__}: {error}"
                 raise SourceError(msg) from error
             if made is not None and window.reaches(made.at):
@@ -92,11 +109,16 @@ class Table:
 
     def _cells(self, raw: bytes, line: int) -> list[str]:
         if not raw.endswith(b"\n"):
-            raise SourceError(
-                f"{self.name}, line {line}: it is cut, or empty: a line ends with a new line"
-            )
-        text = raw.decode(self._encoding if line == 1 else self._encoding.removesuffix("-sig"))
-        return next(csv.reader([text], delimiter=self._delimiter, strict=True), [])
+            problem = "it is cut, or empty: a line ends with a new line"
+            if len(raw) == _LONGEST:
+                problem = f"it is longer than {_LONGEST:,} bytes, which no row is"
+            raise SourceError(f"{self.name}, line {line}: {problem}")
+        try:
+            text = raw.decode(self._encoding if line == 1 else self._encoding.removesuffix("-sig"))
+            return next(csv.reader([text], delimiter=self._delimiter, strict=True), [])
+        except (UnicodeDecodeError, csv.Error) as error:
+            msg = f"{self.name}, line {line}: it is no row of {self._encoding} with {self._delimiter!r} between cells: {error}"
+            raise SourceError(msg) from error
 
     def _require_count(self, rows: int) -> None:
         if self._count is not None and rows != self._count:
