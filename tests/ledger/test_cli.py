@@ -190,3 +190,49 @@ def test_two_people_can_be_asked_for(troth: Invoke, day: None, migrated) -> None
     assert "proposed as number 1" in troth(*words, "--by", "ada")[1]
     assert read(migrated, "SELECT 1 FROM {}.ledger_transfer WHERE key = 'fix:1'") == []
     assert troth(*words, "--by", "bob")[1].startswith("created")
+
+
+def test_a_transfer_that_the_books_refuse_is_an_answer_and_nothing_is_written(
+    troth: Invoke, migrated, day: None
+) -> None:
+    before = read(migrated, "SELECT count(*) FROM {}.ledger_transfer")
+    for words, said in (
+        (("x", "nowhere", "income:sales", "1.00", "EUR"), "transfer x (debit nowhere, credit income:sales) was refused: debit_account_not_found"),
+        (("x", "assets:bank", "income:sales", "1.00", "USD"), "another currency than its account"),
+        (("capital", "assets:bank", "income:sales", "1.00", "EUR"), "exists_with_different_credit_account_id"),
+        (("x", "liabilities:wallet:ann", "income:sales", "999", "EUR"), "exceeds_credits"),
+    ):  # fmt: skip
+        code, out, err = troth("post", *words)
+        assert (code, out) == (1, ""), words
+        assert said in err
+        assert err.startswith("troth: transfer ")
+        assert len(err.splitlines()) == 1, "no traceback: the books have said no"
+    assert read(migrated, "SELECT count(*) FROM {}.ledger_transfer") == before
+
+
+def test_what_is_typed_wrong_is_told(troth: Invoke, day: None) -> None:
+    for words, said in (
+        (("post", "x", "a", "b", "1,00", "EUR"), "'1,00' is not an amount"),
+        (("post", "x", "a", "b", "1.001", "EUR"), "parts of the smallest unit"),
+        (("post", "x", "a", "b", "-1", "EUR"), "an amount is greater than 0"),
+        (("post", "x", "a", "b", "1", "eur"), "write 'EUR'"),
+        (("post", "x", "a", "a", "1", "EUR"), "its accounts must be different"),
+        (("post", "", "a", "b", "1", "EUR"), "the id of a transfer is a text"),
+        (("close", "tomorrow"), "is not a time"),
+        (("verify", "--head", "5"), "--head is NUMBER:HASH"),
+        (("verify", "--head", "1:00"), "--head is NUMBER:HASH"),
+        (("trial", "--at", "soon"), "--at: 'soon' is not a time"),
+        (("trial", "--at", "2026-01-01", "--effective-at", "2026-01-01"), "--at or --effective-at"),
+        (("accounts", "--limit", "0"), "--limit is 1 to 1000"),
+    ):  # fmt: skip
+        code, _, err = troth(*words)
+        assert code == 2, words
+        assert said in err
+
+
+def test_a_trial_balance_of_another_time(troth: Invoke, day: None) -> None:
+    _, out, _ = troth("trial", "--at", "2020-01-01", "-o", "json")
+    assert {each["debits_posted"] for each in json.loads(out)} == {0}
+    _, out, _ = troth("trial", "--effective-at", "2026-06-01", "-o", "json")
+    (eur,) = [each for each in json.loads(out) if each["currency"] == "EUR"]
+    assert (eur["debits_posted"], eur["debits_pending"], eur["balanced"]) == (100_035, 0, True)

@@ -102,7 +102,7 @@ async def test_who_asks_for_a_run_sees_it_through(books: Books, troth: Command) 
 async def test_a_run_that_nobody_would_do_is_not_asked_for(books: Books, troth: Command) -> None:
     code, _, err = await troth("run", "bnak", "--since", "30d")
     assert code == 1
-    assert "no worker has declared a reconciliation bnak" in err
+    assert "no worker has declared a reconciliation 'bnak'" in err
     await books.relay().look(books.pool)
     code, _, err = await troth("run", "bank", "--since", "2d", "--until", "3d")
     assert (code, "begins before it ends" in err) == (2, True)
@@ -260,6 +260,7 @@ END = (NOW - 1 * DAY).date().isoformat()
 async def test_a_period_is_closed_by_two_people_when_all_is_explained(
     books: Books, troth: Command
 ) -> None:
+    await books.relay().look(books.pool)  # a worker is there, and nothing was compared yet
     code, _, err = await troth("close", "bank", "--until", END)
     assert (code, "no run of bank has looked at all of the period" in err) == (1, True)
     found = await one_break(books)
@@ -345,3 +346,45 @@ async def test_history_is_append_only(books: Books, table: str) -> None:
     for statement in (f"DELETE FROM {{}}.{table}", f"TRUNCATE {{}}.{table}"):
         with pytest.raises(psycopg.errors.RestrictViolation):
             await books.rows(statement)
+
+
+# What cannot be -------------------------------------------------------------------------------------------------------
+
+
+async def test_what_is_typed_wrong_is_told_and_a_name_that_is_none_is_never_clean(
+    books: Books, troth: Command
+) -> None:
+    books.ours.items, books.theirs.items = both(2)
+    await books.run()
+    unknown = r"no worker has declared a reconciliation 'bnak' in the schema"
+    for words in (
+        ("breaks", "bnak"), ("runs", "bnak"), ("periods", "bnak"), ("run", "bnak"),
+        ("close", "bnak", "--until", "2026-11-01"), ("approve", "bnak", "--until", "2026-11-01"),
+    ):  # fmt: skip
+        code, out, err = await troth(*words)
+        assert (code, out) == (1, ""), words
+        assert unknown in err
+        assert "there are: bank" in err
+    assert (await troth("breaks", "bank"))[:2] == (0, "No breaks.\n")
+    for said, words in (
+        ("there is no run 99999999999999999999", ("runs", "--run", 10**23 - 1)), ("there is no run -1", ("runs", "--run", "-1")),
+        ("--limit is 1 to 1000", ("periods", "--limit", "-4")), ("--limit is 1 to 1000", ("runs", "--limit", "0")),
+        ("--state is one of", ("breaks", "--state", "closed")), ("--kind is one of", ("breaks", "--kind", "weird")),
+        ("a window begins before it ends", ("run", "bank", "--since", "2026-11-05", "--until", "2026-11-01")),
+        ("is not a time", ("run", "bank", "--since", "soon")),
+    ):  # fmt: skip
+        code, _, err = await troth(*words)
+        assert code == 2, words
+        assert said in err
+        assert "Traceback" not in err
+    for words in (
+        ("show", 99),
+        ("reopen", 99),
+        ("own", 99),
+        ("settle", 99),
+        ("accept", 99, "--until", "30d", "--note", "x"),
+    ):
+        code, _, err = await troth(*words)
+        assert (code, err) == (1, "troth: there is no break 99: troth reconcile breaks\n")
+    assert await books.rows("SELECT count(*) FROM {}.reconcile_run") == [(1,)]
+    assert await books.rows("SELECT count(*) FROM {}.operator_act WHERE outcome = 'done'") == [(0,)]

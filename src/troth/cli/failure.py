@@ -9,7 +9,7 @@ import os
 import sys
 import traceback
 
-from troth.base.errors import TrothError, UsageError
+from troth.base.errors import Refused, TrothError, UsageError
 
 PROBLEM = 1
 USAGE = 2
@@ -32,7 +32,7 @@ def _foreseen(error: BaseException) -> str | None:
     """The line to show, or None."""
     if isinstance(error, BaseExceptionGroup) and len(error.exceptions) == 1:
         return _foreseen(error.exceptions[0])
-    if isinstance(error, TrothError):
+    if isinstance(error, TrothError | Refused):
         return str(error)
     driver = sys.modules.get(
         "troth.store.failure"

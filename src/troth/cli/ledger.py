@@ -10,6 +10,7 @@ from uuid import UUID
 
 from cyclopts import App, Parameter
 
+from troth.base.errors import UsageError
 from troth.cli import ledger_books
 from troth.cli.acting import read
 from troth.cli.filtering import After, Limit, check_limit, ends, told
@@ -196,6 +197,8 @@ def trial(
     from troth.ledger import Ledger
     from troth.view import ledger as view
 
+    if at is not None and effective_at is not None:
+        raise UsageError("--at or --effective-at: by when it was booked, or by when it counts")
     booked, counted = (
         ledger_books.moment("--at", at),
         ledger_books.moment("--effective-at", effective_at),

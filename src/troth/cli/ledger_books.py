@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 import sys
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Final, Literal
 
 from cyclopts import App, Parameter
 from rich.text import Text
@@ -16,6 +17,8 @@ from troth.cli.acting import act, author, read
 from troth.cli.failure import PROBLEM
 from troth.cli.options import DEFAULT_CONNECTION, By, Connection, Note, Output, StatementTimeout
 from troth.cli.output import as_text, cell, console
+
+_HEAD: Final = re.compile(r"([0-9]{1,18}):([0-9a-f]{64})")
 
 if TYPE_CHECKING:
     from troth.ledger.model import Result
@@ -211,13 +214,10 @@ def moment(word: str, text: str | None) -> datetime | None:
 
 
 def _anchor(text: str) -> tuple[int, bytes]:
-    number, _, hash_ = text.partition(":")
-    try:
-        return int(number), bytes.fromhex(hash_)
-    except ValueError:
-        raise UsageError(
-            f"--head is NUMBER:HASH, as troth ledger seal prints it, not {text!r}"
-        ) from None
+    found = _HEAD.fullmatch(text.strip())
+    if found is None:
+        raise UsageError(f"--head is NUMBER:HASH, as troth ledger seal prints it, not {text!r}")
+    return int(found[1]), bytes.fromhex(found[2])
 
 
 def _page(report: Report) -> None:

@@ -111,7 +111,7 @@ def breaks_(
 
     Example: troth reconcile breaks stripe --state open
     """
-    from troth.reconcile import breaks_store
+    from troth.reconcile import acts, breaks_store
     from troth.reconcile.model import BreakState, Kind
 
     _require_limit(limit)
@@ -122,9 +122,12 @@ def breaks_(
 
     async def look(tx: Tx) -> list[Break]:
         q = breaks_store.queries(connection.schema)
-        return await breaks_store.breaks(
+        found = await breaks_store.breaks(
             tx, q, name, states=states, kind=wanted, owner=owner, limit=limit
         )
+        if name is not None and not found:  # a name that is none has no breaks either
+            await acts.require_declared(tx, connection.schema, name)
+        return found
 
     found = read(connection, statement_timeout, look)
     show([break_line(each, output) for each in found], output, "No breaks.")
@@ -304,17 +307,23 @@ def runs(
 
     Example: troth reconcile runs stripe
     """
-    from troth.reconcile import store
+    from troth.reconcile import acts, store
 
     _require_limit(limit)
+    missing = UsageError(f"there is no run {number} of a reconciliation: troth reconcile runs")
+    if number is not None and not 0 < number < 2**63:
+        raise missing
 
     async def look(tx: Tx) -> list[RunLine]:
         q = store.queries(connection.schema)
-        return await store.runs(tx, q, name, run=number, limit=limit)
+        found = await store.runs(tx, q, name, run=number, limit=limit)
+        if name is not None and not found:
+            await acts.require_declared(tx, connection.schema, name)
+        return found
 
     found = read(connection, statement_timeout, look)
     if number is not None and not found:
-        raise UsageError(f"there is no run {number} of a reconciliation: troth reconcile runs")
+        raise missing
     if number is not None and output == "table":
         _print_run(found[0])
         return

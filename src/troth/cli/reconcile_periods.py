@@ -88,7 +88,7 @@ def periods(
     ] = None,
     /,
     *,
-    limit: Annotated[int, Parameter(help="At most so many.")] = 100,
+    limit: Annotated[int, Parameter(help="At most so many, up to 1000.")] = 100,
     connection: Connection = DEFAULT_CONNECTION,
     output: Output = "table",
     statement_timeout: StatementTimeout = 5.0,
@@ -97,11 +97,17 @@ def periods(
 
     Example: troth reconcile periods stripe
     """
-    from troth.reconcile import breaks_store
+    from troth.reconcile import acts, breaks_store
+
+    if not 1 <= limit <= 1000:
+        raise UsageError(f"--limit is 1 to 1000, not {limit}")
 
     async def look(tx: Tx) -> list[Period]:
         q = breaks_store.queries(connection.schema)
-        return await breaks_store.periods(tx, q, name, limit=limit)
+        found = await breaks_store.periods(tx, q, name, limit=limit)
+        if name is not None and not found:
+            await acts.require_declared(tx, connection.schema, name)
+        return found
 
     found = read(connection, statement_timeout, look)
     show([_period(each) for each in found], output, "No period is closed.")

@@ -424,5 +424,6 @@ def require_posted(prepared: Sequence[Prepared], found: Sequence[Result]) -> Non
     at = next((i for i in refused if found[i].outcome is not Outcome.LINKED_EVENT_FAILED), refused[0])  # fmt: skip
     outcome, each = found[at].outcome, prepared[at]
     first = f" ({found[at].first})" if found[at].first else ""
-    msg = f"transfer {each.key or each.id} was refused: {outcome}{first}: {MEANS[outcome]}"
+    where = f" (debit {each.debit}, credit {each.credit})" if each.debit else ""
+    msg = f"transfer {each.key or each.id}{where} was refused: {outcome}{first}: {MEANS[outcome]}"
     raise TransferRefused(msg, found, at)

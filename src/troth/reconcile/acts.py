@@ -22,6 +22,7 @@ from troth.reconcile.model import (
     Verdict,
     Window,
 )
+from troth.reconcile.store import Declared
 from troth.store.tx import Tx
 
 CLOSE: Final = "reconcile.close"
@@ -45,17 +46,13 @@ async def request(
     that is none.
     """
     q = store.queries(schema)
-    found = await store.declared(tx, q, name)
-    if not found:
-        known = ", ".join(each.name for each in await store.declared(tx, q)) or "none"
-        msg = f"no worker has declared a reconciliation {name} in the schema {schema}; there are: {known}"
-        raise ReconcileError(msg)
+    found = await require_declared(tx, schema, name)
     now, closed, oldest = await store.span(tx, q, name)
-    usual = lifecycle.window_of(now, closed, oldest, found[0].lookback, found[0].margin)
+    usual = lifecycle.window_of(now, closed, oldest, found.lookback, found.margin)
     first = since if since is not None else (usual.since if usual else now)
     last = until if until is not None else now
     lifecycle.require_window(first, last, now)
-    window = Window(first, last, found[0].margin)
+    window = Window(first, last, found.margin)
     await settling.require_alive(tx, schema, name)
     made = await store.ask(tx, q, name, window, author.by, author.note)
     if made is None:  # between the look and the insertion
@@ -63,6 +60,17 @@ async def request(
             f"a run of {name} has just been asked for: troth reconcile runs {name}"
         )
     return made, window
+
+
+async def require_declared(tx: Tx, schema: str, name: str) -> Declared:
+    """The reconciliation of this name. Raises `ReconcileError` if no program has declared it: then nothing is known of it."""
+    q = store.queries(schema)
+    found = await store.declared(tx, q, name)
+    if not found:
+        known = ", ".join(each.name for each in await store.declared(tx, q)) or "none"
+        msg = f"no worker has declared a reconciliation {name!r} in the schema {schema}; there are: {known}"
+        raise ReconcileError(msg)
+    return found[0]
 
 
 async def accept(tx: Tx, schema: str, number: int, until: datetime, author: Author) -> Break:
@@ -147,7 +155,8 @@ def _effect(found: Break) -> tuple[UUID, str]:
 
 
 async def closable(tx: Tx, schema: str, name: str, until: datetime) -> Closable:
-    """What there is to know of a period that can be closed. Raises `PeriodError` for one that cannot."""
+    """What there is to know of a period that can be closed. Raises `PeriodError` for one that cannot, and `ReconcileError`."""
+    await require_declared(tx, schema, name)
     found = await breaks_store.closable(tx, breaks_store.queries(schema), name, until)
     if found.since is not None and until <= found.since:
         raise PeriodError(f"{name} is closed until {found.since:%F %T} already")

@@ -231,7 +231,7 @@ async def entries(
     tx: Tx, schema: str, code: str, *, before: int | None = None, limit: int = PAGE_ROWS
 ) -> tuple[EntryLine, ...]:
     """A page of an account's entries, the latest first: those before a version. Raises `UsageError` for a wrong *limit*."""
-    params = {"code": code, "before": before or _LAST, "limit": rows_of(limit)}
+    params = {"code": code, "before": _LAST if before is None else before, "limit": rows_of(limit)}
     rows = await (await tx.execute(queries(schema).entries, params)).fetchall()
     return tuple(line(EntryLine, *row) for row in rows)
 
@@ -245,7 +245,7 @@ async def transfers(
     limit: int = PAGE_ROWS,
 ) -> tuple[TransferLine, ...]:
     """A page of transfers, the latest number first: one, or those before a number. Raises `UsageError` for a wrong *limit*."""
-    params = {"id": id_, "before": before or _LAST, "limit": rows_of(limit)}
+    params = {"id": id_, "before": _LAST if before is None else before, "limit": rows_of(limit)}
     rows = await (await tx.execute(queries(schema).transfers, params)).fetchall()
     return tuple(_transfer(row) for row in rows)
 
