@@ -13,6 +13,7 @@ from rich.text import Text
 from examples.signup.demo.audit import Row, Verdict
 from examples.signup.demo.board import Board
 from examples.signup.demo.money import Accounts, Line, Sum
+from examples.signup.demo.post import Post
 from examples.signup.demo.reconcile import Reconciled
 from troth import Money
 
@@ -41,6 +42,7 @@ class Result:
     verdict: Verdict
     accounts: Accounts
     reconciled: Sequence[Reconciled]
+    mail: Post
     gap: bool
 
     @property
@@ -203,6 +205,7 @@ def as_json(result: Result, complaints: Sequence[str], board: Board) -> dict[str
         "money": [asdict(line) for line in accounts.lines],
         "not_zero": [asdict(account) for account in accounts.open],
         "reconciled": [asdict(one) for one in result.reconciled],
+        "statements": asdict(result.mail),
         "explained": result.explained,
         "in_doubt": [asdict(doubt) for doubt in verdict.doubts],
         "findings": [asdict(finding) for finding in verdict.findings],

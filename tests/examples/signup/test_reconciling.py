@@ -8,7 +8,6 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from examples.signup.bank import arrival, read
 from examples.signup.billing import provider
 from examples.signup.books import Charge, Happening, Invoice, book, claim_on, ledger, on_its_way
 from examples.signup.movements import (
@@ -18,6 +17,7 @@ from examples.signup.movements import (
     refund_made,
 )
 from examples.signup.reconciling import RECONCILIATIONS
+from examples.signup.statements import arrival, read
 from tests.examples.provider.bank import Bank
 from tests.examples.provider.process import Process
 from tests.harness.postgres import wait_until
@@ -87,7 +87,7 @@ class World:
 
     async def read_statements(self) -> None:
         for document in self.bank.statements():
-            await self.book(*(arrival(line) for line in read(document).items))
+            await self.book(*(arrival(line) for line in read("one", document).items))
 
     async def run(self, name: str) -> tuple[str | None, dict[str, tuple[str, int]]]:
         """What a run comes to: its verdict, and the breaks that are open, by subject: kind and money."""
@@ -125,6 +125,7 @@ class World:
 def bank(tmp_path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Bank]:
     bank = Bank(tmp_path, behind=BEHIND)
     monkeypatch.setenv("SIGNUP_BANK_URL", bank.url)
+    monkeypatch.setenv("SIGNUP_STATEMENTS", str(bank.out))
     yield bank
     bank.close()
 
