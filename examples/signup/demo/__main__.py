@@ -114,11 +114,11 @@ async def demonstrate(options: Options, board: Board, stage: Stage) -> Result:
     refused = {person.email for person in crowd if person.refused}
     found = await truths.read(stage, {person.email: person.standing for person in crowd})
     verdict = audit.compare([person.email for person in crowd], found, refused)
-    accounts = await money.read(stage, expected(crowd))
+    accounts = await money.read(stage, expected(crowd, gap=options.gap))
     return Result(verdict, accounts, reconciled, mail, options.gap)
 
 
-def expected(crowd: Sequence[Person]) -> money.Expected:
+def expected(crowd: Sequence[Person], *, gap: bool) -> money.Expected:
     """What money should have moved, after what people did."""
 
     def credits_of(*becoming: str) -> list[int]:
@@ -130,7 +130,7 @@ def expected(crowd: Sequence[Person]) -> money.Expected:
         credited=credits_of("arrives", "refused", "returned"),
         disbursed=credits_of("arrives", "returned"),
         refused=credits_of("refused"),
-        returned=credits_of("returned"),
+        returned=[] if gap else credits_of("returned"),
     )
 
 
@@ -163,6 +163,8 @@ def complaints(options: Options, board: Board, result: Result) -> list[str]:
     forgotten = {("bank", "statement_arithmetic", abs(one.minor)) for one in result.accounts.open}
     if options.gap and not (forgotten and forgotten <= named):
         found.append("the lines that the bank forgot were to be found, and named")
+    if options.faults and board.orders and not board.orders[show.DUPLICATE]:
+        found.append("no order has come to the bank a second time")
     if not result.mail.holds:
         found.append("a statement was late, and nobody has missed it")
     if not options.gap and not result.explained:

@@ -9,12 +9,16 @@ from collections.abc import Sequence
 from typing import Any
 
 import httpx
+import psycopg
 
+from examples.signup.credit import send_payment
 from examples.signup.demo import people
 from examples.signup.demo.board import Board
 from examples.signup.demo.people import Asking, Person
 from examples.signup.demo.stage import BANK_ACCOUNT, Stage
+from examples.signup.demo.waiting import until
 
+_LOST = "SELECT count(*) FROM troth.journal WHERE path = %s AND kind = 4"
 CREDIT_CENTS, CREDIT = 500, "5.00"
 CLICKS = 3
 IBANS = {
@@ -40,11 +44,27 @@ async def pay_out(stage: Stage, board: Board, crowd: Sequence[Person], *, faults
                 group.create_task(ask_for_credit(http, stage.support_key, person, board))
             if faults:
                 board.say(f"{len(owed)} people are paid what we owe them; the bank does not answer")
-                await asyncio.sleep(stage.effect_timeout_s + 1)
+                await an_order_is_lost(stage)
                 stage.go_on("bank")
     finally:
         stage.go_on("bank")
-    await send_back(stage, owed)
+    async with httpx.AsyncClient(base_url=stage.bank_url, timeout=30) as bank:
+        answered = await bank.get("/_mock/requests", params={"path": "/payments"})
+        board.orders.update(one["status"] for one in answered.raise_for_status().json())
+        await send_back(bank, owed)
+
+
+async def an_order_is_lost(stage: Stage) -> None:
+    """Wait until an attempt to have something paid has ended without an answer."""
+    async with await psycopg.AsyncConnection.connect(
+        stage.database_url, autocommit=True
+    ) as database:
+
+        async def done() -> bool:
+            found = await (await database.execute(_LOST, [send_payment.name])).fetchone()
+            return found is not None and found[0] > 0
+
+        await until(done, "an order gets no answer")
 
 
 async def ask_for_credit(
@@ -69,19 +89,14 @@ async def ask_for_credit(
         board.quarrels.append(f"{person.email} was told {ends} of a payment that {person.payout}")
 
 
-async def send_back(stage: Stage, owed: Sequence[Person]) -> None:
+async def send_back(bank: httpx.AsyncClient, owed: Sequence[Person]) -> None:
     """The bank of one payee sends the money back, a working day after it came."""
     names = {person.name for person in owed if person.payout == "returned"}
-    async with httpx.AsyncClient(base_url=stage.bank_url, timeout=30) as bank:
-        ordered = (await bank.get("/_mock/payments")).raise_for_status().json()
-        comes_back = [one for one in ordered if one["creditor_name"] in names]
-        if comes_back:
-            [one] = comes_back
-            await change(
-                bank,
-                behaviour="return-later",
-                parameters={"days": 1, "end_to_end_id": one["end_to_end_id"]},
-            )
+    ordered = (await bank.get("/_mock/payments")).raise_for_status().json()
+    for one in ordered:
+        if one["creditor_name"] in names:
+            comes_back = {"days": 1, "end_to_end_id": one["end_to_end_id"]}
+            await change(bank, behaviour="return-later", parameters=comes_back)
 
 
 async def change(bank: httpx.AsyncClient, **fields: Any) -> None:

@@ -151,9 +151,9 @@ def compare(ours: Books, provider: Objects, bank: Bank, did: Expected) -> Accoun
         Line("paid out", None, paid_out - refused, total(payouts), total(bank.arrived)),
         Line("credit granted", total(did.credited), Sum(counts["credit granted"], balance(books.GOODWILL, 0)), None, None),
         Line("disbursed", total(did.disbursed), posted("disbursement"), None, total(taken)),
-        Line("disbursements refused", total(did.refused), posted("disbursement released"), None, total(rejected)),
-        Line("disbursements returned", total(did.returned), posted("disbursement returned"), None, total(sent_back)),
-        Line("still owed to customers", Sum(1, still_owed), Sum(1, owed), None, None),
+        Line("refused payments", total(did.refused), posted("disbursement released"), None, total(rejected)),
+        Line("returned payments", total(did.returned), posted("disbursement returned"), None, total(sent_back)),
+        Line("owed to customers", Sum(1, still_owed), Sum(1, owed), None, None),
         Line("at the provider", None, Sum(1, balance(books.STRIPE, 0)), Sum(1, sum(one["net"] for one in movements)), None),
         Line("at the bank", None, Sum(1, balance(books.BANK, 0)), None, Sum(1, bank.balance)),
     ]  # fmt: skip

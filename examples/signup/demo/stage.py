@@ -36,7 +36,7 @@ READY_S = 30.0
 STOP_S = 5.0
 SWEEP_EVERY_S = 3.0
 
-BEHIND_DAYS = 11
+BEHIND_DAYS = 9
 """The clocks of provider and bank begin so long ago. Nobody here minds: the service believes what they say of time."""
 
 BANK_ACCOUNT, IBAN = "SIGNUP", "DE89370400440532013000"

@@ -41,7 +41,7 @@ MINE = credit_of("cus_ada")
 
 @pytest.fixture
 def bank(tmp_path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Bank]:
-    bank = Bank(tmp_path, behind=11)  # so that time can pass
+    bank = Bank(tmp_path, behind=12)  # so that time can pass
     monkeypatch.setenv("SIGNUP_BANK_URL", bank.url)
     monkeypatch.setenv("SIGNUP_STATEMENTS", str(bank.out))
     yield bank
@@ -173,7 +173,7 @@ async def test_what_comes_back_is_owed_again(ada: Ada, bank: Bank) -> None:
     bank.behaves(behaviour="return-later", parameters={"days": 1})
     await (await ada.asks_for(FIVE)).result(timeout=30)
     assert await ada.available() == Money(0, "EUR")
-    await read(bank, 11)
+    await read(bank, 9)
     assert await ada.balances() == {GOODWILL: 500, MINE: 500}
     found = await reconcile(ada.url, "bank")
     assert (found.verdict, found.ours, found.theirs, found.repeated) == ("clean", 2, 2, 0)
@@ -195,9 +195,10 @@ async def test_a_return_that_nobody_has_booked_is_found(
         return None
 
     monkeypatch.setattr(statements, "came_back", nothing)
+    bank.days_pass(3)  # so that there is a statement before
     bank.behaves(behaviour="return-later", parameters={"days": 1})
     await (await ada.asks_for(FIVE)).result(timeout=30)
-    await read(bank, 11)
+    await read(bank, 9)
     [paid] = bank.payments()
     found = await reconcile(ada.url, "bank")
     assert [(each.kind, each.minor) for each in found.breaks] == [("missing_ours", 500)]

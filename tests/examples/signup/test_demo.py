@@ -18,8 +18,8 @@ from examples.signup.demo.trouble import schedule
 ROOT = Path(__file__).parents[3]
 PAYMENTS = {
     "disbursed": {"count": 2, "minor": 1000},
-    "disbursements refused": {"count": 1, "minor": 500},
-    "disbursements returned": {"count": 1, "minor": 500},
+    "refused payments": {"count": 1, "minor": 500},
+    "returned payments": {"count": 1, "minor": 500},
 }
 
 

@@ -168,8 +168,8 @@ def test_what_differs_at_the_bank_is_found(bank: Bank) -> None:
     [
         ([*ORDERED, SENT], {"disbursed"}),
         ([BACK, REFUSED], {"disbursed"}),
-        ([SENT, SENT, REFUSED], {"disbursements returned"}),
-        ([SENT, BACK], {"disbursements refused"}),
+        ([SENT, SENT, REFUSED], {"returned payments"}),
+        ([SENT, BACK], {"refused payments"}),
         ([{**SENT, "amount": 501}, BACK, REFUSED], {"disbursed"}),
     ],
 )
@@ -182,7 +182,7 @@ def test_what_the_bank_has_paid_otherwise_is_found(
 def test_credit_that_does_not_stand_again_is_found() -> None:
     kept = {**BOOKS.balances, credit_of("cus_ada"): 500, ORDER: 500}
     found = verdict(books=replace(BOOKS, balances=kept))
-    assert wrong(found) == {"still owed to customers"}
+    assert wrong(found) == {"owed to customers"}
     assert found.open == [Account(ORDER, 500)]
 
 
