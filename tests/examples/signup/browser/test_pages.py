@@ -122,6 +122,7 @@ async def owe(service: Service, email: str, amount: str) -> None:
     )
 
 
+@pytest.mark.slow
 async def test_credit_is_paid_out_once_while_the_bank_does_not_answer(
     page: Page, service: Service
 ) -> None:
