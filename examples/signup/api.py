@@ -2,12 +2,14 @@
 
 from dataclasses import asdict
 from typing import Annotated, Any, Literal
-from uuid import UUID
+from uuid import UUID, uuid4
 
 from fastapi import APIRouter, Depends, HTTPException, Request, Response
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints
 
+from examples.signup.books import CURRENCY
 from examples.signup.core import troth
+from examples.signup.credit import grant_credit, pay_out_credit
 from examples.signup.edge import (
     COOKIE,
     client_of,
@@ -27,7 +29,7 @@ from examples.signup.plans import (
 )
 from examples.signup.progress import Progress, progress_of
 from examples.signup.workflow import EmailTaken, signup
-from troth import Requests, Tx
+from troth import Money, Requests, Tx
 from troth.access import EmailTakenError, Principal, forgotten_cookie, session_cookie
 from troth.integrations.fastapi import Command, command, idempotent
 
@@ -73,6 +75,21 @@ def encodable(text: str) -> str:
     return text
 
 
+def payable(text: str) -> str:
+    """More than nothing."""
+    if not Money.parse(text, CURRENCY):
+        raise ValueError("must be more than 0")
+    return text
+
+
+def valid_iban(text: str) -> str:
+    """Without spaces. The check digits (ISO 13616) find most mistakes of typing."""
+    iban = text.replace(" ", "").upper()
+    if int("".join(str(int(each, 36)) for each in iban[4:] + iban[:4])) % 97 != 1:
+        raise ValueError("is not an IBAN: its check digits do not fit, so a digit may be wrong")
+    return iban
+
+
 Email = Annotated[
     str,
     StringConstraints(strip_whitespace=True, to_lower=True, max_length=254, pattern=ADDRESS),
@@ -86,6 +103,15 @@ Name = Annotated[
 Card = Annotated[str, Field(max_length=100, pattern=r"^pm_[A-Za-z0-9_]+$")]
 Password = Annotated[str, Field(min_length=10, max_length=200), AfterValidator(encodable)]
 Plan = Literal["starter", "pro"]
+Amount = Annotated[str, Field(pattern=r"^[0-9]{1,6}(\.[0-9]{2})?$"), AfterValidator(payable)]
+Iban = Annotated[
+    str,
+    Field(
+        pattern=r"^[A-Za-z]{2}[0-9]{2}[A-Za-z0-9 ]{11,38}$",
+        examples=["DE89 3704 0044 0532 0130 00"],
+    ),
+    AfterValidator(valid_iban),
+]
 
 
 class Body(BaseModel):
@@ -114,6 +140,19 @@ class CardRequest(Body):
     card: Card
 
 
+class CreditRequest(Body):
+    """`amount` is in EUR: "5.00"."""
+
+    amount: Amount
+
+
+class PayoutRequest(Body):
+    """`amount` is in EUR, and at most the credit; `iban`: where it goes."""
+
+    amount: Amount
+    iban: Iban
+
+
 class Operation(BaseModel):
     """Something that goes on: ask again at `url`."""
 
@@ -123,7 +162,7 @@ class Operation(BaseModel):
 
 
 class AccountView(BaseModel):
-    """`subscription` is a state: incomplete, trialing, active, past_due, unpaid, canceled."""
+    """`subscription` is a state: incomplete, trialing, active, past_due, unpaid, canceled. `credit`: in EUR."""
 
     id: UUID
     email: str
@@ -132,6 +171,7 @@ class AccountView(BaseModel):
     seats: int
     subscription: str
     closed: bool
+    credit: str
 
 
 LATER: dict[int | str, dict[str, Any]] = {202: {"model": Operation}}
@@ -232,6 +272,28 @@ async def show_any_account(account_id: UUID, request: Request) -> AccountView:
         account = await account_page(tx, account_id)
         await access.require(tx, principal, "Account::read", account.resource)
     return AccountView(**asdict(account))
+
+
+@api.post("/accounts/{account_id}/credit", responses=LATER)
+async def give_credit(account_id: UUID, body: CreditRequest, request: Request, doing: Doing) -> Any:
+    """For support, by API key: for something that went wrong."""
+    principal = await principal_of(doing.tx, request)
+    await access.tenants.act_as(doing.tx, str(account_id), role=WEB)
+    account = await account_page(doing.tx, account_id)
+    action, at_commit = "Account::grant_credit", doing.at_commit
+    await access.require(doing.tx, principal, action, account.resource, at_commit=at_commit)
+    amount = Money.parse(body.amount, CURRENCY)
+    run = await doing.start(grant_credit, account_id, str(uuid4()), amount)
+    return doing.operation(run, wait=WAIT_S)
+
+
+@api.post("/account/payout", responses=LATER)
+async def pay_out(body: PayoutRequest, request: Request, doing: Doing) -> Any:
+    """Have one's credit, or a part of it, paid to one's bank."""
+    account = await may_now(doing, request, "Account::pay_out")
+    amount = Money.parse(body.amount, CURRENCY)
+    run = await doing.start(pay_out_credit, account.id, amount, body.iban)
+    return doing.operation(run, wait=WAIT_S)
 
 
 @api.post("/account/plan", responses=LATER)

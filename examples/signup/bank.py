@@ -1,117 +1,122 @@
-"""The bank: its daily statements (ISO 20022, camt.053) are read, kept as they came, and booked line by line.
+"""The bank, as it is spoken to by files of ISO 20022: orders (pain.001) go out, statements (camt.053) come in.
 
-A line has a number of the bank's, by which it is booked once, on however many statements it is. Whether a statement adds up is
-not judged here, but by the reconciliation.
+An order has a number of ours, and the bank takes each number once (reason DUPL). So an order whose answer was lost is sent
+again as it is, and is not paid twice.
 """
 
+import re
+from collections.abc import Iterable
 from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any
+from xml.sax.saxutils import escape
 
 import httpx
 
-from examples.signup.books import Arrival, book
-from examples.signup.core import LOOK, troth
-from examples.signup.settings import EFFECT_TIMEOUT_S, bank_account, bank_url
-from troth import Money, Tx
-from troth.reconcile.model import Item
+from examples.signup.books import Disbursement
+from examples.signup.settings import EFFECT_TIMEOUT_S, bank_account, bank_iban, bank_url, statements
+from troth import Found, Missing, Provider, Refused
 from troth.reconcile.sources.camt import Camt053
-from troth.reconcile.sources.files import Told
-from troth.schedule import Schedules
+from troth.reconcile.sources.files import Folder
 
-schedules = troth.include(Schedules(troth))
+# How long banks remember the number of an order differs; a month is what ours promises. The other figure is ours.
+bank = Provider("bank", key_lifetime=timedelta(days=30), lands_within=timedelta(minutes=2))
+
+OURS = "Quay"
+ACCEPTED, DUPLICATE = "accepted", "DUPL"
+STATEMENT = r"camt\.053[.\d]*-{account}-(\d+)(?:\.\w+)?\.xml"
+AT_ONCE = "1999-01-01"
+"""The day of an order that is to be carried out as soon as can be, as German banks have agreed."""
+
+
+# Orders -------------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)
-class Issued:
-    """A statement that the bank has issued, and where it is."""
+class Payee:
+    name: str
+    iban: str
 
-    number: int
-    message: int
+
+def order(made: Disbursement, payee: Payee) -> str:
+    """The order to pay this, as a document. The same one for the same disbursement, whenever it is sent."""
+    number, amount = made.id, made.amount
+    return f"""<?xml version="1.0" encoding="UTF-8"?>
+<Document xmlns="urn:iso:std:iso:20022:tech:xsd:pain.001.001.09"><CstmrCdtTrfInitn>
+<GrpHdr><MsgId>{number}</MsgId><CreDtTm>{AT_ONCE}T00:00:00Z</CreDtTm><NbOfTxs>1</NbOfTxs>
+<CtrlSum>{amount.text()}</CtrlSum><InitgPty><Nm>{OURS}</Nm></InitgPty></GrpHdr>
+<PmtInf><PmtInfId>{number}</PmtInfId><PmtMtd>TRF</PmtMtd><ReqdExctnDt><Dt>{AT_ONCE}</Dt></ReqdExctnDt>
+<Dbtr><Nm>{OURS}</Nm></Dbtr><DbtrAcct><Id><IBAN>{bank_iban()}</IBAN></Id></DbtrAcct>
+<DbtrAgt><FinInstnId><Othr><Id>NOTPROVIDED</Id></Othr></FinInstnId></DbtrAgt>
+<CdtTrfTxInf><PmtId><EndToEndId>{number}</EndToEndId></PmtId>
+<Amt><InstdAmt Ccy="{amount.currency}">{amount.text()}</InstdAmt></Amt>
+<Cdtr><Nm>{escape(payee.name)}</Nm></Cdtr><CdtrAcct><Id><IBAN>{payee.iban}</IBAN></Id></CdtrAcct>
+<RmtInf><Ustrd>{OURS}: your credit</Ustrd></RmtInf></CdtTrfTxInf></PmtInf></CstmrCdtTrfInitn></Document>
+"""
 
 
 def client() -> httpx.AsyncClient:
     return httpx.AsyncClient(base_url=bank_url(), timeout=EFFECT_TIMEOUT_S)
 
 
-async def issued_statements() -> list[Issued]:
-    """All of them, the oldest first."""
+async def pay(made: Disbursement, payee: Payee) -> str:
+    """Have the bank pay this, once. Raises `Refused` with the bank's words."""
     async with client() as http:
-        answer = await http.get(f"/_mock/accounts/{bank_account()}/statements")
-    return [Issued(each["number"], each["message_id"]) for each in answer.raise_for_status().json()]
+        answer = await http.post("/payments", content=order(made, payee).encode())
+    if answer.status_code != httpx.codes.UNPROCESSABLE_ENTITY:
+        answer.raise_for_status()
+    said = answer.json()
+    if said["reason"] == DUPLICATE:  # an earlier attempt has arrived: what became of that one?
+        said = await decision(made.id)
+    else:
+        [said] = said["payments"] or [said]  # or the whole order was refused
+    if said is None or said.get("outcome", said.get("status")) != ACCEPTED:
+        why = said["reason_text"] if said else "it has refused the order as a whole"
+        raise Refused(f"the bank does not pay this: {why}")
+    return ACCEPTED
 
 
-async def statement(message: int) -> str:
-    """The document."""
+async def find(made: Disbursement) -> Found[str] | Missing:
+    """Has the bank taken it over? What it has refused has not happened."""
+    said = await decision(made.id)
+    return Found(ACCEPTED) if said and said["status"] == ACCEPTED else Missing()
+
+
+async def decision(number: str) -> dict[str, Any] | None:
+    """What the bank has decided about a payment; None if it has none with this number."""
     async with client() as http:
-        return (await http.get(f"/_mock/mailbox/{message}")).raise_for_status().text
+        answer = await http.get(f"/_mock/payments/{number}")
+    if answer.status_code == httpx.codes.NOT_FOUND:
+        return None
+    return dict(answer.raise_for_status().json())
 
 
-class Statements:
-    """The statements as files, named by their numbers."""
+# Statements ---------------------------------------------------------------------------------------
+
+
+class Mailbox:
+    """The statements that the bank has put into a directory of ours. Their names have a number that grows with the days."""
 
     name = "the bank's mailbox"
 
     async def names(self) -> list[str]:
-        return [f"{each.number:09}.{each.message}" for each in await issued_statements()]
+        """The oldest first. Raises `SourceError` if there is no such directory."""
+        return [each for _, each in numbered(await folder().names())]
 
     async def read(self, name: str) -> bytes:
-        return (await statement(int(name.partition(".")[2]))).encode()
+        return await folder().read(name)
 
 
-STATEMENTS = Camt053(Statements(), keyed=True)
-"""Read as items. What we are sent by the provider has the payout as its key."""
+def folder() -> Folder:
+    return Folder(statements(), "camt.053*.xml")
 
 
-def read(document: str) -> Told:
-    """What a statement says. Raises `SourceError` for what is none."""
-    [told] = STATEMENTS.parse("statement", document.encode())
-    return told
+def numbered(names: Iterable[str]) -> list[tuple[int, str]]:
+    """Of these files, the statements of our account, in the order of their numbers."""
+    fitting = re.compile(STATEMENT.format(account=re.escape(bank_account())))
+    found = [(fitting.fullmatch(each), each) for each in names]
+    return sorted((int(fits[1]), each) for fits, each in found if fits)
 
 
-def arrival(line: Item) -> Arrival:
-    return Arrival(line.id, line.reference, Money(line.amount, line.currency), line.at)
-
-
-# Reading and booking ------------------------------------------------------------------------------
-
-
-@troth.step(retry=LOOK)
-async def list_statements() -> list[Issued]:
-    return await issued_statements()
-
-
-@troth.step(retry=LOOK)
-async def fetch_statement(message: int) -> str:
-    return await statement(message)
-
-
-@troth.transaction
-async def find_new(tx: Tx, issued: list[Issued]) -> list[Issued]:
-    """Those that are not booked yet."""
-    found = await tx.execute(
-        "SELECT number FROM signup.bank_statement WHERE bank_account = %s", [bank_account()]
-    )
-    known = {number for (number,) in await found.fetchall()}
-    return [each for each in issued if each.number not in known]
-
-
-@troth.transaction
-async def book_statement(tx: Tx, number: int, document: str) -> int:
-    """The statement and its lines, in one commit. How many lines."""
-    lines = [arrival(line) for line in read(document).items]
-    await tx.execute(
-        "INSERT INTO signup.bank_statement (bank_account, number, document) VALUES (%s, %s, %s) "
-        "ON CONFLICT DO NOTHING",
-        [bank_account(), number, document],
-    )
-    await book(tx, *lines)
-    return len(lines)
-
-
-@schedules.every("*/10 * * * *", tz="UTC", overlap="skip")
-@troth.workflow
-async def read_statements() -> int:
-    """Book what the bank has issued since the last time. How many statements."""
-    new = await find_new(await list_statements())
-    for each in new:
-        await book_statement(each.number, await fetch_statement(each.message))
-    return len(new)
+STATEMENTS = Camt053(Mailbox(), keyed=True)
+"""Read as items. What we are sent by the provider has the payout as its key, and what we send the disbursement."""

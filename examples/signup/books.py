@@ -1,8 +1,9 @@
 """The books: which accounts there are, and what each thing that happens to money is in them. No provider, no bank.
 
 Money goes one way: an invoice makes a claim on a customer, a payment settles it and is with Stripe then, less the fee, a
-payout takes it from there to the bank. The accounts under `clearing` stand for what is between two of these places. They must
-come back to zero: `clearing:invoices:CUSTOMER` says who has not paid, `clearing:payouts:PAYOUT` what has not arrived.
+payout takes it from there to the bank. What we owe a customer is their credit, and a disbursement takes it from our bank to
+theirs. The accounts under `clearing` stand for what is between two of these places. They must come back to zero:
+`clearing:invoices:CUSTOMER` says who has not paid, `clearing:payouts:PAYOUT` what has not arrived.
 
 Every posting is named by the object that it is about. So whoever hears of it, and however often, books it once.
 """
@@ -18,19 +19,36 @@ import psycopg
 from examples.signup.core import troth
 from examples.signup.settings import database_url
 from troth import Money, Tx
-from troth.ledger import Clearing, Compound, Credit, Debit, Item, Ledger, Reversal, Transfer
+from troth.ledger import (
+    AccountNotFoundError,
+    Clearing,
+    Compound,
+    Credit,
+    Debit,
+    Hold,
+    Item,
+    Ledger,
+    PostHold,
+    Reversal,
+    Transfer,
+    VoidHold,
+)
 from troth.store.tx import BlockingTx
 
 CURRENCY: Final = "EUR"
 PAYOUT_ID: Final = re.compile(r"po_[A-Za-z0-9]{1,60}")
+DISBURSEMENT_ID: Final = re.compile(r"DB[0-9a-f]{32}")
 
 BANK: Final = "assets:bank:giro"
 STRIPE: Final = "assets:stripe:balance"
 INVOICES: Final = "clearing:invoices"
 PAYOUTS: Final = "clearing:payouts"
+DISBURSEMENTS: Final = "clearing:disbursements"
+CREDITS: Final = "liabilities:credits"
 SALES: Final = "income:subscriptions"
 REFUNDS: Final = "income:refunds"
 FEES: Final = "expenses:stripe:fees"
+GOODWILL: Final = "expenses:goodwill"
 
 CHART: Final[dict[str, Literal["debit", "credit"]]] = {
     BANK: "debit",
@@ -38,17 +56,19 @@ CHART: Final[dict[str, Literal["debit", "credit"]]] = {
     SALES: "credit",
     REFUNDS: "debit",  # what was sold and taken back, beside what was sold
     FEES: "debit",
+    GOODWILL: "debit",
 }
 """The accounts that are there from the beginning, and the side on which each normally is."""
 
 UNKNOWN: Final = "unknown"
-"""The payout of money that is of no payout."""
+"""The payout of money that is of nothing that we know."""
 
 ledger = troth.include(Ledger())
 
-# What is not back at zero by then waits for a person, who is told the account: whose claim, or which payout.
+# What is not back at zero by then waits for a person, who is told the account: whose claim, or which payment.
 troth.include(Clearing("invoices", under=INVOICES, within=timedelta(days=30)))
 troth.include(Clearing("payouts", under=PAYOUTS, within=timedelta(days=5)))
+troth.include(Clearing("disbursements", under=DISBURSEMENTS, within=timedelta(days=5)))
 
 
 def claim_on(customer: str) -> str:
@@ -56,9 +76,16 @@ def claim_on(customer: str) -> str:
     return f"{INVOICES}:{customer}"
 
 
-def on_its_way(payout: str) -> str:
-    """The account of what has left Stripe with a payout and has not come to the bank. *payout* may be what a bank says."""
-    return f"{PAYOUTS}:{payout if PAYOUT_ID.fullmatch(payout) else UNKNOWN}"
+def credit_of(customer: str) -> str:
+    """The account of what we owe a customer. It has a limit: nobody is paid more than that."""
+    return f"{CREDITS}:{customer}"
+
+
+def on_its_way(reference: str) -> str:
+    """The account of what has left one place and has not come to the next. *reference*: its id, or whatever a bank says."""
+    if DISBURSEMENT_ID.fullmatch(reference):
+        return f"{DISBURSEMENTS}:{reference}"
+    return f"{PAYOUTS}:{reference if PAYOUT_ID.fullmatch(reference) else UNKNOWN}"
 
 
 def open_chart(tx: BlockingTx) -> None:
@@ -120,19 +147,69 @@ class Payout:
 
 
 @dataclass(frozen=True)
+class Grant:
+    """Credit that we give a customer, for something that went wrong. *id*: of the decision to give it."""
+
+    id: str
+    customer: str
+    amount: Money
+
+
+@dataclass(frozen=True)
+class Disbursement:
+    """A customer's credit that goes to their bank. *id* is the end-to-end id that the bank is given, of 34 characters."""
+
+    id: str
+    customer: str
+    amount: Money
+
+
+@dataclass(frozen=True)
+class Reserved:
+    """A disbursement is about to be asked for: this credit cannot be asked for a second time."""
+
+    of: Disbursement
+
+
+@dataclass(frozen=True)
+class Sent:
+    """The bank has taken it over."""
+
+    of: Disbursement
+
+
+@dataclass(frozen=True)
+class Released:
+    """It was not sent: the bank has refused it. The credit is the customer's as before."""
+
+    of: Disbursement
+
+
+@dataclass(frozen=True)
+class Returned:
+    """It was sent, and came back days later: what the customer had is theirs again. *id*: of the disbursement."""
+
+    id: str
+    at: datetime
+
+
+@dataclass(frozen=True)
 class Arrival:
     """A line of the bank's statement: money that came in (greater than 0) or went out.
 
-    *reference* is the end-to-end id that the sender gave it: of a payout, its id.
+    *reference* is the end-to-end id that the sender gave it: the id of a payout or of a disbursement. *returned*: it is a
+    disbursement of ours that has come back.
     """
 
     id: str
     reference: str
     amount: Money
     at: datetime
+    returned: bool = False
 
 
-Happening = Invoice | Charge | Refund | Payout | Arrival
+Credited = Grant | Reserved | Sent | Released | Returned
+Happening = Invoice | Charge | Refund | Payout | Arrival | Credited
 
 
 # What it is in the books --------------------------------------------------------------------------
@@ -141,10 +218,8 @@ Happening = Invoice | Charge | Refund | Payout | Arrival
 def postings(happening: Happening) -> Sequence[Item]:
     """What is to be posted. Nothing for an invoice over nothing, as that of a trial."""
     match happening:
-        case Invoice(amount=amount) if not amount:
-            return []
         case Invoice():
-            return invoiced(happening)
+            return invoiced(happening) if happening.amount else []
         case Charge():
             return [charged(happening)]
         case Refund():
@@ -153,6 +228,8 @@ def postings(happening: Happening) -> Sequence[Item]:
             return paid_out(happening)
         case Arrival():
             return [arrived(happening)]
+        case _:
+            return [credited(happening)]
 
 
 def invoiced(invoice: Invoice) -> Sequence[Item]:
@@ -206,8 +283,36 @@ def paid_out(payout: Payout) -> Sequence[Item]:
     return [sent, Reversal(f"{name}:failed", name, code="payout failed")]
 
 
+def credited(happening: Credited) -> Item:
+    """What happens to a customer's credit. It is held before the bank is asked, so two requests cannot both have it."""
+    match happening:
+        case Grant(id=grant, customer=customer, amount=amount):
+            return Transfer(
+                f"grant:{grant}", GOODWILL, credit_of(customer), amount, code="credit granted"
+            )
+        case Reserved(of=it):
+            mine, way = credit_of(it.customer), on_its_way(it.id)
+            return Hold(held(it.id), mine, way, it.amount, code="disbursement reserved")
+        case Sent(of=it):
+            return PostHold(f"disbursement:{it.id}", held(it.id), code="disbursement")
+        case Released(of=it):
+            return VoidHold(
+                f"disbursement:{it.id}:released", held(it.id), code="disbursement released"
+            )
+        case Returned(id=ident, at=at):
+            name = f"disbursement:{ident}"
+            return Reversal(f"{name}:returned", name, code="disbursement returned", effective_at=at)
+
+
+def held(disbursement: str) -> str:
+    return f"disbursement:{disbursement}:held"
+
+
 def arrived(arrival: Arrival) -> Item:
-    """What comes in ends a payout. Where no payout was, an account differs from zero now, and so somebody will look."""
+    """What comes in ends a payout, what goes out a disbursement; what was returned undoes that.
+
+    Where none was, an account differs from zero now, and so somebody will look.
+    """
     way, amount = on_its_way(arrival.reference), abs(arrival.amount)
     debit, credit = (BANK, way) if arrival.amount.minor > 0 else (way, BANK)
     return Transfer(
@@ -230,22 +335,39 @@ async def book(tx: Tx, *happenings: Happening) -> None:
     Raises `TransferRefused` if something else is in the books under the same name.
     """
     items = [item for happening in happenings for item in postings(happening)]
-    accounts = {clearing(happening) for happening in happenings} if items else set()
-    for code in sorted(account for account in accounts if account):
-        await ledger.accounts.open(tx, code, currency=CURRENCY, side="debit")
-    if items:
-        await ledger.post_all(tx, items)
+    if not items:
+        return
+    for code in sorted({code for happening in happenings for code in opened_by(happening)}):
+        if code.startswith(CREDITS):
+            await ledger.accounts.open(
+                tx, code, currency=CURRENCY, side="credit", limit="debits_must_not_exceed_credits"
+            )
+        else:
+            await ledger.accounts.open(tx, code, currency=CURRENCY, side="debit")
+    await ledger.post_all(tx, items)
 
 
-def clearing(happening: Happening) -> str | None:
-    """The clearing account that this is about."""
+def opened_by(happening: Happening) -> Sequence[str]:
+    """The accounts of a customer or of a payment that this may be the first to need."""
     match happening:
         case Invoice(customer=customer) | Charge(customer=customer):
-            return claim_on(customer)
-        case Payout(id=payout) | Arrival(reference=payout):
-            return on_its_way(payout)
-        case Refund():
-            return None
+            return [claim_on(customer)]
+        case Payout(id=payment) | Arrival(reference=payment):
+            return [on_its_way(payment)]
+        case Grant(customer=customer):
+            return [credit_of(customer)]
+        case Reserved(of=it):
+            return [credit_of(it.customer), on_its_way(it.id)]
+        case _:
+            return []
+
+
+async def available_credit(tx: Tx, customer: str) -> Money:
+    """What a customer may be paid now: their credit, less what is reserved."""
+    try:
+        return (await ledger.balance(tx, credit_of(customer))).available
+    except AccountNotFoundError:
+        return Money(0, CURRENCY)
 
 
 if __name__ == "__main__":

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from uuid import UUID
 
+from examples.signup.books import available_credit
 from examples.signup.core import Account, troth
 from examples.signup.subscription import subscription
 from troth import Refused, Tx
@@ -36,7 +37,7 @@ class Customer:
 
 @dataclass(frozen=True)
 class AccountPage:
-    """An account as its owner sees it. `subscription` is a state of the machine in `subscription.py`."""
+    """An account as its owner sees it. `subscription` is a state of the machine in `subscription.py`; `credit`: in EUR."""
 
     id: UUID
     email: str
@@ -45,6 +46,7 @@ class AccountPage:
     seats: int
     subscription: str
     closed: bool
+    credit: str
 
     @property
     def resource(self) -> Resource:
@@ -64,7 +66,7 @@ class NoAccountError(Exception):
 async def account_page(tx: Tx, account: UUID) -> AccountPage:
     """The account, seen as the tenant that *tx* acts for. Raises `NoAccountError`."""
     found = await tx.execute(
-        "SELECT a.email, a.name, a.plan, a.subscription_id, a.closed_at IS NOT NULL, "
+        "SELECT a.email, a.name, a.plan, a.customer_id, a.subscription_id, a.closed_at IS NOT NULL, "
         "coalesce((SELECT sum(q.allowed) FROM signup.quota q WHERE q.account = a.id), 0)::int "
         "FROM signup.account a WHERE a.id = %s",
         [account],
@@ -72,12 +74,13 @@ async def account_page(tx: Tx, account: UUID) -> AccountPage:
     row = await found.fetchone()
     if row is None:
         raise NoAccountError
-    email, name, plan, subscription_id, closed, seats = row
+    email, name, plan, customer, subscription_id, closed, seats = row
     try:
         state = await subscription.state(tx, subscription_id or "none")
     except UnknownObjectError:
         state = "incomplete"  # the signup has not come so far
-    return AccountPage(account, email, name, plan, seats, state, closed)
+    owed = await available_credit(tx, customer or "nobody")
+    return AccountPage(account, email, name, plan, seats, state, closed, owed.text())
 
 
 async def act_for(tx: Tx, principal: Principal) -> AccountPage:

@@ -14,11 +14,19 @@ from examples.signup.movements import Payment, first_payment, payment_of, refund
 from examples.signup.people import Customer, lock_out, open_account
 from examples.signup.settings import EFFECT_TIMEOUT_S
 from troth import Call, Found, Missing, Money, Refused, Tx
-from troth.integrations.stripe import find_by_metadata_async
-from troth.integrations.stripe_money import to_stripe
+from troth.integrations.stripe import find_by_event_async, find_by_metadata_async
+from troth.integrations.stripe_money import from_stripe, to_stripe
 
 COOLING_OFF = timedelta(days=14)
 """So long after paying, one may still want everything back."""
+
+
+@dataclass(frozen=True)
+class Owed:
+    """An open invoice, and what is to be paid for it."""
+
+    invoice: str
+    amount: Money
 
 
 @dataclass(frozen=True)
@@ -28,7 +36,7 @@ class Standing:
     status: str
     item: str
     price: str
-    owed: str | None  # its latest invoice, if that is open
+    owed: Owed | None  # its latest invoice, if that is open
 
 
 @troth.transaction
@@ -45,7 +53,7 @@ async def look_at_subscription(subscription: str) -> Standing:
     invoice = found.latest_invoice
     owed = None
     if isinstance(invoice, stripe_sdk.Invoice) and invoice.status == "open":
-        owed = invoice.id
+        owed = Owed(invoice.id, from_stripe(invoice.amount_remaining, invoice.currency))
     return Standing(found.status, item.id, item.price.id, owed)
 
 
@@ -118,8 +126,10 @@ async def add_card(call: Call, customer: str, card: str) -> str:
     return saved.id
 
 
+# This request takes no metadata, and the invoice is the provider's. But the event of an invoice that was paid names the request
+# that has paid it, by its key: so it can be told from one that the provider has charged by itself meanwhile.
 @troth.effect(provider=stripe, timeout=EFFECT_TIMEOUT_S, pivot=True)
-async def pay_invoice(call: Call, invoice: str, card: str) -> str:
+async def pay_invoice(call: Call, invoice: str, card: str, amount: Money) -> str:
     """Charges what is owed, once: a paid invoice cannot be paid again."""
     paid = await provider().v1.invoices.pay_async(
         invoice, {"payment_method": card}, {"idempotency_key": call.key}
@@ -128,9 +138,10 @@ async def pay_invoice(call: Call, invoice: str, card: str) -> str:
 
 
 @pay_invoice.probe
-async def find_payment(call: Call, invoice: str, card: str) -> Found[str] | Missing:
-    found = await provider().v1.invoices.retrieve_async(invoice)
-    return Found("paid") if found.status == "paid" else Missing()
+async def find_payment(call: Call, invoice: str, card: str, amount: Money) -> Found[str] | Missing:
+    return await find_by_event_async(
+        call, provider().v1.events.list_async, "invoice.paid", value=lambda one: str(one.status)
+    )
 
 
 @troth.effect(provider=stripe, timeout=EFFECT_TIMEOUT_S, stands=True)
@@ -158,8 +169,8 @@ async def replace_card(account: UUID, card: str) -> Literal["paid", "saved"]:
     standing = await look_at_subscription(known.subscription)
     saved = await add_card(known.customer, card)
     if standing.owed:
-        await pay_invoice(standing.owed, saved)
-        await record_payment(await see_payment_of(standing.owed))
+        await pay_invoice(standing.owed.invoice, saved, standing.owed.amount)
+        await record_payment(await see_payment_of(standing.owed.invoice))
     await use_card(known.subscription, saved)
     return "paid" if standing.owed else "saved"
 

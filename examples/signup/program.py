@@ -3,10 +3,12 @@
 from examples.signup import (
     bank,
     books,
+    credit,
     movements,
     people,
     plans,
     reconciling,
+    statements,
     subscription,
     workflow,
 )
@@ -15,10 +17,12 @@ from examples.signup.core import troth
 __all__ = [
     "bank",
     "books",
+    "credit",
     "movements",
     "people",
     "plans",
     "reconciling",
+    "statements",
     "subscription",
     "troth",
     "workflow",

@@ -47,10 +47,8 @@ CREATE TABLE IF NOT EXISTS signup.login (
 
 -- The statements of the bank that are in the books, as they came.
 CREATE TABLE IF NOT EXISTS signup.bank_statement (
-    bank_account  text NOT NULL,
-    number        integer NOT NULL,
-    document      text NOT NULL,
-    PRIMARY KEY (bank_account, number)
+    name      text PRIMARY KEY,
+    document  text NOT NULL
 );
 
 -- Row-level security: a tenant is an account, and a transaction sees the account that it acts for. `troth.access` sets it.

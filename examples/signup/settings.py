@@ -2,6 +2,7 @@
 
 import os
 import secrets
+from pathlib import Path
 
 EFFECT_TIMEOUT_S = float(os.environ.get("SIGNUP_EFFECT_TIMEOUT_S", "10"))
 """How long a request may take before nobody knows what became of it. After the loss of a worker its
@@ -30,8 +31,18 @@ def bank_url() -> str:
 
 
 def bank_account() -> str:
-    """Ours at the bank, as the bank calls it."""
+    """Our account, as the bank calls it in the names of files."""
     return os.environ.get("SIGNUP_BANK_ACCOUNT", "SIGNUP")
+
+
+def bank_iban() -> str:
+    """Our account, as everybody calls it."""
+    return os.environ.get("SIGNUP_BANK_IBAN", "DE89370400440532013000")
+
+
+def statements() -> Path:
+    """The directory into which the bank puts its statements."""
+    return Path(os.environ.get("SIGNUP_STATEMENTS", "statements"))
 
 
 def smtp_port() -> int:

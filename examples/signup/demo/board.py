@@ -25,6 +25,8 @@ class Board:
     kills: list[tuple[str, int]] = field(default_factory=list)
     """Workers that were killed, with the number of runs that they held."""
     outages_s: list[float] = field(default_factory=list)
+    orders: Counter[int] = field(default_factory=Counter)
+    """How the bank has answered orders to pay: HTTP statuses. What it had had already is a 422."""
     faults: dict[str, int] = field(default_factory=dict)
     """How often the provider has misbehaved, by the kind of the fault."""
     states: dict[str, int] = field(default_factory=dict)

@@ -14,7 +14,7 @@ import psycopg
 
 from examples.signup import books
 from examples.signup.books import ledger
-from examples.signup.demo.stage import BANK_ACCOUNT, PRICES, Stage
+from examples.signup.demo.stage import BANK_ACCOUNT, Stage
 from examples.signup.demo.truths import objects
 
 _CODES = """
@@ -28,6 +28,9 @@ class Sum:
 
     count: int
     minor: int
+
+    def __sub__(self, other: "Sum") -> "Sum":
+        return Sum(self.count - other.count, self.minor - other.minor)
 
 
 @dataclass(frozen=True)
@@ -92,22 +95,33 @@ class Books:
 
 @dataclass(frozen=True)
 class Bank:
-    """What the bank has: what has come in, and what is there."""
+    """What the bank has: what has come in, what it was ordered to pay, and what is there."""
 
     arrived: Sequence[int]
+    ordered: Sequence[Mapping[str, Any]]
     balance: int
 
 
 Objects = Mapping[str, Sequence[Mapping[str, Any]]]
 
 
-def compare(
-    ours: Books, provider: Objects, bank: Bank, *, paid: Sequence[int], refunded: Sequence[int]
-) -> Accounts:
-    """*paid*, *refunded*: what people should have paid at once and got back, in minor units."""
+@dataclass(frozen=True)
+class Expected:
+    """What people did, in minor units: paid at once, got back, were given as credit, and had paid out, with what became of it."""
+
+    paid: Sequence[int]
+    refunded: Sequence[int]
+    credited: Sequence[int]
+    disbursed: Sequence[int]
+    refused: Sequence[int]
+    returned: Sequence[int]
+
+
+def compare(ours: Books, provider: Objects, bank: Bank, did: Expected) -> Accounts:
     balance = ours.balances.get
     claims, ways = under(ours.balances, books.INVOICES), under(ours.balances, books.PAYOUTS)
-    unpaid, in_transit = sum(claims.values()), sum(ways.values())
+    orders = under(ours.balances, books.DISBURSEMENTS)
+    unpaid = sum(claims.values())
     invoices = [
         one["total"] for one in provider["invoice"] if one["total"] and one["status"] == "paid"
     ]
@@ -117,21 +131,33 @@ def compare(
     refunds = [one["amount"] for one in provider["refund"]]
     failed = [one["amount"] for one in provider["payout"] if one["status"] == "failed"]
     payouts = [one["amount"] for one in provider["payout"] if one["status"] != "failed"]
-    sales, bank_balance = balance(books.SALES, 0), balance(books.BANK, 0)
+    taken = [one["amount"] for one in bank.ordered if one["booked_at"]]
+    rejected = [one["amount"] for one in bank.ordered if one["status"] == "rejected"]
+    sent_back = [one["amount"] for one in bank.ordered if one["returned_at"]]
+    sales, owed = balance(books.SALES, 0), sum(under(ours.balances, books.CREDITS).values())
     counts = Counter({code: one.count for code, one in ours.posted.items()})
-    came_back = ours.posted.get("payout failed", Sum(0, 0))
-    sent = counts["payout"] - counts["payout failed"]
+
+    def posted(code: str) -> Sum:
+        return ours.posted.get(code, Sum(0, 0))
+
+    paid_out, refused = posted("payout"), posted("payout failed")
+    still_owed = sum(did.credited) - sum(did.disbursed) + sum(did.returned)
     lines = [
-        Line("invoiced", total(paid), Sum(counts["invoice"] - counts["void"], sales), total(invoices), None),
-        Line("paid", total(paid), Sum(counts["payment"], sales - unpaid), total(charges), None),
+        Line("invoiced", total(did.paid), Sum(counts["invoice"] - counts["void"], sales), total(invoices), None),
+        Line("paid", total(did.paid), Sum(counts["payment"], sales - unpaid), total(charges), None),
         Line("fees", None, Sum(counts["payment"], balance(books.FEES, 0)), total(fees), None),
-        Line("refunded", total(refunded), Sum(counts["refund"], balance(books.REFUNDS, 0)), total(refunds), None),
-        Line("payouts refused", None, came_back, total(failed), None),
-        Line("paid out", None, Sum(sent, bank_balance + in_transit), total(payouts), total(bank.arrived)),
+        Line("refunded", total(did.refunded), Sum(counts["refund"], balance(books.REFUNDS, 0)), total(refunds), None),
+        Line("payouts refused", None, refused, total(failed), None),
+        Line("paid out", None, paid_out - refused, total(payouts), total(bank.arrived)),
+        Line("credit granted", total(did.credited), Sum(counts["credit granted"], balance(books.GOODWILL, 0)), None, None),
+        Line("disbursed", total(did.disbursed), posted("disbursement"), None, total(taken)),
+        Line("refused payments", total(did.refused), posted("disbursement released"), None, total(rejected)),
+        Line("returned payments", total(did.returned), posted("disbursement returned"), None, total(sent_back)),
+        Line("owed to customers", Sum(1, still_owed), Sum(1, owed), None, None),
         Line("at the provider", None, Sum(1, balance(books.STRIPE, 0)), Sum(1, sum(one["net"] for one in movements)), None),
-        Line("at the bank", None, Sum(1, bank_balance), None, Sum(1, bank.balance)),
+        Line("at the bank", None, Sum(1, balance(books.BANK, 0)), None, Sum(1, bank.balance)),
     ]  # fmt: skip
-    clearing = sorted({**claims, **ways}.items())
+    clearing = sorted({**claims, **ways, **orders}.items())
     waiting = [Account(code, minor) for code, minor in clearing if minor]
     return Accounts(lines, waiting, ours.balanced)
 
@@ -147,8 +173,8 @@ def total(amounts: Sequence[int]) -> Sum:
 # Reading ------------------------------------------------------------------------------------------
 
 
-async def read(stage: Stage, *, paid: Sequence[str], refunded: Sequence[str]) -> Accounts:
-    """Ask all three. *paid*, *refunded*: the plans of those who paid at once, and of those who got it back."""
+async def read(stage: Stage, did: Expected) -> Accounts:
+    """Ask all three."""
     async with httpx.AsyncClient(timeout=30) as http:
         kinds = ("invoice", "charge", "refund", "balance_transaction", "payout")
         provider = {
@@ -156,15 +182,11 @@ async def read(stage: Stage, *, paid: Sequence[str], refunded: Sequence[str]) ->
             for kind in kinds
         }
         credits_ = (await http.get(f"{stage.bank_url}/_mock/credits")).raise_for_status().json()
+        ordered = (await http.get(f"{stage.bank_url}/_mock/payments")).raise_for_status().json()
         account = await http.get(f"{stage.bank_url}/_mock/accounts/{BANK_ACCOUNT}")
-    bank = Bank([one["amount"] for one in credits_], account.raise_for_status().json()["balance"])
-    return compare(
-        await read_books(stage.database_url),
-        provider,
-        bank,
-        paid=[PRICES[plan] for plan in paid],
-        refunded=[PRICES[plan] for plan in refunded],
-    )
+    there = account.raise_for_status().json()["balance"]
+    bank = Bank([one["amount"] for one in credits_], ordered, there)
+    return compare(await read_books(stage.database_url), provider, bank, did)
 
 
 async def read_books(url: str) -> Books:

@@ -1,9 +1,9 @@
 """People who sign up, as honest clients do: they repeat what was not answered, with the same key."""
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import httpx
 
@@ -16,6 +16,10 @@ GOOD_CARD = "pm_card_visa"
 WAITS_FOR_A_PERSON = frozenset({"in_doubt", "attention"})
 BAD_CARDS = {7: "pm_card_chargeDeclined", 22: "pm_card_chargeCustomerFail"}
 PASSWORD = "correct horse battery"
+Payout = Literal["arrives", "refused", "returned"]
+PAYOUTS: Mapping[int, Payout] = {10: "arrives", 13: "refused"}
+RETURNED = 16
+"""The bank of this one sends the money back."""
 
 
 @dataclass(frozen=True)
@@ -30,6 +34,8 @@ class Person:
     trial: bool
     regrets: bool
     """Takes the contract back as soon as it is made."""
+    payout: Payout | None = None
+    """Is given credit, and has it paid out: what becomes of the payment."""
 
     @property
     def refused(self) -> bool:
@@ -53,7 +59,7 @@ def crowd(size: int) -> list[Person]:
     """Every tenth is impatient, and clicks three times. One of three wants no trial, and pays at once.
 
     One of fifteen has a card that the bank declines: half of them when it is saved, half when it is charged. One of thirty
-    pays, and wants the money back.
+    pays, and wants the money back. Two of thirty are owed credit.
     """
     return [
         Person(
@@ -64,6 +70,7 @@ def crowd(size: int) -> list[Person]:
             card=BAD_CARDS.get(number % 30, GOOD_CARD),
             trial=number % 3 != 1,
             regrets=number % 30 == 4,
+            payout="returned" if number == RETURNED else PAYOUTS.get(number % 30),
         )
         for number in range(1, size + 1)
     ]
@@ -112,28 +119,46 @@ async def click(http: httpx.AsyncClient, person: Person, board: Board) -> httpx.
     body: dict[str, Any] = {
         "email": person.email, "name": person.name, "plan": person.plan, "card": person.card, "trial": person.trial,
     }  # fmt: skip
-    if person.regrets:
+    if person.regrets or person.payout:
         body["password"] = PASSWORD
     headers = {"idempotency-key": f"form-of-{person.email}"} if person.clicks > 1 else {}
     board.clicks += 1
     return await insist(http, "POST", "/v1/signups", board, json=body, headers=headers)
 
 
-async def take_back(http: httpx.AsyncClient, person: Person, board: Board) -> None:
-    """Log in, as a page does it, and take the contract back."""
+@dataclass(frozen=True)
+class Asking:
+    """What a request says of who asks, and the key of what is asked for."""
+
+    headers: Mapping[str, str]
+    key: str
+
+
+async def log_in(http: httpx.AsyncClient, person: Person, board: Board) -> Asking:
+    """As a page does it."""
     credentials = {"email": person.email, "password": PASSWORD}
     begun = await insist(http, "POST", "/v1/sessions", board, json=credentials)
     # A `__Host-` cookie needs TLS; here is none, so no client would send it by itself.
     cookie = begun.headers.get("set-cookie", "").partition(";")[0]
-    headers = {
-        "cookie": cookie,
-        "sec-fetch-site": "same-origin",
-        "idempotency-key": f"regret-of-{person.email}",
-    }
-    asked = await insist(http, "POST", "/v1/account/withdrawal", board, headers=headers)
-    while asked.status_code == httpx.codes.ACCEPTED:
+    return Asking({"cookie": cookie, "sec-fetch-site": "same-origin"}, f"wish-of-{person.email}")
+
+
+async def ask(
+    http: httpx.AsyncClient, url: str, by: Asking, board: Board, body: Any = None
+) -> httpx.Response:
+    """Ask for something, and with the same key again until it has ended."""
+    headers = {**by.headers, "idempotency-key": by.key}
+    while True:
+        answer = await insist(http, "POST", url, board, json=body, headers=headers)
+        if answer.status_code != httpx.codes.ACCEPTED:
+            return answer
         await asyncio.sleep(LOOK_S)
-        asked = await insist(http, "POST", "/v1/account/withdrawal", board, headers=headers)
+
+
+async def take_back(http: httpx.AsyncClient, person: Person, board: Board) -> None:
+    """Log in, and take the contract back."""
+    by = await log_in(http, person, board)
+    asked = await ask(http, "/v1/account/withdrawal", by, board)
     if not asked.is_success:
         board.quarrels.append(f"{person.email} got no money back: {asked.text}")
 

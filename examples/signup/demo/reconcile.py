@@ -8,8 +8,7 @@ from datetime import UTC, datetime
 import psycopg
 
 from examples.signup.core import troth
-from examples.signup.demo.day import until
-from examples.signup.demo.stage import Stage
+from examples.signup.demo.waiting import until
 from examples.signup.reconciling import LOOKBACK
 from troth.command.model import Author
 from troth.reconcile import Break, BreakState, ReconcileError, acts, breaks_store, store
@@ -29,11 +28,15 @@ class Difference:
 
 @dataclass(frozen=True)
 class Reconciled:
-    """What a run has read on either side, how many of them it has matched, and what is left."""
+    """What a run has read on either side, how many of them it has matched, and what is left.
+
+    *repeated*: of theirs, what came a second time, and counts once.
+    """
 
     name: str
     ours: int
     theirs: int
+    repeated: int
     matched: int
     verdict: str
     breaks: Sequence[Difference]
@@ -43,13 +46,13 @@ class Reconciled:
         return self.verdict in {"clean", "explained"}
 
 
-async def run(stage: Stage, names: Sequence[str]) -> list[Reconciled]:
+async def run(database_url: str, names: Sequence[str]) -> list[Reconciled]:
     """Ask for a run of each, all at once, and wait for their ends."""
-    return list(await asyncio.gather(*(one(stage, name) for name in names)))
+    return list(await asyncio.gather(*(one(database_url, name) for name in names)))
 
 
-async def one(stage: Stage, name: str) -> Reconciled:
-    async with await psycopg.AsyncConnection.connect(stage.database_url, autocommit=True) as tx:
+async def one(database_url: str, name: str) -> Reconciled:
+    async with await psycopg.AsyncConnection.connect(database_url, autocommit=True) as tx:
         number = await ask(tx, name)
         q = store.queries(troth.schema)
 
@@ -67,6 +70,7 @@ async def one(stage: Stage, name: str) -> Reconciled:
         name,
         line.ours.items if line.ours else 0,
         line.theirs.items if line.theirs else 0,
+        line.theirs.repeated if line.theirs else 0,
         counts.get("by_key", 0) + counts.get("by_rule", 0) + counts.get("void", 0),
         line.verdict or "",
         [difference(each) for each in left],

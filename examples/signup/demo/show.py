@@ -13,6 +13,7 @@ from rich.text import Text
 from examples.signup.demo.audit import Row, Verdict
 from examples.signup.demo.board import Board
 from examples.signup.demo.money import Accounts, Line, Sum
+from examples.signup.demo.post import Post
 from examples.signup.demo.reconcile import Reconciled
 from troth import Money
 
@@ -29,6 +30,7 @@ COLUMNS = (
 
 TITLES = {"in_doubt": "doubt", "half_done": "half-done"}
 SHOWN = 20  # findings
+DUPLICATE = 422  # what the bank answers to an order that it has had
 
 
 @dataclass(frozen=True)
@@ -41,6 +43,7 @@ class Result:
     verdict: Verdict
     accounts: Accounts
     reconciled: Sequence[Reconciled]
+    mail: Post
     gap: bool
 
     @property
@@ -61,7 +64,9 @@ class View:
         if self._console.is_terminal:
             self._live.start()
         else:
-            self._board.listeners.append(lambda line: self._console.print(line, highlight=False))
+            self._board.listeners.append(
+                lambda line: self._console.print(line, highlight=False, soft_wrap=True)
+            )
 
     def __exit__(self, *_: object) -> None:
         if self._console.is_terminal:
@@ -110,6 +115,11 @@ def report(result: Result, complaints: Sequence[str], board: Board, console: Con
     console.print(reconciliation(result.reconciled))
     asked = f"{board.people} people, {board.clicks} clicks, {board.retries} requests repeated"
     lines = ["", f"{asked}; {board.seconds:.0f} s", trouble(board)]
+    if board.orders[DUPLICATE]:
+        again = plural(board.orders[DUPLICATE], "order", "orders")
+        lines.append(f"the bank did not answer in time; {again} came to it again, and it knew them")
+    if result.mail.late:
+        lines.append(f"of {result.mail.issued} statements one was missed, and came twice")
     if board.faults:
         total = plural(sum(board.faults.values()), "time", "times")
         lines.append(f"the provider misbehaved {total}: {counts(board.faults)}")
@@ -159,7 +169,7 @@ def last_words(result: Result) -> str:
 def money(lines: Sequence[Line]) -> Table:
     """What each party has of each kind of movement."""
     shown = Table(box=None, padding=(0, 1, 0, 0), header_style="bold")
-    shown.add_column("money")
+    shown.add_column("money", no_wrap=True)
     for name in ("expected", "our books", "provider", "bank", "difference"):
         shown.add_column(name, justify="right")
     for line in lines:
@@ -172,7 +182,7 @@ def money(lines: Sequence[Line]) -> Table:
 def reconciliation(reconciled: Sequence[Reconciled]) -> Table:
     """What the workers have compared with what."""
     shown = Table(box=None, padding=(0, 1, 0, 0), header_style="bold")
-    shown.add_column("reconciliation")
+    shown.add_column("reconciliation", no_wrap=True)
     for name in ("our items", "their items", "matched", "breaks", "verdict"):
         shown.add_column(name, justify="right")
     for one in reconciled:
@@ -203,6 +213,7 @@ def as_json(result: Result, complaints: Sequence[str], board: Board) -> dict[str
         "money": [asdict(line) for line in accounts.lines],
         "not_zero": [asdict(account) for account in accounts.open],
         "reconciled": [asdict(one) for one in result.reconciled],
+        "statements": asdict(result.mail),
         "explained": result.explained,
         "in_doubt": [asdict(doubt) for doubt in verdict.doubts],
         "findings": [asdict(finding) for finding in verdict.findings],
@@ -214,5 +225,6 @@ def as_json(result: Result, complaints: Sequence[str], board: Board) -> dict[str
         "kills": [{"worker": name, "runs_in_flight": held} for name, held in board.kills],
         "database_outages_s": [round(seconds, 2) for seconds in board.outages_s],
         "provider_faults": board.faults,
+        "bank_orders": dict(board.orders),
         "seconds": round(board.seconds, 1),
     }

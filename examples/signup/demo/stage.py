@@ -25,6 +25,7 @@ import psycopg
 import stripe
 
 from examples.signup.books import open_chart
+from examples.signup.people import access
 from troth.store.embedded import Embedded
 from troth.store.embedded_cluster import Cluster, wheel_binaries
 from troth.store.migrate import migrate
@@ -41,6 +42,8 @@ BEHIND_DAYS = 9
 BANK_ACCOUNT, IBAN = "SIGNUP", "DE89370400440532013000"
 LISTENS = re.compile(r"listening on (http://[0-9.:]+)/")
 PRICES = {"starter": 900, "pro": 4900}
+SUPPORTS = "Account::grant_credit"
+"""What the key of support is for."""
 
 
 class StageError(Exception):
@@ -55,7 +58,9 @@ class Stage:
         self.logs = directory / "logs"
         self.logs.mkdir()
         self.lease_s = lease_s
-        self._effect_timeout_s = effect_timeout_s
+        self.effect_timeout_s = effect_timeout_s
+        self.bank_out, self.statements = directory / "bank", directory / "statements"
+        self.statements.mkdir()
         self._environment: dict[str, str] = {}
         self._stack = AsyncExitStack()
         self._processes: dict[str, Process] = {}
@@ -84,8 +89,10 @@ class Stage:
             "SIGNUP_STRIPE_URL": self.provider_url,
             "SIGNUP_BANK_URL": self.bank_url,
             "SIGNUP_BANK_ACCOUNT": BANK_ACCOUNT,
+            "SIGNUP_BANK_IBAN": IBAN,
+            "SIGNUP_STATEMENTS": str(self.statements),
             "SIGNUP_SMTP_PORT": str(mailbox["smtp_port"]),
-            "SIGNUP_EFFECT_TIMEOUT_S": str(self._effect_timeout_s),
+            "SIGNUP_EFFECT_TIMEOUT_S": str(self.effect_timeout_s),
             "SIGNUP_SWEEP_EVERY_S": str(SWEEP_EVERY_S),
         }
         await self._sell_plans()
@@ -106,6 +113,8 @@ class Stage:
         with psycopg.connect(claim.url) as connection:
             connection.execute(SCHEMA.read_bytes())
             open_chart(connection)
+            key = access.keys.create_blocking(connection, "support", scopes=[SUPPORTS])
+        self.support_key = key.key
         return claim.url
 
     async def _remove_postgres(self, claim: Embedded) -> None:
@@ -159,7 +168,8 @@ class Stage:
         data = str(self.directory / "bank.sqlite")
         clock = f"{datetime.now(UTC) - timedelta(days=BEHIND_DAYS):%Y-%m-%dT%H:%M}"
         options = ["--port", "0", "--db", data, "--clock", clock]
-        await self._spawn("bank", sys.executable, "-m", "mockbank", *options)
+        command = [sys.executable, "-m", "mockbank", *options, "--pickup-dir", str(self.bank_out)]
+        await self._spawn("bank", *command)
         log = self.logs / "bank.log"
         await until(lambda: LISTENS.search(log.read_text()) is not None, "the bank listens")
         found = LISTENS.search(log.read_text())
@@ -241,6 +251,14 @@ class Stage:
         """SIGKILL: no goodbye, no flush, nothing."""
         os.kill(pid_of(worker), signal.SIGKILL)
         await until(lambda: not self.alive(worker), f"{worker} dies")
+
+    def stand_still(self, name: str) -> None:
+        """SIGSTOP: it takes connections and requests, and answers nothing until it goes on."""
+        self._processes[name].send_signal(signal.SIGSTOP)
+
+    def go_on(self, name: str) -> None:
+        with suppress(ProcessLookupError):
+            self._processes[name].send_signal(signal.SIGCONT)
 
     async def _spawn(
         self, name: str, *command: str | Path, stdout: int | None = None, fd: int | None = None

@@ -18,11 +18,14 @@ from starlette.responses import HTMLResponse, RedirectResponse
 from examples.signup.api import (
     SESSION_S,
     CardRequest,
+    PayoutRequest,
     PlanRequest,
     SignupRequest,
     may,
 )
+from examples.signup.books import CURRENCY
 from examples.signup.core import SEATS, troth
+from examples.signup.credit import pay_out_credit
 from examples.signup.edge import (
     COOKIE,
     client_of,
@@ -38,7 +41,7 @@ from examples.signup.progress import progress_of
 from examples.signup.web.story import change_story
 from examples.signup.web.words import SUBSCRIPTIONS, Story, signup_story
 from examples.signup.workflow import signup
-from troth import KeyConflictError, Tx, Workflow
+from troth import KeyConflictError, Money, Tx, Workflow
 from troth.access import (
     Denied,
     NotAuthenticatedError,
@@ -212,7 +215,7 @@ async def account(request: Request) -> Response:
             _, mine = await may(tx, request, "Account::read")
     except (NotAuthenticatedError, NoAccountError):
         return go("/login")
-    keys = {name: uuid4() for name in ("plan", "card", "cancellation", "closure")}
+    keys = {name: uuid4() for name in ("plan", "card", "payout", "cancellation", "closure")}
     return page(
         "account",
         account=mine,
@@ -243,6 +246,16 @@ async def card(request: Request) -> Response:
         replace_card,
         lambda form: (CardRequest.model_validate(form).card,),
     )
+
+
+@pages.post("/account/payout")
+@idempotent(exempt=True)
+async def payout(request: Request) -> Response:
+    def read(form: dict[str, str]) -> tuple[Money, str]:
+        asked = PayoutRequest.model_validate(form)
+        return Money.parse(asked.amount, CURRENCY), asked.iban
+
+    return await begin(request, "Account::pay_out", pay_out_credit, read)
 
 
 @pages.post("/account/cancellation")

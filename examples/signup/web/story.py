@@ -5,9 +5,10 @@ from typing import Any
 from uuid import UUID
 
 from examples.signup.core import troth
+from examples.signup.credit import pay_out_credit
 from examples.signup.plans import cancel_subscription, change_plan, close_account, replace_card
 from examples.signup.progress import MOST_ENTRIES, Money, decoded, money
-from examples.signup.web.words import ABOUT_MONEY, GOING_ON, Next, Story
+from examples.signup.web.words import ABOUT_MONEY, ABOUT_PAYOUT, GOING_ON, Next, Story
 from troth import RunNotFoundError, Tx
 from troth.view import store as view
 from troth.view.model import RunPicture
@@ -15,19 +16,25 @@ from troth.view.model import RunPicture
 DOING: Mapping[str, str] = {
     change_plan.name: "We are changing your plan",
     replace_card.name: "We are taking your new card",
+    pay_out_credit.name: "We are paying out your credit",
     cancel_subscription.name: "We are cancelling your subscription",
     close_account.name: "We are closing your account",
 }
 DONE: Mapping[str, Mapping[str | None, str]] = {
     change_plan.name: {"starter": "You have Starter now", "pro": "You have Pro now"},
     replace_card.name: {"paid": "Paid with your new card", "saved": "Your new card is in use"},
+    pay_out_credit.name: {"sent": "Your credit is on its way"},
     cancel_subscription.name: {
         "ended": "Your subscription has ended",
         "ends later": "Your subscription ends when what you have paid for has passed",
     },
     close_account.name: {None: "Your account is closed"},
 }
-CHARGES = "pay_invoice"  # the only step of these that asks for money
+# The steps of these that move money, and what is said about it.
+MOVES: Mapping[str, tuple[str, Mapping[Money, str]]] = {
+    replace_card.name: ("pay_invoice", ABOUT_MONEY),
+    pay_out_credit.name: ("send_payment", ABOUT_PAYOUT),
+}
 BACK = Next("/account", "Your account")
 
 
@@ -49,7 +56,8 @@ def story(picture: RunPicture) -> Story:
     """What is known of a change, and no more."""
     run = picture.header
     state, workflow = run.line.state, run.line.workflow
-    asked: Money = money(CHARGES, picture.timeline)
+    step, about = MOVES.get(workflow, ("", {}))
+    asked: Money = money(step, picture.timeline)
     title, lines = _words(state, workflow, decoded(run.outcome))
     ended = state in {"succeeded", "failed", "cancelled"}
     return Story(
@@ -57,7 +65,7 @@ def story(picture: RunPicture) -> Story:
         state=state,
         title=title,
         money=asked,
-        about_money=ABOUT_MONEY[asked] if workflow == replace_card.name else "",
+        about_money=about.get(asked, ""),
         lines=lines,
         next=None if workflow == close_account.name and ended else BACK,
         again_s=1 if state in GOING_ON else 0 if ended else 10,

@@ -26,6 +26,13 @@ ABOUT_MONEY: dict[Money, str] = {
     "given back": "Your card was charged, and the money is on its way back.",
 }
 
+ABOUT_PAYOUT: dict[Money, str] = {
+    "untouched": "Nothing was paid out.",
+    "asked": "We have asked our bank to pay you, and wait for its answer.",
+    "unknown": "We do not know yet whether our bank has taken the order. We are finding out; it is not paid twice.",
+    "charged": "Our bank has taken the order. The money is with yours in one or two working days.",
+}
+
 SUBSCRIPTIONS = {
     "incomplete": "waits for its first payment",
     "trialing": "in its trial; nothing was charged yet",

@@ -1,4 +1,7 @@
-"""A bank that is somebody else's program (mock-bank), as a process of its own, with one account of ours."""
+"""A bank that is somebody else's program (mock-bank), as a process of its own, with one account of ours.
+
+What it sends is put into `out`, a directory, too.
+"""
 
 from __future__ import annotations
 
@@ -22,6 +25,8 @@ class Bank:
 
     def __init__(self, directory: Path, *, behind: int = 0) -> None:
         self._directory = directory
+        self.out = directory / "out"
+        self.out.mkdir()
         self._clock = datetime.now(UTC) - timedelta(days=behind)
         self._port = 0
         self.start()
@@ -33,7 +38,17 @@ class Bank:
         data = ["--db", str(self._directory / "bank.sqlite")]
         clock = ["--clock", f"{self._clock:%Y-%m-%dT%H:%M}"]
         self._process = subprocess.Popen(
-            [sys.executable, "-m", "mockbank", "--port", str(self._port), *data, *clock],
+            [
+                sys.executable,
+                "-m",
+                "mockbank",
+                "--port",
+                str(self._port),
+                *data,
+                *clock,
+                "--pickup-dir",
+                self.out,
+            ],
             stderr=subprocess.PIPE,
             text=True,
         )
@@ -50,6 +65,13 @@ class Bank:
         self._log.wait(10)
         assert self._process.stderr is not None
         self._process.stderr.close()
+
+    def stand_still(self) -> None:
+        """It takes connections and requests, and answers nothing until it goes on: then it does what it was asked."""
+        self._process.send_signal(signal.SIGSTOP)
+
+    def go_on(self) -> None:
+        self._process.send_signal(signal.SIGCONT)
 
     def close(self) -> None:
         self.http.close()
@@ -74,6 +96,14 @@ class Bank:
     def credits(self) -> list[dict[str, Any]]:
         """What has come in, the newest first."""
         return list(self.get("/_mock/credits"))
+
+    def payments(self) -> list[dict[str, Any]]:
+        """What it was ordered to pay, and what it has decided, the newest first."""
+        return list(self.get("/_mock/payments"))
+
+    def orders(self) -> list[int]:
+        """How it has answered orders: the HTTP status of each."""
+        return [each["status"] for each in self.get("/_mock/requests?path=/payments")]
 
     def statements(self) -> list[str]:
         """The documents, the oldest first."""

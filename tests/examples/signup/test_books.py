@@ -9,26 +9,35 @@ from datetime import UTC, datetime
 import psycopg
 import pytest
 
-from examples.signup.bank import arrival, read
 from examples.signup.books import (
     BANK,
     CHART,
     FEES,
+    GOODWILL,
     REFUNDS,
     SALES,
     STRIPE,
     Arrival,
     Charge,
+    Disbursement,
+    Grant,
     Happening,
     Invoice,
     Payout,
     Refund,
+    Released,
+    Reserved,
+    Returned,
+    Sent,
+    available_credit,
     book,
     claim_on,
+    credit_of,
     ledger,
     on_its_way,
 )
 from examples.signup.program import troth
+from examples.signup.statements import arrival, read
 from tests.examples.provider.bank import Bank
 from tests.examples.signup.conftest import copied
 from troth import Money
@@ -49,6 +58,17 @@ CHARGE = Charge("ch_1", "cus_ada", eur(4900), eur(99), AT)
 REFUND = Refund("re_1", "ch_1", "cus_ada", eur(4900), AT)
 PAYOUT = Payout("po_1", eur(4801), AT)
 ARRIVAL = Arrival("SIGNUP:1", "po_1", eur(4801), AT)
+
+CREDIT = credit_of("cus_ada")
+GRANT = Grant("g1", "cus_ada", eur(500))
+DISBURSEMENT = Disbursement(f"DB{1:032x}", "cus_ada", eur(300))
+RESERVED, SENT = Reserved(DISBURSEMENT), Sent(DISBURSEMENT)
+DEBIT = Arrival("SIGNUP:2", DISBURSEMENT.id, eur(-300), AT)
+BACK = [
+    Arrival("SIGNUP:3", DISBURSEMENT.id, eur(300), AT, returned=True),
+    Returned(DISBURSEMENT.id, AT),
+]
+ORDER = on_its_way(DISBURSEMENT.id)
 
 
 @pytest.fixture(scope="module")
@@ -93,6 +113,13 @@ async def balances(tx: psycopg.AsyncConnection) -> dict[str, int]:
         ([replace(ARRIVAL, amount=eur(-700))], {BANK: -700, WAY: 700}),
         ([replace(ARRIVAL, reference="")], {BANK: 4801, NOBODYS: -4801}),
         ([replace(ARRIVAL, reference="po_:x y::")], {BANK: 4801, NOBODYS: -4801}),
+        ([GRANT, RESERVED], {GOODWILL: 500, CREDIT: 500}),
+        ([GRANT, RESERVED, Released(DISBURSEMENT)], {GOODWILL: 500, CREDIT: 500}),
+        ([GRANT, RESERVED, SENT], {GOODWILL: 500, CREDIT: 200, ORDER: -300}),
+        ([GRANT, RESERVED, SENT, DEBIT], {GOODWILL: 500, CREDIT: 200, BANK: -300}),
+        ([GRANT, RESERVED, DEBIT, SENT], {GOODWILL: 500, CREDIT: 200, BANK: -300}),
+        ([GRANT, RESERVED, SENT, DEBIT, *BACK], {GOODWILL: 500, CREDIT: 500}),
+        ([GRANT, RESERVED, SENT, DEBIT, BACK[0]], {GOODWILL: 500, CREDIT: 200, ORDER: -300}),
     ],
 )
 async def test_what_happens_is_in_the_books(
@@ -106,7 +133,7 @@ async def test_what_happens_is_in_the_books(
 async def test_whatever_is_heard_again_in_any_order_counts_once(
     tx: psycopg.AsyncConnection,
 ) -> None:
-    everything = [INVOICE, CHARGE, REFUND, PAYOUT, ARRIVAL]
+    everything = [INVOICE, CHARGE, REFUND, PAYOUT, ARRIVAL, GRANT, RESERVED, SENT, DEBIT, *BACK]
     await book(tx, *everything)
     once = await balances(tx)
     for again in reversed(everything):
@@ -136,6 +163,26 @@ async def test_another_story_under_the_same_name_is_refused(
 
     assert refused.value.outcome.startswith("exists_with_different_")
     assert await balances(tx) == before
+
+
+async def test_what_is_reserved_cannot_be_reserved_by_another(tx: psycopg.AsyncConnection) -> None:
+    await book(tx, GRANT, RESERVED)
+    assert await available_credit(tx, "cus_ada") == eur(200)
+    with pytest.raises(TransferRefused) as refused:
+        await book(tx, Reserved(Disbursement(f"DB{2:032x}", "cus_ada", eur(201))))
+    assert refused.value.outcome is Outcome.EXCEEDS_CREDITS
+
+    await book(tx, Released(DISBURSEMENT))
+    assert await available_credit(tx, "cus_ada") == eur(500)
+    assert await available_credit(tx, "cus_bob") == eur(0)
+
+
+async def test_it_comes_back_once(tx: psycopg.AsyncConnection) -> None:
+    """Also if the bank says so on a second line: then what is on its way is not zero, and somebody will look."""
+    await book(tx, GRANT, RESERVED, SENT, DEBIT, *BACK)
+    again = replace(BACK[0], id="SIGNUP:4")
+    await book(tx, again, BACK[1])
+    assert await balances(tx) == {GOODWILL: 500, CREDIT: 500, BANK: 300, ORDER: -300}
 
 
 async def test_money_of_a_currency_that_we_keep_no_books_in_is_refused(
@@ -176,7 +223,7 @@ def statements(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
 
 
 def test_a_statement_is_read_to_the_cent(statements: dict[str, str]) -> None:
-    told = read(statements["accept"])
+    told = read("one", statements["accept"])
     lines = [arrival(line) for line in told.items]
 
     assert (told.statement.opening, told.statement.closing) == (0, 5662)
@@ -190,7 +237,7 @@ def test_a_statement_is_read_to_the_cent(statements: dict[str, str]) -> None:
 def test_a_statement_that_lacks_a_line_is_read_and_does_not_add_up(
     statements: dict[str, str],
 ) -> None:
-    told = read(statements["statement-gap"])
+    told = read("one", statements["statement-gap"])
 
     assert [line.reference for line in told.items] == ["po_1"]
     assert told.statement.closing - sum(line.amount for line in told.items) == 861
@@ -200,10 +247,10 @@ async def test_a_line_that_is_on_two_statements_is_booked_once(
     tx: psycopg.AsyncConnection, statements: dict[str, str]
 ) -> None:
     for document in (statements["accept"], statements["accept"]):
-        await book(tx, *(arrival(line) for line in read(document).items))
+        await book(tx, *(arrival(line) for line in read("one", document).items))
     assert await balances(tx) == {BANK: 5662, WAY: -4801, on_its_way("po_2"): -861}
 
 
 def test_what_is_no_statement_is_refused(statements: dict[str, str]) -> None:
     with pytest.raises(SourceError):
-        read(statements["accept"].replace("<Cd>CLBD</Cd>", "<Cd>ITBD</Cd>"))
+        read("one", statements["accept"].replace("<Cd>CLBD</Cd>", "<Cd>ITBD</Cd>"))

@@ -16,6 +16,11 @@ from examples.signup.demo.people import crowd
 from examples.signup.demo.trouble import schedule
 
 ROOT = Path(__file__).parents[3]
+PAYMENTS = {
+    "disbursed": {"count": 2, "minor": 1000},
+    "refused payments": {"count": 1, "minor": 500},
+    "returned payments": {"count": 1, "minor": 500},
+}
 
 
 @pytest.mark.timeout(180)
@@ -29,7 +34,7 @@ def test_thirty_people_a_kill_and_a_crash(tmp_path: Path) -> None:
     assert demo.returncode == 0, demo.stdout + demo.stderr
     result = json.loads(demo.stdout)
     assert result["holds"] is True
-    assert result["clicks"] == 30 + 2 * 3
+    assert result["clicks"] == 30 + 2 * 3 + 3 * 3
     [kill] = result["kills"]
     assert kill["runs_in_flight"] > 0
     assert len(result["database_outages_s"]) == 1
@@ -43,6 +48,15 @@ def test_thirty_people_a_kill_and_a_crash(tmp_path: Path) -> None:
     assert money["paid out"]["bank"] == money["paid out"]["books"]
     assert money["at the bank"]["bank"]["minor"] > 0
     reconciled = {one["name"]: (one["verdict"], one["breaks"]) for one in result["reconciled"]}
+    assert {name: money[name]["bank"] for name in PAYMENTS} == PAYMENTS
+    assert result["statements"]["late"]
+    [gap] = result["statements"]["missed"]["breaks"]
+    assert (result["statements"]["missed"]["verdict"], gap["kind"]) == (
+        "unproven",
+        "statement_arithmetic",
+    )
+    [bank] = [one for one in result["reconciled"] if one["name"] == "bank"]
+    assert bank["repeated"] > 0, "the statement that was late came twice"
     assert reconciled == dict.fromkeys(("asked", "refunds", "balance", "bank"), ("clean", []))
     assert rows["customers"]["provider"] == rows["subscriptions"]["provider"] == 28
     assert rows["mails"]["mailbox"] + rows["mails"]["absent"] == 28

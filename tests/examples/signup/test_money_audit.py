@@ -7,20 +7,34 @@ from typing import Any
 
 import pytest
 
-from examples.signup.books import BANK, FEES, REFUNDS, SALES, STRIPE, claim_on, on_its_way
-from examples.signup.demo.money import Account, Accounts, Bank, Books, Sum, compare
+from examples.signup.books import (
+    BANK,
+    FEES,
+    GOODWILL,
+    REFUNDS,
+    SALES,
+    STRIPE,
+    claim_on,
+    credit_of,
+    on_its_way,
+)
+from examples.signup.demo.money import Account, Accounts, Bank, Books, Expected, Sum, compare
 
-WAY = on_its_way("po_1")
+WAY, ORDER = on_its_way("po_1"), on_its_way(f"DB{1:032x}")
 
-# Two people pay 49.00 and 9.00, one gets it back; a payout is refused, and the next one arrives.
+# Two people pay 49.00 and 9.00, one gets it back; a payout is refused, and the next one arrives. Three are given 5.00: one has it
+# paid out, the bank of another sends it back, and the payment to the third is refused.
 BOOKS = Books(
     balances={
-        BANK: 4762,
+        BANK: 4262,
         STRIPE: 0,
         WAY: 0,
         SALES: 5800,
         REFUNDS: 900,
         FEES: 138,
+        GOODWILL: 1500,
+        credit_of("cus_ada"): 1000,
+        ORDER: 0,
         claim_on("cus_ada"): 0,
         claim_on("cus_bob"): 0,
     },
@@ -30,11 +44,36 @@ BOOKS = Books(
         "refund": Sum(1, 900),
         "payout": Sum(2, 9524),
         "payout failed": Sum(1, 4762),
-        "bank": Sum(1, 4762),
+        "bank": Sum(4, 6262),
+        "credit granted": Sum(3, 1500),
+        "disbursement": Sum(2, 1000),
+        "disbursement released": Sum(1, 500),
+        "disbursement returned": Sum(1, 500),
     },
     balanced=True,
 )
-BANK_SIDE = Bank(arrived=[4762], balance=4762)
+
+
+def payment(status: str, booked: str | None, returned: str | None) -> dict[str, Any]:
+    return {"amount": 500, "status": status, "booked_at": booked, "returned_at": returned}
+
+
+DAY, NEXT = "2026-11-30", "2026-12-01"
+SENT, BACK, REFUSED = (
+    payment("accepted", DAY, None),
+    payment("accepted", DAY, NEXT),
+    payment("rejected", None, None),
+)
+ORDERED = [SENT, BACK, REFUSED]
+BANK_SIDE = Bank(arrived=[4762], ordered=ORDERED, balance=4262)
+DID = Expected(
+    paid=[4900, 900],
+    refunded=[900],
+    credited=[500] * 3,
+    disbursed=[500] * 2,
+    refused=[500],
+    returned=[500],
+)
 
 
 def movement(net: int, fee: int = 0) -> dict[str, Any]:
@@ -68,7 +107,7 @@ PROVIDER: dict[str, list[dict[str, Any]]] = {
 def verdict(
     books: Books = BOOKS, provider: dict[str, Any] = PROVIDER, bank: Bank = BANK_SIDE
 ) -> Accounts:
-    return compare(books, provider, bank, paid=[4900, 900], refunded=[900])
+    return compare(books, provider, bank, DID)
 
 
 def wrong(accounts: Accounts) -> set[str]:
@@ -78,7 +117,7 @@ def wrong(accounts: Accounts) -> set[str]:
 
 def test_what_adds_up_is_explained() -> None:
     assert verdict().holds
-    assert [line.difference for line in verdict().lines] == [0] * 8
+    assert [line.difference for line in verdict().lines] == [0] * 13
 
 
 @pytest.mark.parametrize(
@@ -112,14 +151,43 @@ def test_two_errors_that_cancel_out_are_found_by_their_number() -> None:
 
 
 @pytest.mark.parametrize(
-    "bank", [Bank([4762, 4762], 4762), Bank([4761], 4761), Bank([], 0), Bank([4762], 4763)]
+    "bank",
+    [
+        Bank([4762, 4762], ORDERED, 4262),
+        Bank([4761], ORDERED, 4261),
+        Bank([], ORDERED, -500),
+        Bank([4762], ORDERED, 4263),
+    ],
 )
 def test_what_differs_at_the_bank_is_found(bank: Bank) -> None:
     assert wrong(verdict(bank=bank)) & {"paid out", "at the bank"}
 
 
+@pytest.mark.parametrize(
+    ("ordered", "things"),
+    [
+        ([*ORDERED, SENT], {"disbursed"}),
+        ([BACK, REFUSED], {"disbursed"}),
+        ([SENT, SENT, REFUSED], {"returned payments"}),
+        ([SENT, BACK], {"refused payments"}),
+        ([{**SENT, "amount": 501}, BACK, REFUSED], {"disbursed"}),
+    ],
+)
+def test_what_the_bank_has_paid_otherwise_is_found(
+    ordered: list[dict[str, Any]], things: set[str]
+) -> None:
+    assert wrong(verdict(bank=replace(BANK_SIDE, ordered=ordered))) == things
+
+
+def test_credit_that_does_not_stand_again_is_found() -> None:
+    kept = {**BOOKS.balances, credit_of("cus_ada"): 500, ORDER: 500}
+    found = verdict(books=replace(BOOKS, balances=kept))
+    assert wrong(found) == {"owed to customers"}
+    assert found.open == [Account(ORDER, 500)]
+
+
 def test_what_has_not_arrived_is_named() -> None:
-    forgotten = replace(BOOKS, balances={**BOOKS.balances, BANK: 0, WAY: 4762})
+    forgotten = replace(BOOKS, balances={**BOOKS.balances, BANK: -500, WAY: 4762})
     found = verdict(books=forgotten)
 
     assert found.open == [Account(WAY, 4762)]

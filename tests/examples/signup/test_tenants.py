@@ -54,7 +54,10 @@ def routes() -> list[tuple[str, str]]:
 BODIES: dict[tuple[str, str], dict[str, Any]] = {
     ("POST", "/v1/account/plan"): {"plan": "starter"},
     ("POST", "/v1/account/card"): {"card": "pm_card_visa"},
+    ("POST", "/v1/account/payout"): {"amount": "5.00", "iban": "DE89 3704 0044 0532 0130 00"},
+    ("POST", "/v1/accounts/{account_id}/credit"): {"amount": "5.00"},
 }
+OF_SUPPORT = {("POST", "/v1/accounts/{account_id}/credit")}
 OPENS_NOTHING = {  # for strangers: who has no account cannot be somebody else
     ("POST", "/v1/signups"),
     ("POST", "/v1/sessions"),
@@ -90,7 +93,7 @@ async def test_no_route_shows_or_changes_anothers(
         after = rows(EVERYTHING)
         assert [row for row in before if row not in after] == [], f"{path} has changed something"
         new = [content for kind, content in after if (kind, content) not in before]
-        assert bool(new) == (method == "POST"), path
+        assert bool(new) == (method == "POST" and (method, path) not in OF_SUPPORT), path
         for run in new:  # what was begun is Ada's
             query = "SELECT convert_from(input, 'UTF8') FROM troth.run WHERE id::text = %s"
             [(given,)] = rows(query, run)
@@ -137,6 +140,30 @@ async def test_an_operation_is_for_whoever_began_it(
     shown = [(await http.get(page, headers=who.headers)).status_code for who in (bob, ada)]
     assert shown == [200, 404]
     assert mine.json()["id"] != begun.json()["id"], "a key is known to whoever used it alone"
+
+
+async def test_support_alone_gives_credit(
+    http: httpx.AsyncClient, ada: Resident, rows: Rows, application: str
+) -> None:
+    """By a key that is for that. A customer has keys, too, for all that is theirs: not for this."""
+    with psycopg.connect(application) as tx:
+        made = [
+            access.keys.create_blocking(tx, name, scopes=scopes).key
+            for name, scopes in (
+                ("support", ["Account::grant_credit"]),
+                ("reader", ["Account::read"]),
+            )
+        ]
+    url, body = f"/v1/accounts/{ada.account}/credit", {"amount": "5.00"}
+    support, *others = [{"authorization": f"Bearer {key}"} for key in (*made, ada.machine_key)]
+    refused = [(await http.post(url, json=body, headers=who)).status_code for who in others]
+    assert refused == [403, 403]
+    assert rows("SELECT id FROM troth.run") == []
+
+    given = await http.post(url, json=body, headers=support)
+    assert given.status_code == 202, given.text
+    [(input_,)] = rows("SELECT convert_from(input, 'UTF8')::json ->> 'account' FROM troth.run")
+    assert input_ == str(ada.account)
 
 
 async def test_another_account_by_its_id(

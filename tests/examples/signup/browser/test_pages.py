@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
 
+import httpx
 import pytest
 from playwright.async_api import Browser, BrowserContext, Page, expect
 
 from tests.examples.signup.browser.conftest import PATIENCE_MS, Service
+from tests.harness.postgres import wait_until
+from troth import Money
 
 pytestmark = [
     pytest.mark.asyncio(loop_scope="module"),
@@ -21,6 +25,7 @@ expect.set_options(timeout=PATIENCE_MS)
 
 PASSWORD = "correct horse battery"
 GOOD, DECLINED = "pm_card_visa", "pm_card_chargeDeclined"
+PAYABLE, CLOSED = "GB82 WEST 1234 5698 7654 32", "NL84MOCK0000000003"
 
 
 async def fill(page: Page, email: str, *, card: str = GOOD, start: str = "now") -> None:
@@ -99,6 +104,84 @@ async def test_the_page_tells_the_truth_while_an_answer_is_missing(
     await page.reload()
     await ends(page, "Welcome")
     await exactly_one(service, "truth@example.com")
+
+
+async def owe(service: Service, email: str, amount: str) -> None:
+    """Support gives somebody credit."""
+    [(account,)] = service.rows("SELECT id FROM signup.account WHERE email = %s", email)
+    headers = {"authorization": f"Bearer {service.stage.support_key}"}
+    async with httpx.AsyncClient(base_url=service.url) as http:
+        url, body = f"/v1/accounts/{account}/credit", {"amount": amount}
+        (await http.post(url, json=body, headers=headers)).raise_for_status()
+    balance = (
+        "SELECT count(*) FROM troth.ledger_transfer WHERE code = 'credit granted' AND amount = %s"
+    )
+    minor = Money.parse(amount, "EUR").minor
+    await asyncio.to_thread(
+        wait_until, lambda: service.rows(balance, minor) != [(0,)], "credit in the books"
+    )
+
+
+@pytest.mark.slow
+async def test_credit_is_paid_out_once_while_the_bank_does_not_answer(
+    page: Page, service: Service
+) -> None:
+    """Three clicks, and no answer: nothing is claimed until it is known. What the bank refuses is owed as before."""
+    email = "credit@example.com"
+    await sign_up(page, email, start="trial")
+    await owe(service, email, "7.31")
+    await log_in(page, email)
+    await expect(page.locator("#credit")).to_have_text("€7.31")
+    form = page.locator("form[action='/account/payout']")
+    await form.get_by_label("Amount").fill("5.31")
+    await form.get_by_label("IBAN").fill(PAYABLE)
+    service.stage.stand_still("bank")
+    try:
+        await page.evaluate("""() => {
+            const form = document.querySelector("form[action='/account/payout']");
+            for (let click = 0; click < 3; click++)
+                fetch(form.action, {method: 'POST', body: new URLSearchParams(new FormData(form))});
+        }""")
+        await form.get_by_role("button").click()
+        money = page.locator("#money")
+        await expect(money).to_have_attribute("data-money", "unknown")
+        await expect(money).to_contain_text("not paid twice")
+        await page.reload()
+    finally:
+        service.stage.go_on("bank")
+    await ends(page, "Your credit is on its way")
+    await expect(money).to_contain_text("Our bank has taken the order.")
+    assert [one["amount"] for one in await service.payments() if one["status"] == "accepted"] == [
+        531
+    ]
+
+    await page.goto("/account")
+    await expect(page.locator("#credit")).to_have_text("€2.00")
+    await form.get_by_label("IBAN").fill(CLOSED)
+    await form.get_by_role("button").click()
+    await ends(page, "That was not possible")
+    await expect(page.locator("main")).to_contain_text("is closed")
+    await expect(money).to_have_text("Nothing was paid out.")
+    await page.goto("/account")
+    await expect(page.locator("#credit")).to_have_text("€2.00")
+
+
+@pytest.mark.slow
+async def test_a_payment_that_cannot_be_is_not_begun(page: Page, service: Service) -> None:
+    email = "typing@example.com"
+    await sign_up(page, email, start="trial")
+    await owe(service, email, "4.17")
+    await log_in(page, email)
+    form = page.locator("form[action='/account/payout']")
+    await form.get_by_label("IBAN").fill(PAYABLE[:-1] + "1")
+    await form.get_by_role("button").click()
+    await expect(page.locator("main")).to_contain_text("a digit may be wrong")
+    await page.goto("/account")
+    await form.get_by_label("Amount").fill("4.18")
+    await form.get_by_label("IBAN").fill(PAYABLE)
+    await form.get_by_role("button").click()
+    await ends(page, "That was not possible")
+    await expect(page.locator("main")).to_contain_text("your credit is less than 4.18 EUR")
 
 
 @pytest.mark.slow

@@ -45,6 +45,11 @@ class Service:
             rows: list[dict[str, Any]] = answer.json()["objects"][kind]["rows"]
             return rows
 
+    async def payments(self) -> list[dict[str, Any]]:
+        """What the bank was ordered to pay."""
+        async with httpx.AsyncClient(base_url=self.stage.bank_url) as http:
+            return list((await http.get("/_mock/payments")).json())
+
     async def customers(self, email: str) -> list[dict[str, Any]]:
         """All that were ever made for this address, and not deleted."""
         rows = await self.truth("customer")
