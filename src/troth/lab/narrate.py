@@ -8,7 +8,7 @@ from typing import Any
 from msgspec.structs import replace
 
 from troth.lab.database import Database
-from troth.lab.describe import Hidden, call, content, described, parameters, row, short
+from troth.lab.describe import Hidden, call, content, described, parameters, row, said, short
 from troth.lab.effects import Issued, Part
 from troth.lab.faults import SAME_TICK, is_query
 from troth.lab.mailbox import Mailbox
@@ -115,7 +115,9 @@ class Narrator:
             return self._answer(step, op, actor, site)
         if step.outcome is SAME_TICK:
             return Line(actor, "in the same moment, by the clock, as before")
-        fault = step.outcome.survived and bool(step.word)
+        if op.kind == "receive":
+            return self._receipt(step, actor)
+        fault = (step.outcome.survived or op.kind == "ack") and bool(step.word)
         changes = tuple(self.changes(step.before, step.after, brief=True))
         if not (fault or self._refused(step) or changes or anyway):
             return None
@@ -131,6 +133,16 @@ class Narrator:
             changes=changes or self._why_not(step),
             word=step.word if fault else "",
         )
+
+    def _receipt(self, step: Step, actor: str) -> Line | None:
+        """What a delivery begins with."""
+        assert step.outcome is not None
+        seen = self._tables.observations[step.observation]
+        if seen.value is None and not step.word:
+            return None
+        what = "" if seen.value is None else f": {said(seen.value, self._hidden)}"
+        happened = f"{step.outcome.name}{what}"
+        return Line(actor, happened, fault=bool(step.word), op=happened, word=step.word)
 
     def _answer(self, step: Step, op: Op, actor: str, site: str) -> Line:
         status, body = op.params  # as `request` writes it

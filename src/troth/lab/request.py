@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import copy
 import inspect
 import traceback
 from collections.abc import Awaitable, Callable, Coroutine, MutableMapping
@@ -186,6 +187,15 @@ class HttpCall:
             "client": ("127.0.0.1", 1),
             "server": ("lab.test", 80),
         }  # fmt: skip
+
+    def carrying(self, body: bytes, headers: dict[str, str]) -> HttpCall:
+        """The same request with another body, and more headers."""
+        scope = self._scope
+        named = [(k.lower().encode(), v.encode()) for k, v in headers.items()]
+        kept = [one for one in scope["headers"] if one[0] not in dict(named)]
+        made = copy.copy(self)
+        vars(made).update(_body=body, _scope=scope | {"headers": [*kept, *named]})
+        return made
 
     async def invoke(self, attempt: Attempt) -> None:
         pending = [{"type": "http.request", "body": self._body, "more_body": False}]

@@ -34,6 +34,8 @@ class Graph:
     violations: dict[int, State] = field(default_factory=dict)
     first: float | None = None
     """Seconds until the first violation."""
+    rested: bool = False
+    """Whether there is a state in which everybody is at rest: elsewhere nothing is said of promises about it."""
     hurried: bool = False
     """The search ended early, because a promise was broken and the others had their time."""
     grown: set[str] = field(default_factory=set)
@@ -161,6 +163,7 @@ class _Search:
         return graph
 
     def _check(self, state: State, now: float) -> None:
+        self._graph.rested = self._graph.rested or at_rest(state)
         for promise in broken(self._judge, state, self._open):
             self._graph.violations[promise] = state
             self._open.discard(promise)
