@@ -243,10 +243,7 @@ def test_a_dimension_without_sense(lab: Lab, asked):
         lab.prove(**asked)
 
 
-def test_actors_that_are_not_explored_yet(lab: Lab):
-    for what in (lab.workers, lab.delivers, lab.timer, lab.queue):
-        with pytest.raises(Refusal, match="not explored yet"):
-            what()
+def test_a_user_without_an_attempt(lab: Lab):
     with pytest.raises(LabError, match="at least one attempt"):
         lab.user(lambda: 200, overlap=0)
 
