@@ -14,8 +14,7 @@ from tests.lab.corpus import CORRECT, TRAPS
 from tests.lab.corpus.hooks import connect, credit_by_object, deposits, endpoint, pay, sweep
 from tests.lab.corpus.queues import JOB, TABLES, Shop
 from troth.lab import Lab, LabError
-from troth.lab.arrivals import received
-from troth.lab.deliveries import receipts
+from troth.lab.deliveries import receipts, received
 from troth.lab.model import Op
 from troth.lab.queue import Queue
 from troth.lab.steps import Limits

@@ -13,7 +13,7 @@ from datetime import timedelta
 import httpx
 import pytest
 
-from troth.lab import Lab, LabError, Refusal
+from troth.lab import Lab, LabError
 
 SEED = "CREATE TABLE t (id INTEGER PRIMARY KEY, name TEXT)"
 API = "https://api.stripe.com/v1"

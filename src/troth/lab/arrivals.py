@@ -9,6 +9,7 @@ from typing import Any, Literal
 
 import msgspec
 
+from troth.lab.deliveries import received
 from troth.lab.edge import clock, tasks
 from troth.lab.edge.attempt import Attempt
 from troth.lab.model import Op
@@ -118,11 +119,6 @@ class Timed:
 
     def roots(self) -> dict[str, object]:
         return self._call.roots()
-
-
-def received(source: str, *, loses: bool = False) -> Op:
-    """What a delivery begins with."""
-    return Op("receive", source, f"receive from {source}", ("loses",) if loses else ())
 
 
 def named(function: Any) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
 from troth.lab.arrivals import Acks, Delivery, Handling, Round, Sign, Timed
 from troth.lab.model import LabError
@@ -12,6 +12,11 @@ from troth.lab.queue import Queue
 from troth.lab.request import Call, HttpCall, always_again
 from troth.lab.scenario import Scenario
 from troth.lab.tables import Actor
+
+if TYPE_CHECKING:
+    from celery import Celery
+
+    from troth.lab.celery import Tasks
 
 
 class Arriving:
@@ -29,6 +34,18 @@ class Arriving:
         self._scenario.queues.append(made)
         return made
 
+    def celery(self, app: Celery, name: str = "celery") -> Tasks:
+        """The broker of a Celery application: what its tasks' `delay`, `apply_async` and `retry` send waits there. `lab.workers` work it off.
+
+        Raises:
+            LabError: its tasks run where they are called (`task_always_eager`).
+        """
+        from troth.lab.celery import Tasks
+
+        made = Tasks(app, name)
+        self._scenario.queues.append(made)
+        return made
+
     def workers(
         self,
         work: Queue | Callable[[], object],
@@ -40,7 +57,7 @@ class Arriving:
         """Workers: with a queue, one delivery is one attempt; without one, a function that looks for work by itself.
 
         Args:
-            work: a queue; or a function (or coroutine function) without arguments. One call of it is one attempt; an endless loop is cut
+            work: a queue (of Celery: its tasks are the handlers, and their settings say when they acknowledge); or a function (or coroutine function) without arguments. One call of it is one attempt; an endless loop is cut
                 where it sleeps itself, so what it keeps in local variables across a sleep is not explored.
             handler: of a queue: a function of the message; with `acks="manual"` of the message and of what acknowledges it.
             n: how many of them may be at work at once.
@@ -52,9 +69,7 @@ class Arriving:
         """
         _positive("workers", n)
         if isinstance(work, Queue):
-            if handler is None:
-                raise LabError(f"lab.workers({work.name}): what do they do? Give a handler")
-            call: Call = Handling(work.name, handler, acks)
+            call = _handling(work, handler, acks)
             actor = Actor(call, always_again, n, role="delivery", source=work.name)
         elif handler is not None:
             raise LabError(
@@ -101,6 +116,19 @@ class Arriving:
         """What begins by itself, again and again: a job of cron, a sweeper. At rest, it has run and found nothing to do."""
         call = Timed(work) if isinstance(work, HttpCall) else Round(cast("Any", work), "timer")
         self._scenario.actors.append(Actor(call, always_again, 1, role="round"))
+
+
+def _handling(queue: Queue, handler: Callable[..., object] | None, acks: Acks) -> Call:
+    """What a worker of this queue does with a message."""
+    from troth.lab.celery import Tasks, Working
+
+    if isinstance(queue, Tasks):
+        if handler is not None or acks != "late":
+            raise LabError("lab.workers(celery): what they do, and when, is Celery's configuration")
+        return Working(queue)
+    if handler is None:
+        raise LabError(f"lab.workers({queue.name}): what do they do? Give a handler")
+    return Handling(queue.name, handler, acks)
 
 
 def _positive(what: str, n: int) -> None:

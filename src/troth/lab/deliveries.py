@@ -36,6 +36,11 @@ class Receipt(NamedTuple):
     settled: bool = False
 
 
+def received(source: str, *, loses: bool = False) -> Op:
+    """What a delivery begins with."""
+    return Op("receive", source, f"receive from {source}", ("loses",) if loses else ())
+
+
 def held_by(opened: tuple[Op, ...], source: str) -> Iterator[str]:
     """The names of what is held of a source."""
     for one in opened:

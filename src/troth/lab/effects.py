@@ -262,6 +262,14 @@ class Effects:
                 world = self._placed(parts, index, part)
         return world, self._released(opened)
 
+    def forfeited(self, world: int, opened: int) -> int:
+        """The world when the holder dies and its supervisor takes what it held for done."""
+        for one in self.opened[opened]:
+            part = self.part(one)
+            if one.kind == "receive" and isinstance(part, Queue) and part.forfeits(one.params[1]):
+                return self._accepted(world, opened)[0]
+        return world
+
     def _released(self, opened: int) -> int:
         return self.opened.add(tuple(one for one in self.opened[opened] if one.kind != "receive"))
 

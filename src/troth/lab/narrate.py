@@ -21,6 +21,13 @@ from troth.lab.world import decode
 Rows = list[dict[str, Any]]
 
 
+_DIES = (
+    "before",
+    "when it has just sent",
+    "alone in its pool, which takes the task for done, before",
+)
+
+
 class Narrator:
     """Tells the steps of one graph.
 
@@ -83,7 +90,7 @@ class Narrator:
             return Line(actor, "served by the same process, which remembers")
         if step.action == "crash":
             asked = described(self._tables.ops[step.op], self._hidden)
-            when = "when it has just sent" if step.told else "before"
+            when = _DIES[step.told]
             return Line(
                 actor, f"the process dies, {when}: {asked}", site=site, fault=True, word=step.word
             )

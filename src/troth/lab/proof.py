@@ -158,6 +158,7 @@ class Proof:
             {provider.host: provider.name for provider in scenario.providers},
             scenario.mailbox.name if scenario.mailbox else None,
             tuple(scenario.ignoring("path")),
+            tuple(scenario.queues),
         )
         with (
             boundary,

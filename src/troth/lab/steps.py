@@ -21,6 +21,10 @@ Edge = tuple[Step, State, int]
 """How, to where, and at what cost."""
 
 
+FORFEIT = 2
+"""`Step.told` of a crash: 1, an effect that was just sent is under way; 2, what was held is taken for done."""
+
+
 class Program(Cast, Protocol):
     """The system under test, as the search sees it. Worlds, histories, operations and answers are numbers."""
 
@@ -83,6 +87,10 @@ class Program(Cast, Protocol):
 
     def expiries(self, world: int) -> tuple[tuple[int, frozenset[int]], ...]:
         """The worlds in which something has expired, and which actors have given up by then."""
+        ...
+
+    def forfeited(self, world: int, opened: int) -> int:
+        """The world when a worker dies whose supervisor lives, and takes what it was at work on for done."""
         ...
 
     def grown(self, before: int, after: int) -> frozenset[str]:
@@ -268,6 +276,12 @@ class Moves:
             sent = state._replace(flying=tuple(sorted((*state.flying, op))))
             step = Step("crash", op=op, cost=1, word="crash with an effect under way", told=1)
             yield self._gone(sent, slot, step, memory=0)
+        world = self.program.forfeited(state.world, state.attempts[slot].opened)
+        if world != state.world:
+            folds = self._judge.folds(world, state.folds)
+            gone = state._replace(world=world, clients=self._after(state, world), folds=folds)
+            step = Step("crash", op=op, cost=1, word="lost worker", told=FORFEIT)
+            yield self._gone(gone, slot, step, memory=0)
 
     def _end(self, state: State, slot: int, memory: int) -> Edge:
         return self._gone(state, slot, Step("end"), memory)
