@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Callable
+from functools import partial
 from types import CodeType
 from typing import Any, Literal
 
@@ -14,7 +14,7 @@ from troth.lab.edge import clock, tasks
 from troth.lab.edge.attempt import Attempt
 from troth.lab.model import Op
 from troth.lab.moments import instant
-from troth.lab.request import Call, HttpCall, described_error
+from troth.lab.request import Call, HttpCall, called, described_error
 
 Acks = Literal["late", "early", "manual"]
 """When a worker acknowledges a message: when it is done with it, before it begins, or where the handler says so."""
@@ -79,7 +79,7 @@ class Handling:
         if self._acks == "early":
             acknowledge()
         manual = (acknowledge,) if self._acks == "manual" else ()
-        if await _completed(attempt, lambda: self._handler(message, *manual)):
+        if await _completed(attempt, partial(self._handler, message, *manual)):
             await tasks.settle(attempt)
             if self._acks == "late":
                 acknowledge()
@@ -136,9 +136,7 @@ def _code(function: Any) -> CodeType | None:
 async def _completed(attempt: Attempt, call: Callable[[], object]) -> bool:
     """Whether the code got through."""
     try:
-        result = call()
-        if inspect.isawaitable(result):
-            await result
+        await called(attempt, call)
     except clock.Idle:
         await tasks.settle(attempt)
         return True

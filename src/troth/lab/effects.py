@@ -140,7 +140,9 @@ class Effects:
                 one.handle == asked.handle and one.kind not in {"connect", "setting"}
                 for one in self.opened[opened]
             )
-        return asked.kind in {"connect", "setting"}
+        return asked.kind in {"connect", "setting"} or (
+            asked.kind == "sql" and faults.is_setting(asked.text)
+        )
 
     def late(self, op: int) -> bool:
         """Whether the operation can take effect after its caller gave up."""

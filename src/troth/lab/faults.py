@@ -100,6 +100,10 @@ _DEFERRED = re.compile(
     re.IGNORECASE,
 )
 _END = re.compile(r"\s*(commit|end)\b", re.IGNORECASE)
+_SETTING = re.compile(
+    r"\s*pragma\s+(foreign_keys|legacy_alter_table|busy_timeout|cache_size|temp_store|mmap_size)\s*=",
+    re.IGNORECASE,
+)
 _PRAGMA = re.compile(r"\s*pragma\b", re.IGNORECASE)
 
 
@@ -111,6 +115,11 @@ def is_query(text: str) -> bool:
 def is_pragma(text: str) -> bool:
     """Whether the statement sets or asks something about the connection."""
     return bool(_PRAGMA.match(text))
+
+
+def is_setting(text: str) -> bool:
+    """Whether the statement sets something about the connection that only the connection can notice."""
+    return bool(_SETTING.match(text))
 
 
 def is_deferred(text: str) -> bool:

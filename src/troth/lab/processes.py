@@ -218,7 +218,7 @@ class Replay:
                 self._startup(process, Op(*_tupled(message[1])))
         history = self.tables.begin(step.actor, process.memory)
         self.live[number] = _Live(step.actor, process, history)
-        process.channel.send("attempt", step.actor)
+        process.channel.send("attempt", step.actor, self.tables.uses_random)
 
     def _startup(self, process: Process, op: Op) -> None:
         """Start-up code runs in every process; it finds what the first one made."""

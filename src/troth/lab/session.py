@@ -113,6 +113,12 @@ class Lab(Arriving):
         """An ASGI application, whose requests are values: `lab.http(app).post("/signup", json={...})`."""
         return HttpApp(app)
 
+    def wsgi(self, app: Callable[..., Any]) -> HttpApp:
+        """A WSGI application (Django, Flask, …), whose requests are values: `lab.wsgi(application).post("/checkout", data={...})`."""
+        from troth.lab.wsgi import WsgiApp
+
+        return WsgiApp(app)
+
     def user(
         self,
         request: Call | Callable[[], object],

@@ -130,6 +130,11 @@ class Tables(Effects):
         self._expiries: dict[int, tuple[tuple[int, frozenset[int]], ...]] = {}
         self._calls: dict[tuple[str, str, str], int] = {}
 
+    @property
+    def uses_random(self) -> bool:
+        """Whether each attempt begins with a seed of its own for the `random` module."""
+        return self._habits.uses_random
+
     def begin(self, actor: int, memory: int) -> int:
         root = (actor, memory)
         if root not in self._roots:

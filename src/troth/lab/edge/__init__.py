@@ -44,6 +44,7 @@ def installed(
         cache,
         celery,
         clock,
+        django,
         escape,
         http,
         psycopg,
@@ -68,6 +69,7 @@ def installed(
         stack.enter_context(urllib3.caught(hosts))
         stack.enter_context(smtp.caught(mail))
         stack.enter_context(celery.caught(queues))
+        stack.enter_context(django.caught())
         stack.enter_context(clock.caught())
         stack.enter_context(cache.caught())
         stack.enter_context(tasks.caught())

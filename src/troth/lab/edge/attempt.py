@@ -78,6 +78,8 @@ class Attempt:
         """Its tasks."""
         self.helpers: list[Helper] = []
         """Its threads."""
+        self.blocking = False
+        """Whether its code runs as in a process without an event loop."""
         self.loop: CodeType | None = None
         """The worker's endless loop, which ends where it sleeps."""
         self.tick: int | None = None
