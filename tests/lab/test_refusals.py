@@ -9,11 +9,12 @@ import sqlite3
 import subprocess
 import time
 from datetime import timedelta
+from functools import partial
 
 import httpx
 import pytest
 
-from troth.lab import Lab, LabError, Refusal
+from troth.lab import Lab, LabError
 
 SEED = "CREATE TABLE t (id INTEGER PRIMARY KEY, name TEXT)"
 API = "https://api.stripe.com/v1"
@@ -229,9 +230,32 @@ def test_an_attempt_without_an_end(lab: Lab):
 
 
 def test_an_unsupported_feature_of_sqlite(lab: Lab):
-    assert "create_function" in refused(
-        lab, swallowing(lambda: sqlite3.connect("app.db").create_function("f", 0, lambda: 1))
+    assert "blobopen" in refused(
+        lab, swallowing(lambda: sqlite3.connect("app.db").blobopen("t", "name", 1))
     )
+
+
+def test_a_function_of_the_applications_own_is_refused_where_it_is_called(lab: Lab):
+    def handler() -> int:
+        db = sqlite3.connect("app.db")
+        db.create_function("f", 0, lambda: 1)
+        db.create_aggregate("g", 1, object)
+        return int(db.execute("SELECT count(*) FROM t").fetchone()[0])
+
+    def calling(name: str) -> object:
+        db = sqlite3.connect("app.db")
+        db.create_function("f", 0, lambda: 1)
+        db.create_aggregate("g", 1, object)
+        return db.execute(f"SELECT {name} FROM t").fetchall()
+
+    for name in ("F()", "g (id)"):
+        assert "functions of the application's own" in refused(
+            Lab(name, closer=0), partial(calling, name)
+        )
+    lab.database("app.db", seed=SEED)
+    lab.user(handler)
+    lab.always("nothing", lambda w: True)
+    assert lab.explore(budget=10).closed
 
 
 @pytest.mark.parametrize("asked", [{"overlap": 0}, {"in_flight": -1}, {"survived": -1}])
@@ -243,10 +267,7 @@ def test_a_dimension_without_sense(lab: Lab, asked):
         lab.prove(**asked)
 
 
-def test_actors_that_are_not_explored_yet(lab: Lab):
-    for what in (lab.workers, lab.delivers, lab.timer, lab.queue):
-        with pytest.raises(Refusal, match="not explored yet"):
-            what()
+def test_a_user_without_an_attempt(lab: Lab):
     with pytest.raises(LabError, match="at least one attempt"):
         lab.user(lambda: 200, overlap=0)
 

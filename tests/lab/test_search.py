@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from troth.lab.clients import Role
 from troth.lab.faults import (
     ANSWERED,
     BLOCKED,
@@ -87,6 +88,15 @@ class Toy:
 
     def overlap(self, actor: int) -> int:
         return 2
+
+    def role(self, actor: int) -> Role:
+        return "user"
+
+    def forfeited(self, world: int, opened: int) -> int:
+        return world
+
+    def waits(self, actor: int, world: int) -> bool:
+        return False
 
     def canonical(self, state: State) -> State:
         return state

@@ -9,13 +9,16 @@ from __future__ import annotations
 import gc
 import logging
 import os
+import random
 import socket
 import warnings
 from collections.abc import Callable
+from functools import partial
 from typing import TYPE_CHECKING, Any, NoReturn
 
 import msgspec
 
+from troth.lab.edge import clock
 from troth.lab.edge.attempt import Attempt, escaped
 from troth.lab.model import Observation, Op
 from troth.lab.request import Lifespan, Stage
@@ -132,9 +135,14 @@ class _Life:
             word, *rest = self._channel.receive()
             if word == "die":
                 os._exit(KILLED)
-            (actor,) = rest
-            self._attempt(self._scenario.actors[actor].call.invoke)
+            actor, uses_random = rest
+            self._attempt(partial(self._act, actor, uses_random=uses_random))
             self._channel.send("end")
+
+    async def _act(self, actor: int, attempt: Attempt, *, uses_random: bool) -> None:
+        if uses_random:
+            random.seed(clock.seed(attempt))
+        await self._scenario.actors[actor].call.invoke(attempt)
 
     def _attempt(self, call: Callable[[Attempt], Any], *, leaves_tasks: bool = False) -> None:
         attempt = Attempt(self._respond, ordered=not leaves_tasks)

@@ -37,6 +37,8 @@ def described(op: Op, hidden: Hidden = frozenset()) -> str:
         keys = [f"key={value}" for name, value in headers if "idempotency" in name]
         target = f"{call(op)}?{asked}" if asked else call(op)
         return " ".join(filter(None, [target, short(content(body, hidden), 60), *keys]))
+    if op.kind == "publish":
+        return f"{op.text}: {said(op.params[0], hidden)}"
     return call(op)
 
 
@@ -59,6 +61,8 @@ def parameters(op: Op, hidden: Hidden = frozenset()) -> tuple[str, ...]:
         query, headers, body = op.params
         keys = [f"{name}={value}" for name, value in headers if "idempotency" in name]
         return (*_pairs(query, hidden), *_fields(body, hidden), *keys)
+    if op.kind == "publish":
+        return (said(op.params[0], hidden),)
     if op.kind == "sql":
         return tuple(_bound(op.text, _values(op.params), hidden))
     if op.kind == "mail" and isinstance(op.params, dict):
@@ -83,6 +87,11 @@ def content(body: bytes, hidden: Hidden = frozenset()) -> str:
         fields = _fields(body, hidden)
         return "&".join(fields) if fields else _HIDDEN if _names_secret(text, hidden) else text
     return msgspec.json.encode(_cleaned(plain, hidden)).decode()
+
+
+def said(message: object, hidden: Hidden = frozenset()) -> str:
+    """A message or an event in one line, its secrets left out."""
+    return short(content(msgspec.json.encode(message, enc_hook=str), hidden), 60)
 
 
 def short(text: str, most: int) -> str:

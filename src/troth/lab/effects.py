@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 from troth.lab import faults
 from troth.lab.database import Database
+from troth.lab.deliveries import held_by, holding, receipts
 from troth.lab.edge import clock
 from troth.lab.mailbox import Mailbox
 from troth.lab.model import Answer, Branch, Interned, Observation, Op, Outcome, Refused
 from troth.lab.provider import Provider
+from troth.lab.queue import Queue
 from troth.lab.world import Worlds, decode, encode, grown
 
 
@@ -25,7 +28,7 @@ class Issued:
         return decode(part)
 
 
-Part = Database | Provider | Mailbox | Issued
+Part = Database | Provider | Mailbox | Queue | Issued
 
 
 @dataclass(frozen=True)
@@ -83,6 +86,9 @@ class Effects:
         place = (world, opened, beside, op)
         if place not in self._branches:
             part = self.part(asked)
+            if asked.kind == "receive":
+                self._branches[place] = tuple(self._receipts(world, opened, beside, asked))
+                return self._branches[place]
             if isinstance(part, Database):
                 possible = part.outcomes(asked, _of(part, self.opened[opened])[0])
             else:
@@ -101,6 +107,8 @@ class Effects:
                 for one in others
                 if part.holds(tuple(o for o in self.opened[one] if o.target == part.name))
             )
+        if op.kind in {"receive", "publish"}:
+            return tuple(one for one in others if any(held_by(self.opened[one], op.target)))
         return others if op.kind in {"clock", "draw"} else ()
 
     def standing(self, opened: int) -> int:
@@ -114,7 +122,12 @@ class Effects:
                 and part.holds(tuple(one for one in ops if one.target == part.name))
             ]
             self._standing[opened] = self.opened.add(
-                tuple(one for one in ops if held and (one.target in held or one.kind == "clock"))
+                tuple(
+                    one
+                    for one in ops
+                    if one.kind == "receive"
+                    or (held and (one.target in held or one.kind == "clock"))
+                )
             )
         return self._standing[opened]
 
@@ -127,7 +140,9 @@ class Effects:
                 one.handle == asked.handle and one.kind not in {"connect", "setting"}
                 for one in self.opened[opened]
             )
-        return asked.kind in {"connect", "setting"}
+        return asked.kind in {"connect", "setting"} or (
+            asked.kind == "sql" and faults.is_setting(asked.text)
+        )
 
     def late(self, op: int) -> bool:
         """Whether the operation can take effect after its caller gave up."""
@@ -182,8 +197,8 @@ class Effects:
             return self._clock(world, opened, others, outcome)
         if kind == "draw":
             return self._draw(world, opened, others, outcome)
-        if kind == "answer":
-            return self._answer(world, opened, op, outcome)
+        if kind in {"answer", "ack"}:
+            return self._told(world, opened, op, outcome)
         if outcome.late and not self.late(op):
             return None
         if not outcome.happens:
@@ -192,10 +207,73 @@ class Effects:
             return Branch(outcome, world, opened, self.observations.add(outcome.observation))
         return self._happening(world, opened, others, op, outcome)
 
-    def _answer(self, world: int, opened: int, op: int, outcome: Outcome) -> Branch:
+    def _told(self, world: int, opened: int, op: int, outcome: Outcome) -> Branch:
+        """An answer to a caller, or an acknowledgement to a queue: who hears it takes what was delivered for accepted."""
+        nothing = self.observations.add(Observation())
+        if self.ops[op].kind == "ack":
+            accepted, opened = self._accepted(world, opened)
+            return Branch(outcome, accepted if outcome.happens else world, opened, nothing)
         status, body = self.ops[op].params  # as `request` writes it
-        told = 1 + self.answers.add(Answer(status, body)) if outcome is faults.RECEIVED else 0
-        return Branch(outcome, world, opened, self.observations.add(Observation()), told)
+        told = 0
+        if outcome is faults.RECEIVED:
+            told = 1 + self.answers.add(Answer(status, body))
+            if 200 <= status < 300:
+                world, opened = self._accepted(world, opened)
+        return Branch(outcome, world, opened, nothing, told)
+
+    # ── sources: queues, and the events of providers ────────────────────────────────────────────
+
+    def has_waiting(self, source: str, world: int) -> bool:
+        """Whether something is to be delivered."""
+        index = self._names[source]
+        return bool(self._source(source).waiting(self.worlds[world][index]))
+
+    def _source(self, name: str) -> Queue | Provider:
+        part = self.components[self._names[name]]
+        assert isinstance(part, Queue | Provider)
+        return part
+
+    def _held(self, others: tuple[int, ...], source: str) -> frozenset[str]:
+        return frozenset(name for one in others for name in held_by(self.opened[one], source))
+
+    def _receipts(
+        self, world: int, opened: int, others: tuple[int, ...], op: Op
+    ) -> Iterator[Branch]:
+        source, index = self._source(op.target), self._names[op.target]
+        part = self.worlds[world][index]
+        held = self._held(others, op.target)
+        for one in receipts(
+            source.waiting(part), held, ordered=source.ordered, loses="loses" in op.params
+        ):
+            after, mine, says = world, opened, None
+            if one.message is not None and one.settled:
+                after = self._placed(
+                    self.worlds[world], index, source.settled(part, one.message[0])
+                )
+            elif one.message is not None:
+                says = one.message[1]
+                mine = self.opened.add((*self.opened[opened], holding(op, one.message)))
+            yield Branch(one.outcome, after, mine, self.observations.add(Observation(says)))
+
+    def _accepted(self, world: int, opened: int) -> tuple[int, int]:
+        """The world when what an attempt holds has been accepted, and what it has open then."""
+        for one in self.opened[opened]:
+            if one.kind == "receive":
+                index, parts = self._names[one.target], self.worlds[world]
+                part = self._source(one.target).settled(parts[index], one.params[0])
+                world = self._placed(parts, index, part)
+        return world, self._released(opened)
+
+    def forfeited(self, world: int, opened: int) -> int:
+        """The world when the holder dies and its supervisor takes what it held for done."""
+        for one in self.opened[opened]:
+            part = self.part(one)
+            if one.kind == "receive" and isinstance(part, Queue) and part.forfeits(one.params[1]):
+                return self._accepted(world, opened)[0]
+        return world
+
+    def _released(self, opened: int) -> int:
+        return self.opened.add(tuple(one for one in self.opened[opened] if one.kind != "receive"))
 
     def _happening(
         self, world: int, opened: int, others: tuple[int, ...], op: int, outcome: Outcome
@@ -222,7 +300,7 @@ class Effects:
         return self.opened.add(part.without(self.opened[opened], asked.handle))
 
     def _draw(self, world: int, opened: int, others: tuple[int, ...], outcome: Outcome) -> Branch:
-        world, seed = self._issue(world, self.fresh_seed(world, self._held("draw", others)))
+        world, seed = self._issue(world, self.fresh_seed(world, self._given("draw", others)))
         running = self.opened.add((*self.opened[opened], Op("draw", params=(seed,))))
         return Branch(outcome, world, running, self.observations.add(Observation(seed)))
 
@@ -230,7 +308,7 @@ class Effects:
         """The smallest seed that left no trace, and that no live attempt has."""
         return clock.names.fresh(self.worlds[world], taken)
 
-    def _held(self, kind: str, others: tuple[int, ...]) -> set[int]:
+    def _given(self, kind: str, others: tuple[int, ...]) -> set[int]:
         """The ticks or seeds that other live attempts have been given."""
         return {op.params[0] for one in others for op in self.opened[one] if op.kind == kind}
 
@@ -238,7 +316,7 @@ class Effects:
         self, world: int, opened: int, others: tuple[int, ...], outcome: Outcome
     ) -> Branch | None:
         """A later tick than all in the world; or the latest of them again, if there is one and no day has passed."""
-        latest = max(self.worlds.latest_tick(world), *self._held("clock", others), 0)
+        latest = max(self.worlds.latest_tick(world), *self._given("clock", others), 0)
         if outcome is faults.SAME_TICK and (latest == 0 or self._a_day_after(world, latest)):
             return None
         world, tick = (
@@ -279,6 +357,12 @@ class Effects:
         if isinstance(component, Provider) and not component.knows(op):
             raise Refused(
                 f"{op.text}: the model of {component.name} does not have it; add it to the model"
+            )
+        if isinstance(component, Queue):
+            held = self._held((*others, opened), op.target)
+            part = component.published(parts[index], op, held)
+            return Effect(
+                self._placed(parts, index, part), opened, self.observations.add(Observation())
             )
         if not isinstance(component, Database):
             part, observation = component.perform(parts[index], op)

@@ -8,7 +8,9 @@ process observes nothing. Dying after an effect is dying before the next operati
 | read from a provider       | timed out; answered 500                                                            |
 | effect at a provider       | timed out and done; timed out and not done; 500 and done; 500 and not; unreachable; |
 |                            | timed out and still under way                                                      |
-| mail                       | connection lost and sent; connection lost and not sent                             |
+| mail; a message to a queue | connection lost and sent; connection lost and not sent                             |
+| what comes from a queue    | another message than the oldest; one that somebody is at work on                   |
+| acknowledgement            | lost on its way, and nobody is told                                                |
 | SQL that takes a lock      | busy                                                                               |
 | COMMIT of a write          | busy: not committed, the transaction stays open                                    |
 | the answer to the caller   | lost on its way                                                                    |
@@ -65,6 +67,15 @@ MAIL_DONE = _fault("connection lost after it was sent", _DISCONNECTED, "lost ans
 MAIL_NOT = _fault("connection lost, not sent", _DISCONNECTED, "lost connection", happens=False)
 BUSY = _fault("busy, not done", _BUSY, "busy database", happens=False)
 
+ACK_LOST = Outcome(
+    "the acknowledgement is lost",
+    happens=False,
+    told="answer",
+    observation=Observation(),
+    cost=1,
+    word="lost acknowledgement",
+)
+
 PROVIDER_EFFECT = (
     ANSWERED,
     TIMEOUT_DONE,
@@ -76,6 +87,7 @@ PROVIDER_EFFECT = (
 )
 PROVIDER_READ = (ANSWERED, READ_TIMEOUT, READ_ERROR)
 MAIL = (ANSWERED, MAIL_DONE, MAIL_NOT)
+ACK = (ANSWERED, ACK_LOST)
 LOCKING = (ANSWERED, BUSY)
 PLAIN = (ANSWERED,)
 ANSWER = (RECEIVED, LOST)
@@ -88,6 +100,10 @@ _DEFERRED = re.compile(
     re.IGNORECASE,
 )
 _END = re.compile(r"\s*(commit|end)\b", re.IGNORECASE)
+_SETTING = re.compile(
+    r"\s*pragma\s+(foreign_keys|legacy_alter_table|busy_timeout|cache_size|temp_store|mmap_size)\s*=",
+    re.IGNORECASE,
+)
 _PRAGMA = re.compile(r"\s*pragma\b", re.IGNORECASE)
 
 
@@ -99,6 +115,11 @@ def is_query(text: str) -> bool:
 def is_pragma(text: str) -> bool:
     """Whether the statement sets or asks something about the connection."""
     return bool(_PRAGMA.match(text))
+
+
+def is_setting(text: str) -> bool:
+    """Whether the statement sets something about the connection that only the connection can notice."""
+    return bool(_SETTING.match(text))
 
 
 def is_deferred(text: str) -> bool:
@@ -139,8 +160,10 @@ def outcomes(op: Op, *, reads_only: bool) -> tuple[Outcome, ...]:
     """Every way in which an operation outside databases can end. `reads_only` is what the provider declares of this call."""
     if op.kind == "http":
         return PROVIDER_READ if reads_only else PROVIDER_EFFECT
-    if op.kind == "mail":
+    if op.kind in {"mail", "publish"}:
         return MAIL
+    if op.kind == "ack":
+        return ACK
     if op.kind == "answer":
         return ANSWER
     if op.kind == "clock":

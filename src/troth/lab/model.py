@@ -15,6 +15,7 @@ Kind = Literal[
     "connect", "setting", "sql", "commit", "rollback", "close", "held",  # a database
     "http",  # a provider
     "mail",  # a sink
+    "publish", "receive", "ack",  # a queue; events of a provider are received, too
     "clock", "draw",  # what the process takes from its surroundings
     "answer",  # the response to the caller
 ]  # fmt: skip
@@ -127,7 +128,7 @@ class State(NamedTuple):
     idle: tuple[int, ...]
     """What each warm process remembers that is not at work, sorted. One that remembers nothing is as good as a fresh one."""
     clients: tuple[int, ...]
-    """Per actor: NEW (has not asked yet), ASKING (has no final answer), DONE, GONE (gave up without one)."""
+    """Per actor: NEW (has not asked yet), ASKING (has no final answer), DONE, GONE (gave up without one), ALONE (`clients`)."""
     heard: frozenset[int]
     """Which `told` promises have been spoken to a caller."""
     folds: tuple[object, ...]
@@ -140,7 +141,7 @@ class State(NamedTuple):
         return not self.attempts and not self.flying
 
 
-NEW, ASKING, DONE, GONE = range(4)
+NEW, ASKING, DONE, GONE, ALONE = range(5)
 
 
 class Step(NamedTuple):

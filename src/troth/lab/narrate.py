@@ -8,7 +8,7 @@ from typing import Any
 from msgspec.structs import replace
 
 from troth.lab.database import Database
-from troth.lab.describe import Hidden, call, content, described, parameters, row, short
+from troth.lab.describe import Hidden, call, content, described, parameters, row, said, short
 from troth.lab.effects import Issued, Part
 from troth.lab.faults import SAME_TICK, is_query
 from troth.lab.mailbox import Mailbox
@@ -19,6 +19,13 @@ from troth.lab.verdict import Line
 from troth.lab.world import decode
 
 Rows = list[dict[str, Any]]
+
+
+_DIES = (
+    "before",
+    "when it has just sent",
+    "alone in its pool, which takes the task for done, before",
+)
 
 
 class Narrator:
@@ -83,7 +90,7 @@ class Narrator:
             return Line(actor, "served by the same process, which remembers")
         if step.action == "crash":
             asked = described(self._tables.ops[step.op], self._hidden)
-            when = "when it has just sent" if step.told else "before"
+            when = _DIES[step.told]
             return Line(
                 actor, f"the process dies, {when}: {asked}", site=site, fault=True, word=step.word
             )
@@ -115,7 +122,9 @@ class Narrator:
             return self._answer(step, op, actor, site)
         if step.outcome is SAME_TICK:
             return Line(actor, "in the same moment, by the clock, as before")
-        fault = step.outcome.survived and bool(step.word)
+        if op.kind == "receive":
+            return self._receipt(step, actor)
+        fault = (step.outcome.survived or op.kind == "ack") and bool(step.word)
         changes = tuple(self.changes(step.before, step.after, brief=True))
         if not (fault or self._refused(step) or changes or anyway):
             return None
@@ -131,6 +140,16 @@ class Narrator:
             changes=changes or self._why_not(step),
             word=step.word if fault else "",
         )
+
+    def _receipt(self, step: Step, actor: str) -> Line | None:
+        """What a delivery begins with."""
+        assert step.outcome is not None
+        seen = self._tables.observations[step.observation]
+        if seen.value is None and not step.word:
+            return None
+        what = "" if seen.value is None else f": {said(seen.value, self._hidden)}"
+        happened = f"{step.outcome.name}{what}"
+        return Line(actor, happened, fault=bool(step.word), op=happened, word=step.word)
 
     def _answer(self, step: Step, op: Op, actor: str, site: str) -> Line:
         status, body = op.params  # as `request` writes it

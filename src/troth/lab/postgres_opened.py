@@ -10,7 +10,12 @@ from typing import Any
 
 from troth.lab.libpq import Statement
 from troth.lab.model import Observation, Op
-from troth.lab.postgres_rules import ends_session_state, is_plain_read, takes_savepoint
+from troth.lab.postgres_rules import (
+    ends_session_state,
+    is_plain_read,
+    skips_locked,
+    takes_savepoint,
+)
 from troth.lab.world import encode
 
 
@@ -44,10 +49,18 @@ def remaining(
     snapshot = any(one.params[0].get("snapshot") for one in mine) or "ISOLATION" in begin
     if begin:
         mine.append(Op("held", op.target, "", ({"begin": begin},), op.handle))
-    if snapshot or not is_plain_read(op.text):
+    if snapshot or not _leaves_nothing(op, seen):
         marks = {"snapshot": snapshot, "session": lasting}
         mine.append(held(op, seen, sequences, **{mark: True for mark in marks if marks[mark]}))
     return (*rest, *mine)
+
+
+def _leaves_nothing(op: Op, seen: Observation) -> bool:
+    """Whether it makes no difference to the others that the statement was executed."""
+    if is_plain_read(op.text):
+        return True
+    found = seen.value[4] if op.kind == "sql" and not seen.error else None
+    return found is not None and not found and skips_locked(op.text)
 
 
 def held(op: Op, seen: Observation, sequences: dict[str, Any], **marks: bool) -> Op:

@@ -90,6 +90,10 @@ _SESSION = re.compile(
     r"^\s*(set|reset)\s+(?!local\b|transaction\b|constraints\b)|\bpg_(try_)?advisory_(un)?lock(_shared|_all)?\s*\(",
     _FLAGS,
 )
+_SKIPS = re.compile(
+    r"\bfor\s+(no\s+key\s+update|update|key\s+share|share)(\s+of\s+[\w\s,.\"]+?)?\s+skip\s+locked\b",
+    _FLAGS,
+)
 _DRAWS = re.compile(r"\b(insert|merge|nextval|call|do)\b", _FLAGS)
 _DEFINES = re.compile(r"^\s*(create|alter|drop|call|do|comment|grant)\b", _FLAGS)
 _SAVEPOINT = re.compile(r"\s*savepoint\b", re.IGNORECASE)
@@ -153,6 +157,11 @@ def is_plain_read(text: str) -> bool:
     if not _READ.match(text) or _LOCKS.search(_LITERAL.sub("''", text)):
         return False
     return all(name.lower() in _HARMLESS for name in _CALL.findall(_LITERAL.sub("''", text)))
+
+
+def skips_locked(text: str) -> bool:
+    """Whether the statement only locks what nobody else has locked: if it finds nothing, it leaves nothing."""
+    return bool(_SKIPS.search(text)) and is_plain_read(_SKIPS.sub("", text))
 
 
 def reads_others(text: str) -> bool:

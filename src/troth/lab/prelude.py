@@ -10,7 +10,7 @@ from troth.lab.database import Database
 from troth.lab.edge.attempt import Attempt, escaped
 from troth.lab.effects import Issued, Part
 from troth.lab.model import Observation, Op, Refused
-from troth.lab.request import Lifespan, Stage
+from troth.lab.request import Lifespan, Stage, called
 
 
 class _Fair:
@@ -75,9 +75,6 @@ def beginning(
 
 def _calling(function: Callable[[], object]) -> Callable[[Attempt], Any]:
     async def call(attempt: Attempt) -> None:
-        del attempt
-        result = function()
-        if isinstance(result, Awaitable):
-            await result
+        await called(attempt, function)
 
     return call

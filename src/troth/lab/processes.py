@@ -26,6 +26,7 @@ from troth.lab.describe import described
 from troth.lab.model import Branch, Op, Step
 from troth.lab.scenario import Scenario
 from troth.lab.search import Graph
+from troth.lab.steps import FORFEIT
 from troth.lab.tables import Tables
 
 
@@ -217,7 +218,7 @@ class Replay:
                 self._startup(process, Op(*_tupled(message[1])))
         history = self.tables.begin(step.actor, process.memory)
         self.live[number] = _Live(step.actor, process, history)
-        process.channel.send("attempt", step.actor)
+        process.channel.send("attempt", step.actor, self.tables.uses_random)
 
     def _startup(self, process: Process, op: Op) -> None:
         """Start-up code runs in every process; it finds what the first one made."""
@@ -255,7 +256,9 @@ class Replay:
                 f"the code was expected to ask {what}, and a real process asked {described(Op(*_tupled(message)))!r}"
             )
         if step.action == "crash":
-            self._kill(number, op if step.told else None)
+            if step.told == FORFEIT:
+                self.world = self.tables.forfeited(self.world, mine.opened)
+            self._kill(number, op if step.told and step.told != FORFEIT else None)
             return
         self._answer(number, mine, op, step)
 

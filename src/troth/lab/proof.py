@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, cast
 
 import msgspec
 
+from troth.lab.arrivals import Delivery, Round
 from troth.lab.edge import escape, installed
 from troth.lab.edge.attempt import escaped
 from troth.lab.effects import Issued
@@ -157,6 +158,7 @@ class Proof:
             {provider.host: provider.name for provider in scenario.providers},
             scenario.mailbox.name if scenario.mailbox else None,
             tuple(scenario.ignoring("path")),
+            tuple(scenario.queues),
         )
         with (
             boundary,
@@ -337,6 +339,8 @@ class Proof:
         if graph.excluded:
             for column, most in self._scenario.bounds.items():
                 yield f"bounded by the test: {column} <= {most}"
+        if graph.closed and not graph.rested and self._speaks_of_rest():
+            yield "nobody ever comes to a rest, so what is promised of it was never tried"
         for one in sorted(tables.derived):
             yield f"a time or random value reaches the world in a form that cannot be recognised: {one}"
         if graph.closed or graph.grown or graph.excluded:
@@ -348,6 +352,9 @@ class Proof:
                 f"the budget of {self._limits.seconds:g} s ended; "
                 f"everything with fewer than {graph.cost} faults was explored"
             )
+
+    def _speaks_of_rest(self) -> bool:
+        return any(promise.kind == "at_rest" for promise in self._scenario.promises)
 
     def _model(self, tables: Tables) -> Iterator[str]:
         """What the verdict assumes."""
@@ -370,12 +377,25 @@ class Proof:
             yield "memory: none carried from attempt to attempt"
         else:
             yield f"memory: {memories - 1} states of one warm process, and a fresh one"
+        yield from self._arriving()
         for kind, which, because in self._scenario.ignored:
             yield f"ignored {kind}: {which}, because {because}"
 
+    def _arriving(self) -> Iterator[str]:
+        """What the verdict assumes of deliveries, workers and timers."""
+        for actor in self._scenario.actors:
+            if isinstance(actor.call, Delivery):
+                given_up = "or given up" if actor.call.loses else "and never given up"
+                yield (
+                    f"{actor.source} delivers each event until it is answered 2xx, {given_up}: early, repeatedly, in any order"
+                )
+            elif isinstance(actor.call, Round):
+                yield f"{actor.call.label}: one round at a time; an endless loop is cut where it sleeps"
+
     def _unexplored(self) -> Iterator[str]:
         limits = self._limits
-        if limits.overlap == 1 or any(actor.overlap == 1 for actor in self._scenario.actors):
+        users = [actor for actor in self._scenario.actors if actor.role == "user"]
+        if limits.overlap == 1 or any(user.overlap == 1 for user in users):
             yield SEQUENTIAL
         if limits.in_flight == 0:
             yield PROMPT

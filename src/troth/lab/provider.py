@@ -30,6 +30,7 @@ import msgspec
 
 from troth.lab import moments
 from troth.lab.model import LabError, Observation, Op, Record
+from troth.lab.queue import Message
 from troth.lab.world import decode, encode
 
 F = TypeVar("F", bound=Callable[..., tuple[int, object]])
@@ -75,8 +76,15 @@ class Call(msgspec.Struct, frozen=True):
 class Shelf:
     """A provider's state in the hands of its functions: collections of objects, by name, in order of appearance."""
 
-    def __init__(self, data: dict[str, Any]) -> None:
+    def __init__(self, data: dict[str, Any], *, emits: bool = False) -> None:
         self.data = data
+        self._emits = emits
+
+    def emit(self, kind: str, subject: dict[str, Any]) -> None:
+        """Something has happened to an object: whoever listens (`lab.delivers(provider.events, …)`) is told, with the object as it is now."""
+        if self._emits:
+            event = self.add("events", prefix="evt", type=kind, data={"object": dict(subject)})
+            self.data.setdefault("waiting", []).append(event["id"])
 
     def add(
         self, collection: str, *, prefix: str | None = None, **fields: object
@@ -150,6 +158,12 @@ def _route(route: str, *, reads_only: bool, irreversible: bool, late: bool) -> C
     return mark
 
 
+class Events(msgspec.Struct, frozen=True):
+    """The events of a provider, as something that can be delivered."""
+
+    provider: Provider
+
+
 class Objects:
     """A provider's collections as promises see them; one that nothing was added to is empty."""
 
@@ -167,8 +181,12 @@ class Provider:
     name: str = ""
     keys: ClassVar[Keys | None] = None
     version: ClassVar[str] = ""
+    ordered: ClassVar[bool] = False
+    """Whether events are delivered in the order in which they happened."""
 
     def __init__(self) -> None:
+        self.emits = False
+        """Whether somebody listens to its events."""
         self.name = self.name or type(self).__name__.lower()
         self._routes = tuple(
             _Route(name, *getattr(type(self), name).__lab_route__)
@@ -181,7 +199,7 @@ class Provider:
 
     def initial(self) -> bytes:
         """The first state."""
-        shelf = Shelf({"objects": {}, "counts": {}, "keys": [], "aged": 0})
+        shelf = Shelf({"objects": {}, "counts": {}, "keys": [], "aged": 0}, emits=self.emits)
         self.start(shelf)
         return encode(shelf.data)
 
@@ -245,10 +263,32 @@ class Provider:
         known = self._known(data, call, route)
         if known is not None:
             return part, known
-        status, payload = getattr(self, route.function)(Shelf(data), call)
+        shelf = Shelf(data, emits=self.emits)
+        status, payload = getattr(self, route.function)(shelf, call)
         response = _response(status, payload)
         self._remember(data, call, route, response)
         return (part if route.reads_only else encode(data)), response
+
+    # ── events ──────────────────────────────────────────────────────────────────────────────────
+
+    @property
+    def events(self) -> Events:
+        """What happens here, for `lab.delivers`."""
+        return Events(self)
+
+    def waiting(self, part: bytes) -> tuple[Message, ...]:
+        """The events that nobody has accepted yet, the oldest first."""
+        data = decode(part)
+        known = {one["id"]: one for one in data["objects"].get("events", [])}
+        return tuple((name, known[name]) for name in data.get("waiting", []))
+
+    def settled(self, part: bytes, name: str) -> bytes:
+        """The state when an event was accepted, or given up: it is not delivered any more."""
+        data = decode(part)
+        if name not in data.get("waiting", []):
+            return part
+        data["waiting"].remove(name)
+        return encode(data)
 
     def _find(self, op: Op) -> _Route | None:
         method, path = op.text.split(" ", 1)

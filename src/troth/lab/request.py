@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import copy
 import inspect
 import traceback
 from collections.abc import Awaitable, Callable, Coroutine, MutableMapping
@@ -52,6 +53,13 @@ class Call(Protocol):
         ...
 
 
+async def called(attempt: Attempt, function: Callable[[], object]) -> object:
+    """Call a function of the application, or run its coroutine; what is no coroutine function has its thread to itself."""
+    attempt.blocking = not inspect.iscoroutinefunction(getattr(function, "func", function))
+    result = function()
+    return await result if inspect.isawaitable(result) else result
+
+
 def described_error(error: Exception) -> str:
     """The exception and the innermost place of the application, in one line."""
     places = [one for one in traceback.extract_tb(error.__traceback__) if ours(one.filename)]
@@ -59,7 +67,8 @@ def described_error(error: Exception) -> str:
     return f"{type(error).__name__}: {error}{place}"
 
 
-def _tell(attempt: Attempt, status: int, body: bytes) -> None:
+def tell(attempt: Attempt, status: int, body: bytes) -> None:
+    """The answer to the caller."""
     attempt.ask(Op("answer", params=(status, body)))
 
 
@@ -76,16 +85,14 @@ class FunctionCall:
 
     async def invoke(self, attempt: Attempt) -> None:
         try:
-            result = self._function()
-            if inspect.isawaitable(result):
-                result = await result
+            result = await called(attempt, self._function)
         except Exception as error:  # noqa: BLE001  (what a server would do with it)
             attempt.failure = described_error(error)
             status, body = 500, type(error).__name__.encode()
         else:
             status, body = _answer_of(result)
         await tasks.settle(attempt)
-        _tell(attempt, status, body)
+        tell(attempt, status, body)
 
     def roots(self) -> dict[str, object]:
         function = getattr(self._function, "func", self._function)
@@ -108,8 +115,9 @@ def _answer_of(result: object) -> tuple[int, bytes]:
 class HttpApp:
     """An ASGI application: `lab.http(app).post("/signup", json={...})` is a request as a value."""
 
-    def __init__(self, app: Callable[..., Awaitable[None]]) -> None:
+    def __init__(self, app: Callable[..., Any]) -> None:
         self._app = app
+        self.kind: type[HttpCall] = HttpCall
 
     def request(
         self,
@@ -129,7 +137,7 @@ class HttpApp:
         elif data is not None:
             body = urlencode(data).encode()
             given.setdefault("content-type", "application/x-www-form-urlencoded")
-        return HttpCall(self._app, method.upper(), target, given, body)
+        return self.kind(self._app, method.upper(), target, given, body)
 
     def get(self, target: str, *, headers: dict[str, str] | None = None) -> HttpCall:
         """A GET request."""
@@ -171,8 +179,8 @@ class HttpCall:
         self.app = app
         self.label = f"{method} {target}"
         url = urlsplit(target)
-        self._body = body
-        self._scope: dict[str, Any] = {
+        self.body = body
+        self.scope: dict[str, Any] = {
             "type": "http",
             "asgi": {"version": "3.0", "spec_version": "2.4"},
             "http_version": "1.1",
@@ -187,8 +195,17 @@ class HttpCall:
             "server": ("lab.test", 80),
         }  # fmt: skip
 
+    def carrying(self, body: bytes, headers: dict[str, str]) -> HttpCall:
+        """The same request with another body, and more headers."""
+        scope = self.scope
+        named = [(k.lower().encode(), v.encode()) for k, v in headers.items()]
+        kept = [one for one in scope["headers"] if one[0] not in dict(named)]
+        made = copy.copy(self)
+        made.body, made.scope = body, scope | {"headers": [*kept, *named]}
+        return made
+
     async def invoke(self, attempt: Attempt) -> None:
-        pending = [{"type": "http.request", "body": self._body, "more_body": False}]
+        pending = [{"type": "http.request", "body": self.body, "more_body": False}]
         status, body, told = 500, bytearray(), False
 
         async def receive() -> MutableMapping[str, Any]:
@@ -208,16 +225,16 @@ class HttpCall:
                 if not message.get("more_body", False):
                     told = True
                     await tasks.settle(attempt)
-                    _tell(attempt, status, bytes(body))
+                    tell(attempt, status, bytes(body))
 
         try:
-            await self.app(dict(self._scope, headers=list(self._scope["headers"])), receive, send)
+            await self.app(dict(self.scope, headers=list(self.scope["headers"])), receive, send)
         except Exception as error:  # noqa: BLE001  (a server logs it)
             attempt.failure = described_error(error)
             if told:
                 return
         if not told:
-            _tell(attempt, 500, b"")
+            tell(attempt, 500, b"")
 
     def roots(self) -> dict[str, object]:
         found: dict[str, object] = {"app": self.app}

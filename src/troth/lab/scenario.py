@@ -11,7 +11,7 @@ from troth.lab.mailbox import Mailbox
 from troth.lab.model import Answer, LabError
 from troth.lab.promise import Promise
 from troth.lab.provider import Provider
-from troth.lab.request import HttpCall
+from troth.lab.queue import Queue
 from troth.lab.tables import Actor
 
 
@@ -24,6 +24,7 @@ class Scenario:
     migrations: list[Callable[[], object]] = field(default_factory=list)
     providers: list[Provider] = field(default_factory=list)
     mailbox: Mailbox | None = None
+    queues: list[Queue] = field(default_factory=list)
     actors: list[Actor] = field(default_factory=list)
     promises: list[Promise] = field(default_factory=list)
     accepted: list[tuple[str, Mailbox, str]] = field(default_factory=list)
@@ -38,15 +39,15 @@ class Scenario:
     """Seconds for a closer look at what was found."""
     test: str = ""
 
-    def components(self) -> tuple[Database | Provider | Mailbox, ...]:
+    def components(self) -> tuple[Database | Provider | Queue | Mailbox, ...]:
         """The parts of the world, in a fixed order."""
         mailbox = () if self.mailbox is None else (self.mailbox,)
-        return (*self.databases, *self.providers, *mailbox)
+        return (*self.databases, *self.providers, *self.queues, *mailbox)
 
     def apps(self) -> list[Any]:
         """Each ASGI application once."""
-        calls = [actor.call for actor in self.actors if isinstance(actor.call, HttpCall)]
-        return list({id(call.app): call.app for call in calls}.values())
+        apps = [getattr(actor.call, "app", None) for actor in self.actors]
+        return list({id(app): app for app in apps if app is not None}.values())
 
     def ignoring(self, kind: str) -> set[str]:
         """What is left out of the state."""
@@ -67,7 +68,7 @@ class Scenario:
             LabError: something is missing or named twice.
         """
         if not self.actors:
-            raise LabError("nobody does anything: add lab.user(request)")
+            raise LabError("nobody does anything: add lab.user(request), lab.workers(), …")
         if not self.promises:
             raise LabError("nothing is promised: add lab.always(), told(), at_rest(), …")
         names = [part.name for part in self.components()]

@@ -12,6 +12,7 @@ What can happen next is in `steps`. What the code does after a local history and
 from __future__ import annotations
 
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from heapq import heappop, heappush
@@ -34,6 +35,8 @@ class Graph:
     violations: dict[int, State] = field(default_factory=dict)
     first: float | None = None
     """Seconds until the first violation."""
+    rested: bool = False
+    """Whether there is a state in which everybody is at rest: elsewhere nothing is said of promises about it."""
     hurried: bool = False
     """The search ended early, because a promise was broken and the others had their time."""
     grown: set[str] = field(default_factory=set)
@@ -161,6 +164,7 @@ class _Search:
         return graph
 
     def _check(self, state: State, now: float) -> None:
+        self._graph.rested = self._graph.rested or at_rest(state)
         for promise in broken(self._judge, state, self._open):
             self._graph.violations[promise] = state
             self._open.discard(promise)
@@ -188,18 +192,16 @@ class _Search:
                     self._cut.add(after)
 
     def _grows(self, state: State) -> bool:
-        """Whether on the way here, beside the same live attempts, the world has become more and more."""
-        seen, grew = {state.world}, []
+        """Whether on the way here, beside the same live attempts, some place in the world has become larger again and again."""
+        later, times = state.world, Counter[str]()
         for earlier in self._graph.ancestors(state):
             alike = earlier.attempts == state.attempts and earlier.flying == state.flying
-            if alike and earlier.world not in seen:
-                seen.add(earlier.world)
-                if places := self._program.grown(earlier.world, state.world):
-                    grew.append(places)
-        if len(grew) < self._limits.growth:
-            return False
-        self._graph.grown.update(frozenset.intersection(*grew) or grew[0])
-        return True
+            if alike and (places := self._program.grown(earlier.world, later)):
+                times.update(places)
+                later = earlier.world
+        endless = {place for place, count in times.items() if count >= self._limits.growth}
+        self._graph.grown.update(endless)
+        return bool(endless)
 
     def _check_liveness(self) -> None:
         for promise in sorted(self._open):

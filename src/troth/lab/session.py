@@ -5,8 +5,9 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from datetime import timedelta
-from typing import Any, NoReturn, cast
+from typing import Any, cast
 
+from troth.lab.arriving import Arriving
 from troth.lab.database import Database
 from troth.lab.mailbox import Mailbox
 from troth.lab.model import LabError
@@ -25,7 +26,7 @@ from troth.lab.verdict import Refusal, Verdict, Violation
 _POSTGRES = re.compile(r"postgres(ql)?://|\w+=")
 
 
-class Lab:
+class Lab(Arriving):
     """A scenario: describe it, then `prove()` it.
 
     Args:
@@ -112,6 +113,12 @@ class Lab:
         """An ASGI application, whose requests are values: `lab.http(app).post("/signup", json={...})`."""
         return HttpApp(app)
 
+    def wsgi(self, app: Callable[..., Any]) -> HttpApp:
+        """A WSGI application (Django, Flask, …), whose requests are values: `lab.wsgi(application).post("/checkout", data={...})`."""
+        from troth.lab.wsgi import WsgiApp
+
+        return WsgiApp(app)
+
     def user(
         self,
         request: Call | Callable[[], object],
@@ -140,22 +147,6 @@ class Lab:
             else FunctionCall(cast("Callable[[], object]", request))
         )
         self._scenario.actors.append(Actor(call, again, overlap, within))
-
-    def workers(self, *_: object, **__: object) -> NoReturn:
-        """Not explored yet."""
-        self._later("lab.workers(): workers")
-
-    def delivers(self, *_: object, **__: object) -> NoReturn:
-        """Not explored yet."""
-        self._later("lab.delivers(): deliveries of events")
-
-    def timer(self, *_: object, **__: object) -> NoReturn:
-        """Not explored yet."""
-        self._later("lab.timer(): timers")
-
-    def queue(self, *_: object, **__: object) -> NoReturn:
-        """Not explored yet."""
-        self._later("lab.queue(): queues")
 
     # ── promises ────────────────────────────────────────────────────────────────────────────────
 
@@ -345,12 +336,3 @@ class Lab:
             self._scenario, limits, self._progress, confirm=confirm, reuse=self.reuse
         )
         return self.verdict
-
-    def _later(self, what: str) -> NoReturn:
-        self.verdict = Verdict(
-            "REFUSED",
-            self.name,
-            reason=f"{what} are not explored yet",
-            test=self._scenario.test,
-        )
-        raise Refusal(self.verdict)

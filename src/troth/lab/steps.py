@@ -11,14 +11,21 @@ from dataclasses import dataclass
 from itertools import combinations
 from typing import Protocol
 
-from troth.lab.model import ASKING, DONE, GONE, Attempt, Branch, Next, State, Step
+from troth.lab import clients
+from troth.lab.clients import Cast
+from troth.lab.faults import SAME_TICK
+from troth.lab.model import ASKING, GONE, Attempt, Branch, Next, State, Step
 from troth.lab.promise import Promise
 
 Edge = tuple[Step, State, int]
 """How, to where, and at what cost."""
 
 
-class Program(Protocol):
+FORFEIT = 2
+"""`Step.told` of a crash: 1, an effect that was just sent is under way; 2, what was held is taken for done."""
+
+
+class Program(Cast, Protocol):
     """The system under test, as the search sees it. Worlds, histories, operations and answers are numbers."""
 
     def begin(self, actor: int, memory: int) -> int:
@@ -80,6 +87,10 @@ class Program(Protocol):
 
     def expiries(self, world: int) -> tuple[tuple[int, frozenset[int]], ...]:
         """The worlds in which something has expired, and which actors have given up by then."""
+        ...
+
+    def forfeited(self, world: int, opened: int) -> int:
+        """The world when a worker dies whose supervisor lives, and takes what it was at work on for done."""
         ...
 
     def grown(self, before: int, after: int) -> frozenset[str]:
@@ -218,8 +229,17 @@ class Moves:
             flying = tuple(sorted((*flying, op)))
         if branch.world != state.world:
             folds = self._judge.folds(branch.world, folds)
-        result = State(branch.world, attempts, state.idle, state.clients, heard, folds, flying)
+        now = self._after(state, branch.world)
+        if branch.outcome.cost or branch.outcome is SAME_TICK:
+            now = clients.disturbed(self.program, now, (attempt.actor,))
+        result = State(branch.world, attempts, state.idle, now, heard, folds, flying)
         return step, result, cost
+
+    def _after(self, state: State, world: int) -> tuple[int, ...]:
+        """The clients when the world has become this one."""
+        if world == state.world:
+            return state.clients
+        return clients.disturbed(self.program, state.clients, range(len(state.clients)))
 
     def _survive(self, attempt: Attempt, op: int, branch: Branch) -> tuple[Attempt, int] | None:
         """The attempt after a branch and what it costs; None if that is beyond the limits.
@@ -256,15 +276,24 @@ class Moves:
             sent = state._replace(flying=tuple(sorted((*state.flying, op))))
             step = Step("crash", op=op, cost=1, word="crash with an effect under way", told=1)
             yield self._gone(sent, slot, step, memory=0)
+        world = self.program.forfeited(state.world, state.attempts[slot].opened)
+        if world != state.world:
+            folds = self._judge.folds(world, state.folds)
+            gone = state._replace(world=world, clients=self._after(state, world), folds=folds)
+            step = Step("crash", op=op, cost=1, word="lost worker", told=FORFEIT)
+            yield self._gone(gone, slot, step, memory=0)
 
     def _end(self, state: State, slot: int, memory: int) -> Edge:
         return self._gone(state, slot, Step("end"), memory)
 
     def _gone(self, state: State, slot: int, step: Step, memory: int) -> Edge:
         attempt = state.attempts[slot]
-        clients = list(state.clients)
-        if clients[attempt.actor] == ASKING and self.program.final(attempt.actor, attempt.told):
-            clients[attempt.actor] = DONE
+        now = clients.ended(
+            state.clients,
+            attempt.actor,
+            final=self.program.final(attempt.actor, attempt.told),
+            died=step.action == "crash",
+        )
         kept = [n for n in range(len(state.attempts)) if n != slot]
         idle = tuple(sorted((*state.idle, memory))) if memory else state.idle
         step = step._replace(
@@ -275,9 +304,7 @@ class Moves:
             slot=slot,
         )
         attempts = state.attempts[:slot] + state.attempts[slot + 1 :]
-        after = State(
-            state.world, attempts, idle, tuple(clients), state.heard, state.folds, state.flying
-        )
+        after = State(state.world, attempts, idle, now, state.heard, state.folds, state.flying)
         return self._canonical(step, after, kept)
 
     def _deadlocks(
@@ -310,9 +337,11 @@ class Moves:
     def _starts(self, state: State) -> Iterator[Edge]:
         if len(state.attempts) >= self._limits.overlap:
             return
-        for actor, client in enumerate(state.clients):
+        for actor in range(len(state.clients)):
             mine = sum(one.actor == actor for one in state.attempts)
-            if client in {DONE, GONE} or mine >= self.program.overlap(actor):
+            if mine >= self.program.overlap(actor):
+                continue
+            if not clients.may_begin(self.program, state, actor):
                 continue
             if mine and self.program.final(actor, 0):
                 continue  # who does not ask again when no answer came does not ask a second time
@@ -326,12 +355,12 @@ class Moves:
 
     def _start(self, state: State, actor: int, memory: int) -> Edge:
         history = self.program.begin(actor, memory)
+        role = self.program.role(actor)
         left = tuple(
-            one._replace(left=True) if one.actor == actor else one for one in state.attempts
+            one._replace(left=True) if one.actor == actor and role == "user" else one
+            for one in state.attempts
         )
         attempts, slots = _placed((*left, Attempt(-1, -1)), len(left), Attempt(actor, history))
-        clients = list(state.clients)
-        clients[actor] = ASKING
         cost = int(bool(state.attempts))
         same = any(one.actor == actor for one in state.attempts)
         step = Step(
@@ -342,10 +371,11 @@ class Moves:
             after=state.world,
             memory=memory,
             cost=cost,
-            word="impatient caller" if same else "second caller",
+            word=clients.BESIDE[role][0 if same else 1],
             slot=len(left),
         )
-        after = state._replace(attempts=attempts, clients=tuple(clients))
+        now = clients.begun(self.program, state, actor)
+        after = state._replace(attempts=attempts, clients=now)
         return self._canonical(step, after, [-1 if n == len(left) else n for n in slots])
 
     # ── what happens by itself ──────────────────────────────────────────────────────────────────
@@ -356,7 +386,8 @@ class Moves:
             flying.remove(op)
             world = self.program.land(state.world, op)
             step = Step("land", op=op, before=state.world, after=world)
-            after = state._replace(world=world, flying=tuple(flying))
+            now = self._after(state, world)
+            after = state._replace(world=world, clients=now, flying=tuple(flying))
             if world != state.world:
                 after = after._replace(folds=self._judge.folds(world, state.folds))
             yield self._canonical(step, after, range(len(state.attempts)))
@@ -366,20 +397,20 @@ class Moves:
         if not state.quiet or not self._limits.expiry:
             return
         for world, given_up in self.program.expiries(state.world):
-            clients = tuple(
+            now = tuple(
                 GONE if actor in given_up and client == ASKING else client
-                for actor, client in enumerate(state.clients)
+                for actor, client in enumerate(self._after(state, world))
             )
             step = Step(
                 "expire", before=state.world, after=world, cost=1, word="key that has expired"
             )
-            after = state._replace(world=world, clients=clients)
+            after = state._replace(world=world, clients=now)
             after = after._replace(folds=self._judge.folds(world, state.folds))
             edge = self._canonical(step, after, ())
             yield edge[0], edge[1], 1
 
     def _canonical(self, step: Step, state: State, slots: Sequence[int]) -> Edge:
-        after = self.program.canonical(state)
+        after = clients.settled(self.program, self.program.canonical(state))
         origin = list(slots)
         if after.attempts != state.attempts:
             attempts, order = _sorted(after.attempts)

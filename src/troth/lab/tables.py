@@ -14,6 +14,7 @@ from datetime import timedelta
 
 from troth.lab import moments
 from troth.lab.alike import Alike
+from troth.lab.clients import Role
 from troth.lab.database import Database
 from troth.lab.describe import described
 from troth.lab.edge import clock
@@ -67,12 +68,17 @@ class Node:
 
 @dataclass(frozen=True)
 class Actor:
-    """A user: what it asks, when it asks again, how many of its attempts may be alive, for how long it asks at most."""
+    """Somebody who acts: what it does, how many of its attempts may be alive; a user also: when it asks again, for how long at most.
+
+    `source`: from where a delivery takes what it brings.
+    """
 
     call: Call
     again: Again
     overlap: int = 2
     within: timedelta | None = None
+    role: Role = "user"
+    source: str = ""
 
 
 class Tables(Effects):
@@ -123,6 +129,11 @@ class Tables(Effects):
         self._freed = Freed(self) if draws else None
         self._expiries: dict[int, tuple[tuple[int, frozenset[int]], ...]] = {}
         self._calls: dict[tuple[str, str, str], int] = {}
+
+    @property
+    def uses_random(self) -> bool:
+        """Whether each attempt begins with a seed of its own for the `random` module."""
+        return self._habits.uses_random
 
     def begin(self, actor: int, memory: int) -> int:
         root = (actor, memory)
@@ -203,6 +214,12 @@ class Tables(Effects):
 
     def overlap(self, actor: int) -> int:
         return self.actors[actor].overlap
+
+    def role(self, actor: int) -> Role:
+        return self.actors[actor].role
+
+    def waits(self, actor: int, world: int) -> bool:
+        return self.has_waiting(self.actors[actor].source, world)
 
     def call(self, op: int) -> int:
         asked = self.ops[op]

@@ -71,6 +71,8 @@ def parameters(cases: list[Case], *, slow: frozenset[str] = frozenset()) -> list
 
 
 from tests.lab.corpus import correct_handlers, traps, unseen  # noqa: E402  (they register themselves)
+from tests.lab.corpus import hooks as hooks  # noqa: E402
+from tests.lab.corpus import queues as queues  # noqa: E402
 
 
 def forget() -> None:

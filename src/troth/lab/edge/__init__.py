@@ -15,6 +15,7 @@ from troth.lab.sqlite import Sqlite
 
 if TYPE_CHECKING:
     from troth.lab.postgres import Postgres
+    from troth.lab.queue import Queue
 
 
 @contextmanager
@@ -24,6 +25,7 @@ def installed(
     hosts: dict[str, str],
     mail: str | None,
     allowed: tuple[str, ...],
+    queues: tuple[Queue, ...] = (),
 ) -> Iterator[None]:
     """Catch calls while the context lasts.
 
@@ -33,13 +35,16 @@ def installed(
         hosts: the provider's name per host, for HTTP.
         mail: the name of the mailbox, if there is one.
         allowed: patterns of paths that the application may write.
+        queues: where messages go.
     """
     from troth.lab.edge import (
         aiohttp,
         aiosqlite,
         asyncpg,
         cache,
+        celery,
         clock,
+        django,
         escape,
         http,
         psycopg,
@@ -63,6 +68,8 @@ def installed(
         stack.enter_context(aiohttp.caught(hosts))
         stack.enter_context(urllib3.caught(hosts))
         stack.enter_context(smtp.caught(mail))
+        stack.enter_context(celery.caught(queues))
+        stack.enter_context(django.caught())
         stack.enter_context(clock.caught())
         stack.enter_context(cache.caught())
         stack.enter_context(tasks.caught())

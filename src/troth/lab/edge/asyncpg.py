@@ -117,6 +117,7 @@ def _connecting(databases: tuple[Postgres, ...]) -> dict[tuple[Any, str], Any]:
         await connected
         made = connection_class(spoken, transport, loop, addr, config, params)
         spoken.set_connection(made)
+        attempt.kept.append(made.terminate)  # or it complains that it was left open
         return made
 
     def unique(self: Any, prefix: str) -> str:

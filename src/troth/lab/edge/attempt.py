@@ -10,7 +10,7 @@ from contextvars import ContextVar
 from functools import cache
 from itertools import count
 from pathlib import Path
-from types import FrameType
+from types import CodeType, FrameType
 from typing import TYPE_CHECKING, NoReturn
 
 from troth.lab.model import Observation, Op, Refused
@@ -19,7 +19,9 @@ if TYPE_CHECKING:
     from troth.lab.edge.tasks import Strand
 
 MOST_OPERATIONS = 400
-_INVOKED_FROM = str(Path(__file__).parents[1] / "request.py")
+_INVOKED_FROM = tuple(
+    str(Path(__file__).parents[1] / f"{name}.py") for name in ("request", "arrivals")
+)
 _TROTH = str(Path(__file__).parents[2])
 _LIBRARIES = tuple({sysconfig.get_path(name) for name in ("stdlib", "purelib", "platlib")})
 
@@ -76,6 +78,10 @@ class Attempt:
         """Its tasks."""
         self.helpers: list[Helper] = []
         """Its threads."""
+        self.blocking = False
+        """Whether its code runs as in a process without an event loop."""
+        self.loop: CodeType | None = None
+        """The worker's endless loop, which ends where it sleeps."""
         self.tick: int | None = None
         self.reads = 0
         self.seed: int | None = None
@@ -177,7 +183,7 @@ def site_of(frame: FrameType | None) -> str:
     """The same, from a frame outwards."""
     while frame is not None:
         file = frame.f_code.co_filename
-        if file == _INVOKED_FROM:
+        if file in _INVOKED_FROM:
             break  # further out is the test, not the application
         if ours(file):
             return f"{Path(file).name}:{frame.f_lineno} {frame.f_code.co_name}"

@@ -38,6 +38,10 @@ _INFRASTRUCTURE = (
     "aiohttp",
     "asyncpg",
     "sqlalchemy.dialects.",
+    "celery",
+    "kombu",
+    "email.",
+    "django.db.backends.",
     "starlette",
     "concurrent",
     "threading",
@@ -106,12 +110,27 @@ def _lab_clock_gettime(clock: int, /) -> float:
     return _clock_gettime(clock) if now is None else now
 
 
+class Idle(BaseException):
+    """Ends an endless loop where it sleeps. Not an `Exception`, so that the loop's own handlers let it pass."""
+
+
+def _end_a_loop() -> None:
+    """Whether it is the worker's own loop that sleeps: not what it calls, which waits before it tries again."""
+    attempt = current.get()
+    if attempt is not None and attempt.loop is not None:
+        caller = sys._getframe(2)  # noqa: SLF001  (one frame)
+        if caller.f_code is attempt.loop:
+            raise Idle
+
+
 def _lab_sleep(seconds: float, /) -> None:
     if current.get() is None:
         _sleep(seconds)
+    _end_a_loop()
 
 
 async def _lab_asyncio_sleep(delay: float, result: Any = None) -> Any:
+    _end_a_loop()
     return await _asyncio_sleep(delay if current.get() is None else 0, result)
 
 

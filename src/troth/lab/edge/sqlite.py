@@ -10,6 +10,7 @@ import re
 import sqlite3
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from functools import cache
 from types import TracebackType
 from typing import Any, Literal, Self
 
@@ -21,8 +22,11 @@ from troth.lab.sqlite import Sqlite, reads_clock, unfollowed
 
 _real_connect = sqlite3.connect
 _OPTIONS = ("detect_types", "isolation_level")
-_OF_SQLALCHEMY = {"regexp", "floor"}
-_ASKS_FOR_THEM = re.compile(r"\b(regexp|floor)\b", re.IGNORECASE)
+_CALLED = re.compile(r"\b(\w+)\s*\(|\b(regexp)\b", re.IGNORECASE)
+_OF_THE_LIBRARY = re.compile(
+    r"\s*select\s+sqlite_(compileoption_used|version)\s*\([^()]*\)\s*;?\s*$", re.IGNORECASE
+)
+"""What SQLite answers without a database."""
 _PLACED = (
     "database",
     "timeout",
@@ -83,6 +87,10 @@ class Cursor(sqlite3.Cursor):
         return self._ask(script, ("executescript",))
 
     def _ask(self, sql: str, params: tuple[Any, ...]) -> Cursor:
+        if _OF_THE_LIBRARY.match(sql):
+            found = self._connection.in_memory(sql)
+            self._seen, self._rows = (("answer",), found, -1, None), iter(found)
+            return self
         before = self._seen[3]
         self._seen = self._connection.ask("sql", sql, params)
         if self._seen[3] is None:  # lastrowid stays what it was until the next INSERT
@@ -136,6 +144,7 @@ class Connection(sqlite3.Connection):
         self._handle = next(attempt.handles)
         self._in_transaction = False
         self._open = True
+        self._functions: set[str] = set()
         self._isolation_level = options.get("isolation_level", "")
         attempt.kept.append(super().close)
         self.ask("connect", "", tuple(options.items()))
@@ -150,7 +159,7 @@ class Connection(sqlite3.Connection):
             )
         if not self._open:
             raise sqlite3.ProgrammingError("Cannot operate on a closed database.")
-        if kind == "sql" and _ASKS_FOR_THEM.search(text):
+        if kind == "sql" and self._functions and self._calls_one(text):
             attempt.refuse(f"{text!r}: functions of the application's own are not explored yet")
         if kind == "sql" and (why := unfollowed(text)):
             attempt.refuse(f"{text!r}: {why}")
@@ -172,15 +181,17 @@ class Connection(sqlite3.Connection):
         error.sqlite_errorcode, error.sqlite_errorname = code, name
         return error
 
+    def in_memory(self, sql: str) -> tuple[Any, ...]:
+        """The rows of a statement that needs no database."""
+        return tuple(sqlite3.Cursor(self).execute(sql).fetchall())
+
     def named(self, columns: tuple[str, ...]) -> sqlite3.Cursor:
         """A real cursor with columns of these names."""
         names = ", ".join('NULL AS "{}"'.format(name.replace('"', '""')) for name in columns)
         return sqlite3.Cursor(self).execute(f"SELECT {names}")
 
     def cursor(self, factory: Any = None) -> Any:
-        if factory not in {None, sqlite3.Cursor}:
-            self.attempt.refuse("connection.cursor(factory=…) is not supported")
-        made = Cursor(self)
+        made = _cursors(factory or Cursor)(self)
         made.row_factory = self.row_factory
         return made
 
@@ -205,11 +216,13 @@ class Connection(sqlite3.Connection):
             self.ask("rollback")
 
     def create_function(self, name: str, *_: Any, **__: Any) -> None:
-        """SQLAlchemy makes two for every connection; as long as no statement asks for them, they may be missing."""
-        if name not in _OF_SQLALCHEMY:
-            self.attempt.refuse(
-                "sqlite3.Connection.create_function is not supported by the lab yet"
-            )
+        """SQLAlchemy and Django make many for every connection; as long as no statement asks for them, they may be missing."""
+        self._functions.add(name.lower())
+
+    create_aggregate = create_function
+
+    def _calls_one(self, text: str) -> bool:
+        return any((one[0] or one[1]).lower() in self._functions for one in _CALLED.findall(text))
 
     def close(self) -> None:
         if self._open and self.attempt.refused is None:
@@ -252,6 +265,12 @@ class Connection(sqlite3.Connection):
         self._isolation_level = level
 
 
+@cache
+def _cursors(factory: type) -> Any:
+    """The application's class of cursors, on top of the lab's."""
+    return factory if issubclass(factory, Cursor) else type(factory.__name__, (factory, Cursor), {})
+
+
 def _refusing(name: str) -> Any:
     def method(self: Connection, *_: Any, **__: Any) -> Any:
         self.attempt.refuse(f"sqlite3.Connection.{name} is not supported by the lab yet")
@@ -260,7 +279,7 @@ def _refusing(name: str) -> Any:
 
 
 for _name in (
-    "backup", "blobopen", "create_aggregate", "create_collation", "create_window_function", "deserialize",
+    "backup", "blobopen", "create_collation", "create_window_function", "deserialize",
     "enable_load_extension", "iterdump", "load_extension", "serialize", "set_authorizer", "set_progress_handler", "set_trace_callback",
 ):  # fmt: skip
     if hasattr(sqlite3.Connection, _name):
