@@ -50,7 +50,7 @@ def call(op: Op) -> str:
         return short(" ".join(op.text.split()), 70)
     if op.kind == "answer":
         return "the answer to the caller"
-    return op.text or op.kind
+    return _redis(op) if op.kind == "redis" else op.text or op.kind
 
 
 def parameters(op: Op, hidden: Hidden = frozenset()) -> tuple[str, ...]:
@@ -61,6 +61,13 @@ def parameters(op: Op, hidden: Hidden = frozenset()) -> tuple[str, ...]:
         return (*_pairs(query, hidden), *_fields(body, hidden), *keys)
     if op.kind == "sql":
         return tuple(_bound(op.text, _values(op.params), hidden))
+    if op.kind == "redis":
+        return tuple(
+            f"{_readable(words[0])}={_HIDDEN if _names_secret(key, hidden) else ' '.join(rest)}"
+            for words in op.params[2]
+            for key, *rest in [[_readable(one) for one in words[1:]] or [""]]
+            if rest
+        )
     if op.kind == "mail" and isinstance(op.params, dict):
         return tuple(
             _pairs(((k, v) for k, v in op.params.items() if k in {"to", "subject"}), hidden)
@@ -158,6 +165,16 @@ def _loaded(value: bytes | None, kind: int, form: int) -> object:
         return bytes(value).decode()
     except UnicodeDecodeError:
         return bytes(value).hex()
+
+
+def _redis(op: Op) -> str:
+    _, _, commands = op.params
+    keys = dict.fromkeys(_readable(words[1]) for words in commands if len(words) > 1)
+    return short(" ".join([op.target, op.text, *keys]), 70)
+
+
+def _readable(value: bytes) -> str:
+    return value.decode(errors="backslashreplace")
 
 
 _INTEGERS = frozenset({20, 21, 23})  # int8, int2, int4

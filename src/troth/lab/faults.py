@@ -8,6 +8,7 @@ process observes nothing. Dying after an effect is dying before the next operati
 | read from a provider       | timed out; answered 500                                                            |
 | effect at a provider       | timed out and done; timed out and not done; 500 and done; 500 and not; unreachable; |
 |                            | timed out and still under way                                                      |
+| connection to a mail server | refused                                                                           |
 | mail                       | connection lost and sent; connection lost and not sent                             |
 | SQL that takes a lock      | busy                                                                               |
 | COMMIT of a write          | busy: not committed, the transaction stays open                                    |
@@ -76,6 +77,7 @@ PROVIDER_EFFECT = (
 )
 PROVIDER_READ = (ANSWERED, READ_TIMEOUT, READ_ERROR)
 MAIL = (ANSWERED, MAIL_DONE, MAIL_NOT)
+MAIL_SERVER = (ANSWERED, UNREACHABLE)
 LOCKING = (ANSWERED, BUSY)
 PLAIN = (ANSWERED,)
 ANSWER = (RECEIVED, LOST)
@@ -141,6 +143,8 @@ def outcomes(op: Op, *, reads_only: bool) -> tuple[Outcome, ...]:
         return PROVIDER_READ if reads_only else PROVIDER_EFFECT
     if op.kind == "mail":
         return MAIL
+    if op.kind == "connect":
+        return MAIL_SERVER
     if op.kind == "answer":
         return ANSWER
     if op.kind == "clock":

@@ -15,6 +15,7 @@ Kind = Literal[
     "connect", "setting", "sql", "commit", "rollback", "close", "held",  # a database
     "http",  # a provider
     "mail",  # a sink
+    "redis",  # a cache, a lock
     "clock", "draw",  # what the process takes from its surroundings
     "answer",  # the response to the caller
 ]  # fmt: skip
@@ -167,6 +168,11 @@ class Step(NamedTuple):
 
 _encode = msgspec.msgpack.Encoder(order="deterministic").encode
 T = TypeVar("T")
+
+
+def tupled(value: Any) -> Any:
+    """Plain data as operations and observations have it: encodings know lists only."""
+    return tuple(map(tupled, value)) if isinstance(value, list) else value
 
 
 class Interned(Generic[T]):

@@ -14,6 +14,7 @@ from troth.lab.faults import SAME_TICK, is_query
 from troth.lab.mailbox import Mailbox
 from troth.lab.model import Observation, Op, Step
 from troth.lab.provider import Provider
+from troth.lab.redis import Redis
 from troth.lab.tables import Tables
 from troth.lab.verdict import Line
 from troth.lab.world import decode
@@ -90,6 +91,12 @@ class Narrator:
         return self._operation(step, actor, site, anyway=anyway) if step.action == "op" else None
 
     def _by_itself(self, step: Step) -> Line:
+        if step.action == "expire" and step.told:
+            changes = tuple(self.changes(step.before, step.after, brief=True))
+            happened = f"a key runs out: {'; '.join(changes)}"
+            return Line(
+                "time passes", happened, fault=bool(step.cost), word=step.word, changes=changes
+            )
         if step.action == "expire":
             return Line(
                 "time passes",
@@ -259,6 +266,8 @@ def collections(part: Part, data: bytes) -> dict[str, Rows]:
         }
     if isinstance(part, Mailbox):
         return {f"{part.name}.messages": plain}
+    if isinstance(part, Redis):
+        return {part.name: [{name: value} for name, value in part.view(data).items()]}
     if isinstance(part, Issued):
         return {}
     return {f"{part.name}.{name}": objects for name, objects in plain["objects"].items()}

@@ -156,6 +156,7 @@ class Proof:
             ),
             {provider.host: provider.name for provider in scenario.providers},
             scenario.mailbox.name if scenario.mailbox else None,
+            scenario.redis.name if scenario.redis else None,
             tuple(scenario.ignoring("path")),
         )
         with (

@@ -42,7 +42,7 @@ def kept_steps(steps: list[Step], tables: Tables) -> tuple[tuple[object, ...], .
             step.memory,
             step.slot,
             step.slots,
-            step.told if step.action == "crash" else 0,
+            step.told if step.action in {"crash", "expire"} else 0,
             step.outcome.name if step.outcome else "",
             tables.ops[step.op].text if step.op >= 0 else "",
         )
@@ -141,7 +141,7 @@ def _alike(moves: Moves, step: Step, wanted: Step) -> bool:
     tables = moves.program
     assert isinstance(tables, Tables)
     text = tables.ops[step.op].text if step.op >= 0 else ""
-    if wanted.action == "crash" and step.told != wanted.told:
+    if wanted.action in {"crash", "expire"} and step.told != wanted.told:
         return False
     return (
         (step.action, step.slot, bool(step.memory)) == (wanted.action, wanted.slot, bool(wanted.memory))

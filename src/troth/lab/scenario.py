@@ -11,6 +11,7 @@ from troth.lab.mailbox import Mailbox
 from troth.lab.model import Answer, LabError
 from troth.lab.promise import Promise
 from troth.lab.provider import Provider
+from troth.lab.redis import Redis
 from troth.lab.request import HttpCall
 from troth.lab.tables import Actor
 
@@ -24,6 +25,7 @@ class Scenario:
     migrations: list[Callable[[], object]] = field(default_factory=list)
     providers: list[Provider] = field(default_factory=list)
     mailbox: Mailbox | None = None
+    redis: Redis | None = None
     actors: list[Actor] = field(default_factory=list)
     promises: list[Promise] = field(default_factory=list)
     accepted: list[tuple[str, Mailbox, str]] = field(default_factory=list)
@@ -38,10 +40,10 @@ class Scenario:
     """Seconds for a closer look at what was found."""
     test: str = ""
 
-    def components(self) -> tuple[Database | Provider | Mailbox, ...]:
+    def components(self) -> tuple[Database | Provider | Mailbox | Redis, ...]:
         """The parts of the world, in a fixed order."""
-        mailbox = () if self.mailbox is None else (self.mailbox,)
-        return (*self.databases, *self.providers, *mailbox)
+        sinks = [one for one in (self.mailbox, self.redis) if one is not None]
+        return (*self.databases, *self.providers, *sinks)
 
     def apps(self) -> list[Any]:
         """Each ASGI application once."""

@@ -20,8 +20,9 @@ from troth.lab.edge import clock
 from troth.lab.edge.attempt import Attempt, escaped
 from troth.lab.effects import Effects, Part
 from troth.lab.memory import Carried, Memory
-from troth.lab.model import Answer, Branch, Next, Observation, Op, Refused, State
+from troth.lab.model import Answer, Branch, Next, Observation, Op, Refused, State, tupled
 from troth.lab.postgres_rules import draws
+from troth.lab.redis import SLOW
 from troth.lab.request import Again, Call, Stage
 from troth.lab.sequences import Freed
 from troth.lab.world import decode, encode
@@ -122,6 +123,7 @@ class Tables(Effects):
         draws = any(isinstance(part, Database) and part.draws_numbers for part in components)
         self._freed = Freed(self) if draws else None
         self._expiries: dict[int, tuple[tuple[int, frozenset[int]], ...]] = {}
+        self._lapses: dict[int, tuple[tuple[int, bool, frozenset[int]], ...]] = {}
         self._calls: dict[tuple[str, str, str], int] = {}
 
     def begin(self, actor: int, memory: int) -> int:
@@ -201,12 +203,23 @@ class Tables(Effects):
             )  # fmt: skip
         return self._expiries[world]
 
+    def lapses(self, world: int) -> tuple[tuple[int, bool, frozenset[int]], ...]:
+        if world not in self._lapses:
+            self._lapses[world] = tuple(
+                (after, time <= SLOW, frozenset(
+                    number for number, one in enumerate(self.actors) if one.within is not None and one.within <= time
+                ))
+                for after, time in self.lapsed(world)
+            )  # fmt: skip
+        return self._lapses[world]
+
     def overlap(self, actor: int) -> int:
         return self.actors[actor].overlap
 
     def call(self, op: int) -> int:
         asked = self.ops[op]
-        return self._calls.setdefault((asked.kind, asked.target, asked.text), len(self._calls))
+        which = str(asked.params[2]) if asked.kind == "redis" else asked.text
+        return self._calls.setdefault((asked.kind, asked.target, which), len(self._calls))
 
     def final(self, actor: int, told: int) -> bool:
         if (actor, told) not in self._final:
@@ -246,6 +259,11 @@ class Tables(Effects):
             if depth < len(path):
                 at = path[depth]
             else:
+                if self.waits(place[0], number):
+                    place = (
+                        self.released(place[0], number),
+                        place[1],
+                    )  # it asks on until it gets it
                 branch = self.branches(*place, (), number)[0]
                 place = (branch.world, branch.opened)
                 at = self.extend(at, branch.observation)
@@ -346,6 +364,7 @@ class Tables(Effects):
                 self.remembers = self.memory.changed(memory)
             position += 1
             seen = self.observations[self.nodes[path[position]].observation]
+            seen = _renamed(seen, seeds)
             if op.kind == "clock":
                 ticks.append(int(seen.value))
                 return Observation(ticks[-1] + moments.WHOLE_DAYS)
@@ -380,6 +399,14 @@ class Tables(Effects):
 
 _OTHER = 10_000
 """How far the seeds of the second execution are from those of the first."""
+
+
+def _renamed(seen: Observation, seeds: list[int]) -> Observation:
+    """What the second execution observes, if what it drew itself comes back to it."""
+    first = data = encode([seen.value, seen.error])
+    for seed in seeds:
+        data = clock.names.renamed(data, seed, seed + _OTHER)
+    return seen if data == first else Observation(*map(tupled, decode(data)))
 
 
 def _same(expected: Op, op: Op, seeds: list[int], ticks: list[int]) -> bool:

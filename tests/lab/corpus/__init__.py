@@ -71,6 +71,7 @@ def parameters(cases: list[Case], *, slow: frozenset[str] = frozenset()) -> list
 
 
 from tests.lab.corpus import correct_handlers, traps, unseen  # noqa: E402  (they register themselves)
+from tests.lab.corpus import with_redis as with_redis  # noqa: E402
 
 
 def forget() -> None:

@@ -23,6 +23,7 @@ def installed(
     postgreses: tuple[Postgres, ...],
     hosts: dict[str, str],
     mail: str | None,
+    redis_name: str | None,
     allowed: tuple[str, ...],
 ) -> Iterator[None]:
     """Catch calls while the context lasts.
@@ -32,6 +33,7 @@ def installed(
         postgreses: to which connections of psycopg, psycopg2 and asyncpg go.
         hosts: the provider's name per host, for HTTP.
         mail: the name of the mailbox, if there is one.
+        redis_name: the name of Redis, if there is one.
         allowed: patterns of paths that the application may write.
     """
     from troth.lab.edge import (
@@ -44,6 +46,7 @@ def installed(
         http,
         psycopg,
         psycopg2,
+        redis,
         smtp,
         sqlalchemy,
         sqlite,
@@ -63,6 +66,7 @@ def installed(
         stack.enter_context(aiohttp.caught(hosts))
         stack.enter_context(urllib3.caught(hosts))
         stack.enter_context(smtp.caught(mail))
+        stack.enter_context(redis.caught(redis_name))
         stack.enter_context(clock.caught())
         stack.enter_context(cache.caught())
         stack.enter_context(tasks.caught())

@@ -80,6 +80,8 @@ class Attempt:
         self.reads = 0
         self.seed: int | None = None
         self.draws = 0
+        self.redis = ""
+        """How the last command to Redis failed: "lost", or "down", which lasts."""
 
     def ask(self, op: Op, site: str = "") -> Observation:
         """Perform an operation, or be given what was recorded for it. `site`: where it was asked, if not here."""
