@@ -131,7 +131,7 @@ class Effects:
                 one.handle == asked.handle and one.kind not in {"connect", "setting"}
                 for one in self.opened[opened]
             )
-        return asked.kind in {"connect", "setting"}
+        return asked.kind in {"connect", "setting", "order"}
 
     def late(self, op: int) -> bool:
         """Whether the operation can take effect after its caller gave up."""

@@ -12,6 +12,7 @@ process observes nothing. Dying after an effect is dying before the next operati
 | mail                       | connection lost and sent; connection lost and not sent                             |
 | SQL that takes a lock      | busy                                                                               |
 | COMMIT of a write          | busy: not committed, the transaction stays open                                    |
+| threads beside each other  | each order in which they can get through                                           |
 | the answer to the caller   | lost on its way                                                                    |
 | clock                      | a later tick; the same tick as the latest one that the world remembers             |
 """
@@ -19,6 +20,7 @@ process observes nothing. Dying after an effect is dying before the next operati
 from __future__ import annotations
 
 import re
+from itertools import permutations
 
 from troth.lab.model import Observation, Op, Outcome
 
@@ -137,16 +139,27 @@ def takes_lock(op: Op, opened: tuple[Op, ...]) -> bool:
     return not wrote
 
 
+def orders(count: int, at_once: int) -> tuple[Outcome, ...]:
+    """The orders in which so many threads can get through, if so many run at the same time. The first is the one in which they were started."""
+    possible = [
+        order
+        for order in permutations(range(count))
+        if all(
+            one in sorted(set(range(count)) - set(order[:place]))[:at_once]
+            for place, one in enumerate(order)
+        )
+    ]
+    return tuple(
+        Outcome(f"order {' '.join(str(one + 1) for one in order)}", False, "answer", Observation(order))
+        for order in possible
+    )  # fmt: skip
+
+
 def outcomes(op: Op, *, reads_only: bool) -> tuple[Outcome, ...]:
     """Every way in which an operation outside databases can end. `reads_only` is what the provider declares of this call."""
     if op.kind == "http":
         return PROVIDER_READ if reads_only else PROVIDER_EFFECT
-    if op.kind == "mail":
-        return MAIL
-    if op.kind == "connect":
-        return MAIL_SERVER
-    if op.kind == "answer":
-        return ANSWER
-    if op.kind == "clock":
-        return CLOCK
-    return PLAIN
+    return orders(*op.params) if op.kind == "order" else _OUTCOMES.get(op.kind, PLAIN)
+
+
+_OUTCOMES = {"mail": MAIL, "connect": MAIL_SERVER, "answer": ANSWER, "clock": CLOCK}

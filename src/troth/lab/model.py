@@ -17,6 +17,7 @@ Kind = Literal[
     "mail",  # a sink
     "redis",  # a cache, a lock
     "clock", "draw",  # what the process takes from its surroundings
+    "order",  # which of its threads comes first
     "answer",  # the response to the caller
 ]  # fmt: skip
 

@@ -110,7 +110,7 @@ class Narrator:
             "late",
             f"now lands: {described(op, self._hidden)}: {'; '.join(changes) or 'nothing changes'}",
             irreversible=self._irreversible(step, op),
-            op=f"now lands: {call(op)}",
+            op=f"now lands: {call(op, self._hidden)}",
             params=parameters(op, self._hidden),
             changes=changes,
         )
@@ -120,6 +120,10 @@ class Narrator:
         op = self._tables.ops[step.op]
         if op.kind == "answer":
             return self._answer(step, op, actor, site)
+        if op.kind == "order":
+            first = self._tables.observations[step.observation].value
+            told = f"its threads get through in the {step.outcome.name}"
+            return Line(actor, told, site=site) if list(first) != sorted(first) else None
         if step.outcome is SAME_TICK:
             return Line(actor, "in the same moment, by the clock, as before")
         fault = step.outcome.survived and bool(step.word)
@@ -133,7 +137,7 @@ class Narrator:
             site,
             fault,
             self._irreversible(step, op),
-            op=call(op),
+            op=call(op, self._hidden),
             params=parameters(op, self._hidden),
             changes=changes or self._why_not(step),
             word=step.word if fault else "",

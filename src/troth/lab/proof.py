@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import time
 from collections.abc import Callable, Iterator
@@ -204,7 +205,8 @@ class Proof:
         suspects = [
             step.history for finding in findings for step in finding.steps if step.history >= 0
         ]
-        tables.confirm(suspects if findings else None)
+        enough = math.inf if graph.closed else self._limits.seconds / 10
+        tables.confirm(suspects if findings else None, seconds=enough)
         if zygote is not None and (findings or not tuple(self._open(tables, graph))):
             self._confirmed = confirm(
                 graph,

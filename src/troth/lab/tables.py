@@ -8,9 +8,11 @@ depends on something that the lab does not see, and the verdict is refused.
 from __future__ import annotations
 
 import random
+import time
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
+from math import inf
 
 from troth.lab import moments
 from troth.lab.alike import Alike
@@ -311,8 +313,10 @@ class Tables(Effects):
                 "If it does not matter: lab.ignore(memory=…, because=…)"
             ) from carried
 
-    def confirm(self, suspects: list[int] | None = None) -> None:
+    def confirm(self, suspects: list[int] | None = None, *, seconds: float = inf) -> None:
         """Run histories a second time, with other ticks and seeds, and compare: all complete ones, or those through `suspects`.
+
+        After `seconds`, the rest is left out: a graph that is open anyway need not be compared whole.
 
         Raises:
             Refused: the code did something else, so it depends on what the lab does not see.
@@ -322,7 +326,10 @@ class Tables(Effects):
             leaves = {number for number, node in enumerate(self.nodes) if node.ends}
         else:
             leaves = {self._leaf(node) for node in suspects}
+        until = time.monotonic() + seconds
         for leaf in sorted(leaves):
+            if time.monotonic() > until:
+                break
             self._again(leaf)
         if self.derived and not self._habits.derives:
             raise Relearn(replace(self._habits, derives=True))

@@ -32,6 +32,8 @@ class Case:
     hides_in: str = ""
     large: bool = False
     """Whether its graph takes more than a few seconds, so that only a soak searches it."""
+    keeps: bool = False
+    """Whether it keeps memory, so that attempts beside each other are closed for separate processes only, and the verdict says so."""
 
 
 TRAPS: list[Case] = []
@@ -51,6 +53,12 @@ def trap(word: str, *faults: str, hides_in: str = "") -> Callable[[Describe], De
 def correct(describe: Describe) -> Describe:
     """Register a scenario of a correct handler."""
     CORRECT.append(Case(describe.__name__, describe, "BOUNDED"))
+    return describe
+
+
+def correct_and_keeping(describe: Describe) -> Describe:
+    """The same, of one that keeps memory."""
+    CORRECT.append(Case(describe.__name__, describe, "BOUNDED", keeps=True))
     return describe
 
 
