@@ -1,4 +1,4 @@
-"""The programs of `bench.lab`: small handlers on SQLite and an HTTP provider, with what is wrong with each."""
+"""The programs of `bench.lab_beside`: small handlers on SQLite and an HTTP provider, with what is wrong with each."""
 
 from __future__ import annotations
 

@@ -17,6 +17,7 @@ PACKAGES = {  # where the program is, and the package that brings it
     "/usr/sbin/nats-server": "nats-server",
     "/usr/sbin/pgbouncer": "pgbouncer",
     "/usr/bin/promtool": "prometheus",
+    "/usr/bin/redis-server": "redis-server",
 }
 
 

@@ -26,12 +26,20 @@ class Cut:
         self.port: int = self._listener.getsockname()[1]
         self._where: Where = "nowhere"
         self._passing = 0
+        self._refusing = self._shut = False
         self._stop, self._stopped = socket.socketpair()
         self._thread = threading.Thread(target=self._serve, daemon=True)
 
-    def arm(self, where: Where, passing: int = 0) -> None:
-        """The next that the client says is cut off here; or what comes when so many of its messages have been answered."""
-        self._where, self._passing = where, passing
+    def arm(self, where: Where, passing: int = 0, *, refusing: bool = False) -> None:
+        """The next that the client says is cut off here; or what comes when so many of its messages have been answered.
+
+        `refusing`: from then on, nobody gets through.
+        """
+        self._where, self._passing, self._refusing = where, passing, refusing
+
+    def accept_again(self) -> None:
+        """Whoever comes gets through."""
+        self._where, self._shut = "nowhere", False
 
     def __enter__(self) -> Self:
         self._thread.start()
@@ -53,6 +61,9 @@ class Cut:
             for end in ready:
                 if end is self._listener:
                     client = self._listener.accept()[0]
+                    if self._shut:
+                        client.close()
+                        continue
                     server = self._connected()
                     peers |= {client: server, server: client}
                     clients.add(client)
@@ -80,6 +91,7 @@ class Cut:
             self._passing -= 1
         elif says and self._where != "nowhere":
             where, self._where = self._where, "nowhere"
+            self._shut = self._refusing
             if where == "after":
                 peer.sendall(data)
                 peer.recv(65536)

@@ -64,3 +64,22 @@ def test_a_value_without_a_name_is_shown_if_nothing_is_hidden():
 def test_call_sites():
     assert site("app.py:7 pay") == Site("app.py", 7, "pay")
     assert site("") is None
+
+
+@pytest.mark.parametrize(
+    ("text", "called", "shown"),
+    [
+        (
+            "INSERT INTO users (email, age) VALUES ('o''hara, a@b.c', 5)",
+            "INSERT INTO users (email, age) VALUES (…, 5)",
+            ("email=…", "age=5"),
+        ),
+        ("UPDATE users SET token = E'a\\'b' WHERE id = 7", "UPDATE users SET token = … WHERE id = 7", ("token=…", "id=7")),
+        ("SELECT lower('ada')", "SELECT lower(…)", ("…",)),
+        ("SELECT count(*) FROM t1", "SELECT count(*) FROM t1", ()),
+    ],
+)  # fmt: skip
+def test_values_that_a_driver_writes_into_the_statement(text, called, shown):
+    op = Op("sql", "db", text, (None, (), (), False, False, ""))
+    assert described(op, HIDDEN) == called
+    assert parameters(op, HIDDEN) == shown

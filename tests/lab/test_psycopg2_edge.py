@@ -8,6 +8,8 @@ from contextlib import suppress
 from decimal import Decimal
 from typing import Any
 
+import msgspec
+import psycopg
 import psycopg2
 import pytest
 from psycopg2.extras import RealDictCursor, execute_values
@@ -17,6 +19,9 @@ from tests.lab.cut import Cut, Where
 from tests.lab.seen import Seen
 from tests.lab.test_asyncpg_edge import THINGS, place
 from troth.lab import Lab
+from troth.lab.show.compose import compose
+from troth.lab.show.document import encode
+from troth.lab.show.page import page
 
 Program = Callable[[Any], object]
 
@@ -239,6 +244,41 @@ def test_the_orm_above_it_and_real_processes(database_url: str, lock: str, word:
     assert verdict.word == word, str(verdict)
     for example in verdict.counterexamples:
         assert {line.site.split()[1] for line in example.lines if line.site} == {"add"}
+
+
+# ── in reports ──────────────────────────────────────────────────────────────────────────────────
+
+ACCOUNTS = "CREATE TABLE accounts (email text, token text, iban text)"
+
+
+@pytest.mark.parametrize("driver", [psycopg2, psycopg], ids=["psycopg2", "psycopg"])
+def test_secrets_are_in_no_report(database_url: str, driver: Any):
+    """Whether the driver sends parameters beside the statement or writes them into it."""
+
+    def register() -> int:
+        db = driver.connect("host=db.internal dbname=shop")
+        db.cursor().execute(
+            "INSERT INTO accounts (email, token, iban) VALUES (%s, %s, %s)",
+            ("ada@a.b", "hunter2", "DE00 secretive"),
+        )
+        db.commit()
+        db.close()
+        return 200
+
+    lab = Lab("secrets")
+    lab.database(database_url, seed=ACCOUNTS)
+    lab.user(register)
+    lab.redact("iban")
+    lab.always("one account", lambda w: len(w.db.accounts) <= 1, costs="trust")
+    verdict = lab.explore()
+    assert verdict.word == "VIOLATED", str(verdict)
+    document = compose(verdict)
+    kept = msgspec.json.encode([one.schedule for one in verdict.counterexamples]).decode()
+    shown = [str(verdict), encode(document).decode(), page(document), kept]
+    assert "ada@a.b" in shown[0]
+    for one in shown:
+        assert "hunter2" not in one
+        assert "secretive" not in one
 
 
 # ── refused ──────────────────────────────────────────────────────────────────────────────────────

@@ -16,7 +16,8 @@ from troth.lab.edge import threads
 
 
 def charge(key: str = "one") -> int:
-    return httpx.post(f"{API}/charges", headers={"Idempotency-Key": key}).status_code
+    headers = {"Idempotency-Key": key}
+    return httpx.post(f"{API}/charges", headers=headers, data={"key": key}).status_code
 
 
 def refund() -> int:
@@ -103,7 +104,18 @@ def error_of_a_thread() -> int:
     return charge() if isinstance(failing.exception(), ValueError) else 500
 
 
+def two_at_the_same_time() -> int:
+    with ThreadPoolExecutor() as pool:
+        return max(pool.map(charge, ["one", "one"]))
+
+
+def several_that_only_compute() -> int:
+    with ThreadPoolExecutor() as pool:
+        return charge() if list(pool.map(abs, range(-9, 0))) == [*range(9, 0, -1)] else 500
+
+
 FOLLOWED = [
+    two_at_the_same_time, several_that_only_compute,
     thread_that_is_joined, future_whose_result_is_taken, pool_that_is_left, map_of_one, futures_that_are_waited_for,
     thread_of_a_thread, threads_that_ask_nothing, function_handed_to_an_executor, function_in_a_thread_of_the_loop, error_of_a_thread,
 ]  # fmt: skip
@@ -116,18 +128,55 @@ def test_a_thread_that_is_waited_for_is_followed(lab: Lab, handler):
     assert not verdict.counterexamples, str(verdict)
 
 
-def test_real_processes_have_the_same_threads():
+@pytest.mark.parametrize("handler", [thread_of_a_thread, two_at_the_same_time])
+def test_real_processes_have_the_same_threads(handler):
     lab = Lab("threads", closer=0)
-    verdict = explored(lab, thread_of_a_thread)
+    verdict = explored(lab, handler)
     assert verdict.word == "HOLDS", str(verdict)
+
+
+@pytest.mark.parametrize(("workers", "orders"), [(3, 6), (2, 4), (1, 1)])
+def test_each_order_is_explored_in_which_calls_of_map_can_get_through(
+    lab: Lab, workers: int, orders: int
+):
+    """With as many workers as calls all orders; with one, only that in which they were given."""
+    found: set[tuple[str, ...]] = set()
+
+    def handler() -> int:
+        with ThreadPoolExecutor(workers) as pool:
+            return max(pool.map(charge, ["one", "two", "three"]))
+
+    def look(w) -> bool:
+        found.add(tuple(one.key for one in w.stripe.charges))
+        return True
+
+    lab.stripe()
+    lab.user(handler, again=lambda answer: False)
+    lab.told(200, "seen", look)
+    assert lab.explore(survived=0, overlap=1, in_flight=0).closed
+    assert len(found) == orders
 
 
 # ── refused ──────────────────────────────────────────────────────────────────────────────────────
 
 
-def two_at_the_same_time() -> int:
+def twice_in_each(key: str) -> int:
+    return max(charge(key), refund())
+
+
+def two_with_two_calls_each() -> int:
     with ThreadPoolExecutor() as pool:
-        return max(pool.map(charge, ["one", "two"]))
+        return max(pool.map(twice_in_each, ["one", "one"]))
+
+
+def acting_between_results() -> int:
+    with ThreadPoolExecutor() as pool:
+        return max(refund() + status for status in pool.map(charge, ["one", "one"]))
+
+
+def more_than_there_are_orders_for() -> int:
+    with ThreadPoolExecutor() as pool:
+        return max(pool.map(charge, ["one"] * 5))
 
 
 def beside_its_starter() -> int:
@@ -151,12 +200,20 @@ def pool_that_is_left_alone() -> int:
 
 
 @pytest.mark.parametrize(
-    "handler", [two_at_the_same_time, beside_its_starter, never_waited_for, pool_that_is_left_alone]
+    ("handler", "reason"),
+    [
+        (beside_its_starter, "a thread acts beside others"),
+        (never_waited_for, "a thread acts beside others"),
+        (pool_that_is_left_alone, "a thread acts beside others"),
+        (acting_between_results, "a thread acts beside others"),
+        (two_with_two_calls_each, "ask more than once each"),
+        (more_than_there_are_orders_for, "5 threads act beside each other"),
+    ],
 )
-def test_a_thread_beside_others_is_refused(lab: Lab, handler):
+def test_a_thread_beside_others_is_refused(lab: Lab, handler, reason: str):
     verdict = explored(lab, handler)
     assert verdict.word == "REFUSED", str(verdict)
-    assert "a thread acts beside others" in verdict.reason
+    assert reason in verdict.reason
 
 
 def test_a_thread_that_waits_for_its_starter_is_refused(lab: Lab, monkeypatch):

@@ -20,7 +20,7 @@ import msgspec
 
 from troth.lab.edge import clock
 from troth.lab.edge.attempt import Attempt, escaped
-from troth.lab.model import Observation, Op
+from troth.lab.model import Observation, Op, tupled
 from troth.lab.request import Lifespan, Stage
 
 if TYPE_CHECKING:
@@ -181,9 +181,4 @@ class _Life:
 
 def _observation(message: list[Any]) -> Observation:
     value, error = message
-    return Observation(_tuples(value), error)
-
-
-def _tuples(value: Any) -> Any:
-    """Messages know lists only; observations are made of tuples."""
-    return tuple(map(_tuples, value)) if isinstance(value, list) else value
+    return Observation(tupled(value), error)

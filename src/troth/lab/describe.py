@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator
+from itertools import count
 from typing import Any
 from urllib.parse import parse_qsl
 
@@ -24,6 +25,7 @@ _INSERTED = re.compile(
 _COMPARED = re.compile(
     r"[\"']?(\w+)[\"']?\s*(?:=|<=?|>=?|<>|!=|like)\s*(?:\?|%s|\$\d+)", re.IGNORECASE
 )
+_LITERAL = re.compile(r"(?<![\w.])(?:[eE]?'(?:[^'\\]|''|\\.)*'(?:::\w+)?|-?\d+(?:\.\d+)?)(?![\w.])")
 _PLACEHOLDER = re.compile(r"\?|%s|\$\d+")
 
 Hidden = frozenset[str]
@@ -39,20 +41,20 @@ def described(op: Op, hidden: Hidden = frozenset()) -> str:
         return " ".join(filter(None, [target, short(content(body, hidden), 60), *keys]))
     if op.kind == "publish":
         return f"{op.text}: {said(op.params[0], hidden)}"
-    return call(op)
+    return call(op, hidden)
 
 
-def call(op: Op) -> str:
-    """Which call it is, without its parameters."""
+def call(op: Op, hidden: Hidden = frozenset()) -> str:
+    """Which call it is, without its parameters. A driver that writes them into the statement has its secrets left out."""
     if op.kind == "http":
         return f"{op.target} {op.text}"
     if op.kind in {"commit", "rollback", "connect", "close"}:
         return op.kind.upper()
     if op.kind == "sql":
-        return short(" ".join(op.text.split()), 70)
+        return short(" ".join(_without_secrets(op, hidden).split()), 70)
     if op.kind == "answer":
         return "the answer to the caller"
-    return op.text or op.kind
+    return _redis(op) if op.kind == "redis" else op.text or op.kind
 
 
 def parameters(op: Op, hidden: Hidden = frozenset()) -> tuple[str, ...]:
@@ -64,7 +66,17 @@ def parameters(op: Op, hidden: Hidden = frozenset()) -> tuple[str, ...]:
     if op.kind == "publish":
         return (said(op.params[0], hidden),)
     if op.kind == "sql":
-        return tuple(_bound(op.text, _values(op.params), hidden))
+        values, text = _values(op.params), op.text
+        if not values and not _PLACEHOLDER.search(text):
+            values, text = _written(text)
+        return tuple(_bound(text, values, hidden))
+    if op.kind == "redis":
+        return tuple(
+            f"{_readable(words[0])}={_HIDDEN if _names_secret(key, hidden) else ' '.join(rest)}"
+            for words in op.params[2]
+            for key, *rest in [[_readable(one) for one in words[1:]] or [""]]
+            if rest
+        )
     if op.kind == "mail" and isinstance(op.params, dict):
         return tuple(
             _pairs(((k, v) for k, v in op.params.items() if k in {"to", "subject"}), hidden)
@@ -169,6 +181,16 @@ def _loaded(value: bytes | None, kind: int, form: int) -> object:
         return bytes(value).hex()
 
 
+def _redis(op: Op) -> str:
+    _, _, commands = op.params
+    keys = dict.fromkeys(_readable(words[1]) for words in commands if len(words) > 1)
+    return short(" ".join([op.target, op.text, *keys]), 70)
+
+
+def _readable(value: bytes) -> str:
+    return value.decode(errors="backslashreplace")
+
+
 _INTEGERS = frozenset({20, 21, 23})  # int8, int2, int4
 
 
@@ -183,6 +205,32 @@ def _bound(text: str, values: Any, hidden: Hidden) -> Iterator[str]:
             yield from _pairs([(names[number], value)], hidden)
         else:
             yield _HIDDEN if hidden or _names_secret(text, hidden) else str(value)
+
+
+def _written(text: str) -> tuple[list[str], str]:
+    """The values that stand in the statement itself, and the statement with marks for them."""
+    found = [match[0] for match in _LITERAL.finditer(text)]
+    return [one.strip("eE'") if "'" in one else one for one in found], _LITERAL.sub("?", text)
+
+
+def _without_secrets(op: Op, hidden: Hidden) -> str:
+    """The statement without the values of what is called like a secret; without any if their names are not known and there are secrets."""
+    if _PLACEHOLDER.search(op.text) or not _LITERAL.search(op.text):
+        return op.text
+    values, text = _written(op.text)
+    names, numbers = _names(text), count()
+    known = len(names) == len(values)
+
+    def shown(literal: re.Match[str]) -> str:
+        number = next(numbers)
+        secret = (
+            _names_secret(names[number], hidden)
+            if known
+            else bool(hidden) or _names_secret(text, hidden)
+        )
+        return _HIDDEN if secret else literal[0]
+
+    return _LITERAL.sub(shown, op.text)
 
 
 def _names(text: str) -> list[str]:

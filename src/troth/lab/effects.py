@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from datetime import timedelta
 
 from troth.lab import faults
 from troth.lab.database import Database
@@ -13,6 +14,7 @@ from troth.lab.mailbox import Mailbox
 from troth.lab.model import Answer, Branch, Interned, Observation, Op, Outcome, Refused
 from troth.lab.provider import Provider
 from troth.lab.queue import Queue
+from troth.lab.redis import Redis
 from troth.lab.world import Worlds, decode, encode, grown
 
 
@@ -28,7 +30,7 @@ class Issued:
         return decode(part)
 
 
-Part = Database | Provider | Mailbox | Queue | Issued
+Part = Database | Provider | Mailbox | Queue | Redis | Issued
 
 
 @dataclass(frozen=True)
@@ -91,6 +93,8 @@ class Effects:
                 return self._branches[place]
             if isinstance(part, Database):
                 possible = part.outcomes(asked, _of(part, self.opened[opened])[0])
+            elif isinstance(part, Redis):
+                possible = part.outcomes(asked)
             else:
                 reads_only = isinstance(part, Provider) and part.reads_only(asked)
                 possible = faults.outcomes(asked, reads_only=reads_only)
@@ -140,7 +144,7 @@ class Effects:
                 one.handle == asked.handle and one.kind not in {"connect", "setting"}
                 for one in self.opened[opened]
             )
-        return asked.kind in {"connect", "setting"} or (
+        return asked.kind in {"connect", "setting", "order"} or (
             asked.kind == "sql" and faults.is_setting(asked.text)
         )
 
@@ -164,6 +168,32 @@ class Effects:
                 if part is not None:
                     found.append((self._placed(parts, index, part), component))
         return found
+
+    def lapsed(self, world: int) -> list[tuple[int, timedelta]]:
+        """The worlds in which a key of Redis has run out, and how long that one was to live."""
+        parts = self.worlds[world]
+        return [
+            (self._placed(parts, index, part), time)
+            for index, component in enumerate(self.components)
+            if isinstance(component, Redis)
+            for part, time in component.lapsed(parts[index])
+        ]
+
+    def waits(self, world: int, op: int) -> bool:
+        """Whether the operation cannot happen before another lets go of a key of Redis."""
+        asked = self.ops[op]
+        if asked.kind != "redis":
+            return False
+        index = self._names[asked.target]
+        component = self.components[index]
+        return isinstance(component, Redis) and component.waits(self.worlds[world][index], asked)
+
+    def released(self, world: int, op: int) -> int:
+        """The world in which that has happened."""
+        index = self._names[self.ops[op].target]
+        component, parts = self.components[index], self.worlds[world]
+        assert isinstance(component, Redis)
+        return self._placed(parts, index, component.released(parts[index], self.ops[op]))
 
     def grown(self, before: int, after: int) -> frozenset[str]:
         """Where the second world is the first and more."""
@@ -201,7 +231,7 @@ class Effects:
             return self._told(world, opened, op, outcome)
         if outcome.late and not self.late(op):
             return None
-        if not outcome.happens:
+        if not outcome.happens and not self.waits(world, op):
             assert outcome.observation is not None
             opened = self._severed(opened, op) if outcome.severs else opened
             return Branch(outcome, world, opened, self.observations.add(outcome.observation))
@@ -278,6 +308,9 @@ class Effects:
     def _happening(
         self, world: int, opened: int, others: tuple[int, ...], op: int, outcome: Outcome
     ) -> Branch | None:
+        if self.waits(world, op):
+            nothing = self.observations.add(Observation(("_", None)))
+            return None if outcome.cost else Branch(faults.BLOCKED, world, opened, nothing)
         effect = self._effect(world, opened, others, op)
         if effect.blockers:
             if outcome.cost:

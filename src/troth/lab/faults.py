@@ -8,11 +8,13 @@ process observes nothing. Dying after an effect is dying before the next operati
 | read from a provider       | timed out; answered 500                                                            |
 | effect at a provider       | timed out and done; timed out and not done; 500 and done; 500 and not; unreachable; |
 |                            | timed out and still under way                                                      |
+| connect to a mail server   | refused                                                                            |
 | mail; a message to a queue | connection lost and sent; connection lost and not sent                             |
 | what comes from a queue    | another message than the oldest; one that somebody is at work on                   |
 | acknowledgement            | lost on its way, and nobody is told                                                |
 | SQL that takes a lock      | busy                                                                               |
 | COMMIT of a write          | busy: not committed, the transaction stays open                                    |
+| threads beside each other  | each order in which they can get through                                           |
 | the answer to the caller   | lost on its way                                                                    |
 | clock                      | a later tick; the same tick as the latest one that the world remembers             |
 """
@@ -20,6 +22,7 @@ process observes nothing. Dying after an effect is dying before the next operati
 from __future__ import annotations
 
 import re
+from itertools import permutations
 
 from troth.lab.model import Observation, Op, Outcome
 
@@ -88,6 +91,7 @@ PROVIDER_EFFECT = (
 PROVIDER_READ = (ANSWERED, READ_TIMEOUT, READ_ERROR)
 MAIL = (ANSWERED, MAIL_DONE, MAIL_NOT)
 ACK = (ANSWERED, ACK_LOST)
+MAIL_SERVER = (ANSWERED, UNREACHABLE)
 LOCKING = (ANSWERED, BUSY)
 PLAIN = (ANSWERED,)
 ANSWER = (RECEIVED, LOST)
@@ -156,16 +160,34 @@ def takes_lock(op: Op, opened: tuple[Op, ...]) -> bool:
     return not wrote
 
 
+def orders(count: int, at_once: int) -> tuple[Outcome, ...]:
+    """The orders in which so many threads can get through, if so many run at the same time. The first is the one in which they were started."""
+    possible = [
+        order
+        for order in permutations(range(count))
+        if all(
+            one in sorted(set(range(count)) - set(order[:place]))[:at_once]
+            for place, one in enumerate(order)
+        )
+    ]
+    return tuple(
+        Outcome(f"order {' '.join(str(one + 1) for one in order)}", False, "answer", Observation(order))
+        for order in possible
+    )  # fmt: skip
+
+
 def outcomes(op: Op, *, reads_only: bool) -> tuple[Outcome, ...]:
     """Every way in which an operation outside databases can end. `reads_only` is what the provider declares of this call."""
     if op.kind == "http":
         return PROVIDER_READ if reads_only else PROVIDER_EFFECT
-    if op.kind in {"mail", "publish"}:
-        return MAIL
-    if op.kind == "ack":
-        return ACK
-    if op.kind == "answer":
-        return ANSWER
-    if op.kind == "clock":
-        return CLOCK
-    return PLAIN
+    return orders(*op.params) if op.kind == "order" else _OUTCOMES.get(op.kind, PLAIN)
+
+
+_OUTCOMES = {
+    "mail": MAIL,
+    "publish": MAIL,
+    "ack": ACK,
+    "connect": MAIL_SERVER,
+    "answer": ANSWER,
+    "clock": CLOCK,
+}

@@ -34,6 +34,8 @@ class Mailbox:
 
     def perform(self, part: bytes, op: Op) -> tuple[bytes, Observation]:
         """One more message. The third copy and those after it are not told from the second."""
+        if op.kind == "connect":
+            return part, Observation({})
         sent = op.params
         messages = decode(part)
         message = decode(encode(sent))

@@ -16,7 +16,9 @@ Kind = Literal[
     "http",  # a provider
     "mail",  # a sink
     "publish", "receive", "ack",  # a queue; events of a provider are received, too
+    "redis",  # a cache, a lock
     "clock", "draw",  # what the process takes from its surroundings
+    "order",  # which of its threads comes first
     "answer",  # the response to the caller
 ]  # fmt: skip
 
@@ -168,6 +170,11 @@ class Step(NamedTuple):
 
 _encode = msgspec.msgpack.Encoder(order="deterministic").encode
 T = TypeVar("T")
+
+
+def tupled(value: Any) -> Any:
+    """Plain data as operations and observations have it: encodings know lists only."""
+    return tuple(map(tupled, value)) if isinstance(value, list) else value
 
 
 class Interned(Generic[T]):

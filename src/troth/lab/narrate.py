@@ -14,6 +14,7 @@ from troth.lab.faults import SAME_TICK, is_query
 from troth.lab.mailbox import Mailbox
 from troth.lab.model import Observation, Op, Step
 from troth.lab.provider import Provider
+from troth.lab.redis import Redis
 from troth.lab.tables import Tables
 from troth.lab.verdict import Line
 from troth.lab.world import decode
@@ -97,6 +98,12 @@ class Narrator:
         return self._operation(step, actor, site, anyway=anyway) if step.action == "op" else None
 
     def _by_itself(self, step: Step) -> Line:
+        if step.action == "expire" and step.told:
+            changes = tuple(self.changes(step.before, step.after, brief=True))
+            happened = f"a key runs out: {'; '.join(changes)}"
+            return Line(
+                "time passes", happened, fault=bool(step.cost), word=step.word, changes=changes
+            )
         if step.action == "expire":
             return Line(
                 "time passes",
@@ -110,7 +117,7 @@ class Narrator:
             "late",
             f"now lands: {described(op, self._hidden)}: {'; '.join(changes) or 'nothing changes'}",
             irreversible=self._irreversible(step, op),
-            op=f"now lands: {call(op)}",
+            op=f"now lands: {call(op, self._hidden)}",
             params=parameters(op, self._hidden),
             changes=changes,
         )
@@ -120,6 +127,10 @@ class Narrator:
         op = self._tables.ops[step.op]
         if op.kind == "answer":
             return self._answer(step, op, actor, site)
+        if op.kind == "order":
+            first = self._tables.observations[step.observation].value
+            told = f"its threads get through in the {step.outcome.name}"
+            return Line(actor, told, site=site) if list(first) != sorted(first) else None
         if step.outcome is SAME_TICK:
             return Line(actor, "in the same moment, by the clock, as before")
         if op.kind == "receive":
@@ -135,7 +146,7 @@ class Narrator:
             site,
             fault,
             self._irreversible(step, op),
-            op=call(op),
+            op=call(op, self._hidden),
             params=parameters(op, self._hidden),
             changes=changes or self._why_not(step),
             word=step.word if fault else "",
@@ -278,6 +289,8 @@ def collections(part: Part, data: bytes) -> dict[str, Rows]:
         }
     if isinstance(part, Mailbox):
         return {f"{part.name}.messages": plain}
+    if isinstance(part, Redis):
+        return {part.name: [{name: value} for name, value in part.view(data).items()]}
     if isinstance(part, Issued):
         return {}
     return {f"{part.name}.{name}": objects for name, objects in plain["objects"].items()}

@@ -23,7 +23,7 @@ import msgspec
 from troth.lab.child import Channel, forked, plain, serve
 from troth.lab.database import Database
 from troth.lab.describe import described
-from troth.lab.model import Branch, Op, Step
+from troth.lab.model import Branch, Op, Step, tupled
 from troth.lab.scenario import Scenario
 from troth.lab.search import Graph
 from troth.lab.steps import FORFEIT
@@ -215,7 +215,7 @@ class Replay:
             process = self.zygote.process(self.places)
             self.made.append(process)
             while (message := process.hear("ready", "op"))[0] == "op":
-                self._startup(process, Op(*_tupled(message[1])))
+                self._startup(process, Op(*tupled(message[1])))
         history = self.tables.begin(step.actor, process.memory)
         self.live[number] = _Live(step.actor, process, history)
         process.channel.send("attempt", step.actor, self.tables.uses_random)
@@ -230,7 +230,8 @@ class Replay:
 
     def _by_itself(self, step: Step) -> None:
         if step.action == "expire":
-            self.world = self.tables.expiries(self.world)[0][0]
+            lapses, expiries = self.tables.lapses(self.world), self.tables.expiries(self.world)
+            self.world = lapses[step.told - 1][0] if step.told else expiries[0][0]
             return
         text = self.tables.ops[step.op].text if step.op >= 0 else step.word
         op = next(one for one in self.flying if self.tables.ops[one].text == text)
@@ -253,7 +254,7 @@ class Replay:
         if op is None or expected is None or _packed(message) != _packed(plain(expected)):
             what = "to end" if expected is None else repr(described(expected))
             raise Disagreement(
-                f"the code was expected to ask {what}, and a real process asked {described(Op(*_tupled(message)))!r}"
+                f"the code was expected to ask {what}, and a real process asked {described(Op(*tupled(message)))!r}"
             )
         if step.action == "crash":
             if step.told == FORFEIT:
@@ -306,7 +307,3 @@ class Replay:
 
 def _packed(message: object) -> bytes:
     return msgspec.msgpack.encode(message, enc_hook=repr, order="deterministic")
-
-
-def _tupled(message: Any) -> Any:
-    return tuple(map(_tupled, message)) if isinstance(message, list) else message

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import time
 from collections.abc import Callable, Iterator
@@ -157,6 +158,7 @@ class Proof:
             ),
             {provider.host: provider.name for provider in scenario.providers},
             scenario.mailbox.name if scenario.mailbox else None,
+            scenario.redis.name if scenario.redis else None,
             tuple(scenario.ignoring("path")),
             tuple(scenario.queues),
         )
@@ -205,7 +207,8 @@ class Proof:
         suspects = [
             step.history for finding in findings for step in finding.steps if step.history >= 0
         ]
-        tables.confirm(suspects if findings else None)
+        enough = math.inf if graph.closed else self._limits.seconds / 10
+        tables.confirm(suspects if findings else None, seconds=enough)
         if zygote is not None and (findings or not tuple(self._open(tables, graph))):
             self._confirmed = confirm(
                 graph,

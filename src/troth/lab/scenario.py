@@ -12,6 +12,8 @@ from troth.lab.model import Answer, LabError
 from troth.lab.promise import Promise
 from troth.lab.provider import Provider
 from troth.lab.queue import Queue
+from troth.lab.redis import Redis
+from troth.lab.request import HttpCall
 from troth.lab.tables import Actor
 
 
@@ -25,6 +27,7 @@ class Scenario:
     providers: list[Provider] = field(default_factory=list)
     mailbox: Mailbox | None = None
     queues: list[Queue] = field(default_factory=list)
+    redis: Redis | None = None
     actors: list[Actor] = field(default_factory=list)
     promises: list[Promise] = field(default_factory=list)
     accepted: list[tuple[str, Mailbox, str]] = field(default_factory=list)
@@ -39,10 +42,10 @@ class Scenario:
     """Seconds for a closer look at what was found."""
     test: str = ""
 
-    def components(self) -> tuple[Database | Provider | Queue | Mailbox, ...]:
+    def components(self) -> tuple[Database | Provider | Queue | Mailbox | Redis, ...]:
         """The parts of the world, in a fixed order."""
-        mailbox = () if self.mailbox is None else (self.mailbox,)
-        return (*self.databases, *self.providers, *self.queues, *mailbox)
+        sinks = [one for one in (self.mailbox, self.redis) if one is not None]
+        return (*self.databases, *self.providers, *self.queues, *sinks)
 
     def apps(self) -> list[Any]:
         """Each ASGI application once."""

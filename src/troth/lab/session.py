@@ -14,6 +14,7 @@ from troth.lab.model import LabError
 from troth.lab.promise import Promise, Severity
 from troth.lab.proof import verdict
 from troth.lab.provider import Provider
+from troth.lab.redis import Redis
 from troth.lab.request import Again, Call, FunctionCall, HttpApp, HttpCall, lost_or_5xx
 from troth.lab.rerun import Kept, rerun
 from troth.lab.reuse import Reuse
@@ -106,6 +107,11 @@ class Lab(Arriving):
         """Where `smtplib` delivers to."""
         self._scenario.mailbox = self._scenario.mailbox or Mailbox()
         return self._scenario.mailbox
+
+    def redis(self) -> Redis:
+        """Redis, wherever redis-py connects to. Keys run out by themselves; promises see `w.redis["name"]`."""
+        self._scenario.redis = self._scenario.redis or Redis()
+        return self._scenario.redis
 
     # ── actors ──────────────────────────────────────────────────────────────────────────────────
 

@@ -93,6 +93,10 @@ class Program(Cast, Protocol):
         """The world when a worker dies whose supervisor lives, and takes what it was at work on for done."""
         ...
 
+    def lapses(self, world: int) -> tuple[tuple[int, bool, frozenset[int]], ...]:
+        """The worlds in which a key of a cache has run out, whether that can be while somebody is at work, and who has given up by then."""
+        ...
+
     def grown(self, before: int, after: int) -> frozenset[str]:
         """Where the second world is the first and more."""
         ...
@@ -180,6 +184,7 @@ class Moves:
         yield from self._starts(state)
         yield from self._landings(state)
         yield from self._expiries(state)
+        yield from self._lapses(state, waiting=len(blocked) == len(state.attempts))
 
     # ── an attempt goes on, or ends ─────────────────────────────────────────────────────────────
 
@@ -408,6 +413,26 @@ class Moves:
             after = after._replace(folds=self._judge.folds(world, state.folds))
             edge = self._canonical(step, after, ())
             yield edge[0], edge[1], 1
+
+    def _lapses(self, state: State, *, waiting: bool) -> Iterator[Edge]:
+        """A key runs out. While nobody is at work, or all only wait, time passes by itself."""
+        if not self._limits.expiry:
+            return
+        for number, (world, soon, given_up) in enumerate(self.program.lapses(state.world), start=1):
+            if not (soon or state.quiet):
+                continue
+            clients = tuple(
+                GONE if state.quiet and actor in given_up and client == ASKING else client
+                for actor, client in enumerate(state.clients)
+            )
+            cost = int(not waiting)
+            word = "key that has expired" if cost else "time passes"
+            step = Step(
+                "expire", before=state.world, after=world, told=number, cost=cost, word=word
+            )
+            after = state._replace(world=world, clients=clients)
+            after = after._replace(folds=self._judge.folds(world, state.folds))
+            yield self._canonical(step, after, range(len(state.attempts)))
 
     def _canonical(self, step: Step, state: State, slots: Sequence[int]) -> Edge:
         after = clients.settled(self.program, self.program.canonical(state))

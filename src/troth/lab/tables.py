@@ -8,9 +8,11 @@ depends on something that the lab does not see, and the verdict is refused.
 from __future__ import annotations
 
 import random
+import time
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
+from math import inf
 
 from troth.lab import moments
 from troth.lab.alike import Alike
@@ -21,8 +23,9 @@ from troth.lab.edge import clock
 from troth.lab.edge.attempt import Attempt, escaped
 from troth.lab.effects import Effects, Part
 from troth.lab.memory import Carried, Memory
-from troth.lab.model import Answer, Branch, Next, Observation, Op, Refused, State
+from troth.lab.model import Answer, Branch, Next, Observation, Op, Refused, State, tupled
 from troth.lab.postgres_rules import draws
+from troth.lab.redis import SLOW
 from troth.lab.request import Again, Call, Stage
 from troth.lab.sequences import Freed
 from troth.lab.world import decode, encode
@@ -128,6 +131,7 @@ class Tables(Effects):
         draws = any(isinstance(part, Database) and part.draws_numbers for part in components)
         self._freed = Freed(self) if draws else None
         self._expiries: dict[int, tuple[tuple[int, frozenset[int]], ...]] = {}
+        self._lapses: dict[int, tuple[tuple[int, bool, frozenset[int]], ...]] = {}
         self._calls: dict[tuple[str, str, str], int] = {}
 
     @property
@@ -212,6 +216,16 @@ class Tables(Effects):
             )  # fmt: skip
         return self._expiries[world]
 
+    def lapses(self, world: int) -> tuple[tuple[int, bool, frozenset[int]], ...]:
+        if world not in self._lapses:
+            self._lapses[world] = tuple(
+                (after, time <= SLOW, frozenset(
+                    number for number, one in enumerate(self.actors) if one.within is not None and one.within <= time
+                ))
+                for after, time in self.lapsed(world)
+            )  # fmt: skip
+        return self._lapses[world]
+
     def overlap(self, actor: int) -> int:
         return self.actors[actor].overlap
 
@@ -223,7 +237,8 @@ class Tables(Effects):
 
     def call(self, op: int) -> int:
         asked = self.ops[op]
-        return self._calls.setdefault((asked.kind, asked.target, asked.text), len(self._calls))
+        which = str(asked.params[2]) if asked.kind == "redis" else asked.text
+        return self._calls.setdefault((asked.kind, asked.target, which), len(self._calls))
 
     def final(self, actor: int, told: int) -> bool:
         if (actor, told) not in self._final:
@@ -263,6 +278,11 @@ class Tables(Effects):
             if depth < len(path):
                 at = path[depth]
             else:
+                if self.waits(place[0], number):
+                    place = (
+                        self.released(place[0], number),
+                        place[1],
+                    )  # it asks on until it gets it
                 branch = self.branches(*place, (), number)[0]
                 place = (branch.world, branch.opened)
                 at = self.extend(at, branch.observation)
@@ -310,8 +330,10 @@ class Tables(Effects):
                 "If it does not matter: lab.ignore(memory=…, because=…)"
             ) from carried
 
-    def confirm(self, suspects: list[int] | None = None) -> None:
+    def confirm(self, suspects: list[int] | None = None, *, seconds: float = inf) -> None:
         """Run histories a second time, with other ticks and seeds, and compare: all complete ones, or those through `suspects`.
+
+        After `seconds`, the rest is left out: a graph that is open anyway need not be compared whole.
 
         Raises:
             Refused: the code did something else, so it depends on what the lab does not see.
@@ -321,7 +343,10 @@ class Tables(Effects):
             leaves = {number for number, node in enumerate(self.nodes) if node.ends}
         else:
             leaves = {self._leaf(node) for node in suspects}
+        until = time.monotonic() + seconds
         for leaf in sorted(leaves):
+            if time.monotonic() > until:
+                break
             self._again(leaf)
         if self.derived and not self._habits.derives:
             raise Relearn(replace(self._habits, derives=True))
@@ -363,6 +388,7 @@ class Tables(Effects):
                 self.remembers = self.memory.changed(memory)
             position += 1
             seen = self.observations[self.nodes[path[position]].observation]
+            seen = _renamed(seen, seeds)
             if op.kind == "clock":
                 ticks.append(int(seen.value))
                 return Observation(ticks[-1] + moments.WHOLE_DAYS)
@@ -397,6 +423,14 @@ class Tables(Effects):
 
 _OTHER = 10_000
 """How far the seeds of the second execution are from those of the first."""
+
+
+def _renamed(seen: Observation, seeds: list[int]) -> Observation:
+    """What the second execution observes, if what it drew itself comes back to it."""
+    first = data = encode([seen.value, seen.error])
+    for seed in seeds:
+        data = clock.names.renamed(data, seed, seed + _OTHER)
+    return seen if data == first else Observation(*map(tupled, decode(data)))
 
 
 def _same(expected: Op, op: Op, seeds: list[int], ticks: list[int]) -> bool:

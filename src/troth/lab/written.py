@@ -41,6 +41,7 @@ _CLIENTS = frozenset(
         "aiosqlite",
         "asyncpg",
         "psycopg2",
+        "redis",
         "requests",
         "urllib3",
         "stripe",

@@ -32,6 +32,8 @@ class Case:
     hides_in: str = ""
     large: bool = False
     """Whether its graph takes more than a few seconds, so that only a soak searches it."""
+    keeps: bool = False
+    """Whether it keeps memory, so that attempts beside each other are closed for separate processes only, and the verdict says so."""
 
 
 TRAPS: list[Case] = []
@@ -54,6 +56,12 @@ def correct(describe: Describe) -> Describe:
     return describe
 
 
+def correct_and_keeping(describe: Describe) -> Describe:
+    """The same, of one that keeps memory."""
+    CORRECT.append(Case(describe.__name__, describe, "BOUNDED", keeps=True))
+    return describe
+
+
 def correct_and_large(describe: Describe) -> Describe:
     """The same, with a graph that is searched in soaks only."""
     CORRECT.append(Case(describe.__name__, describe, "BOUNDED", large=True))
@@ -73,6 +81,7 @@ def parameters(cases: list[Case], *, slow: frozenset[str] = frozenset()) -> list
 from tests.lab.corpus import correct_handlers, traps, unseen  # noqa: E402  (they register themselves)
 from tests.lab.corpus import hooks as hooks  # noqa: E402
 from tests.lab.corpus import queues as queues  # noqa: E402
+from tests.lab.corpus import with_redis as with_redis  # noqa: E402
 
 
 def forget() -> None:

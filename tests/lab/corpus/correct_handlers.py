@@ -13,7 +13,7 @@ from email.message import EmailMessage
 import httpx
 from fastapi import BackgroundTasks, FastAPI, Response
 
-from tests.lab.corpus import correct, correct_and_large
+from tests.lab.corpus import correct, correct_and_keeping, correct_and_large
 from tests.lab.corpus.shop import API, EMAIL, ORDERS, charge, connect, order, paid
 from tests.lab.corpus.traps import HOUR, charged_once, shop
 from troth.lab import Lab
@@ -282,7 +282,7 @@ def price() -> int:
     return 200
 
 
-@correct
+@correct_and_keeping
 def cache_of_what_never_changes(lab: Lab) -> None:
     """Memory is carried from attempt to attempt, and makes no difference."""
     lab.database(

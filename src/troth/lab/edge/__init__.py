@@ -24,6 +24,7 @@ def installed(
     postgreses: tuple[Postgres, ...],
     hosts: dict[str, str],
     mail: str | None,
+    redis_name: str | None,
     allowed: tuple[str, ...],
     queues: tuple[Queue, ...] = (),
 ) -> Iterator[None]:
@@ -34,6 +35,7 @@ def installed(
         postgreses: to which connections of psycopg, psycopg2 and asyncpg go.
         hosts: the provider's name per host, for HTTP.
         mail: the name of the mailbox, if there is one.
+        redis_name: the name of Redis, if there is one.
         allowed: patterns of paths that the application may write.
         queues: where messages go.
     """
@@ -49,6 +51,7 @@ def installed(
         http,
         psycopg,
         psycopg2,
+        redis,
         smtp,
         sqlalchemy,
         sqlite,
@@ -70,6 +73,7 @@ def installed(
         stack.enter_context(smtp.caught(mail))
         stack.enter_context(celery.caught(queues))
         stack.enter_context(django.caught())
+        stack.enter_context(redis.caught(redis_name))
         stack.enter_context(clock.caught())
         stack.enter_context(cache.caught())
         stack.enter_context(tasks.caught())

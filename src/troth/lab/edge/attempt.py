@@ -40,6 +40,8 @@ class Helper:
     def __init__(self, parent: Helper | None) -> None:
         self.parent = parent
         self.asked = False
+        self.gate: Callable[[Op], None] | None = None
+        """Where it waits for its turn before it asks, if others work beside it."""
         self.awaited = False
         """Whether somebody has waited for it: then all that it has asked came before what that one asks."""
 
@@ -86,11 +88,15 @@ class Attempt:
         self.reads = 0
         self.seed: int | None = None
         self.draws = 0
+        self.redis = ""
+        """How the last command to Redis failed: "lost", or "down", which lasts."""
 
     def ask(self, op: Op, site: str = "") -> Observation:
         """Perform an operation, or be given what was recorded for it. `site`: where it was asked, if not here."""
         if self.refused:
             raise Stopped
+        if (mine := helper.get()) is not None and mine.gate is not None:
+            mine.gate(op)
         if self.rivals():
             self.refuse_concurrency()
         self._beside_threads()

@@ -8,6 +8,7 @@ import os
 import random
 import sys
 import time
+import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -26,7 +27,7 @@ _time, _time_ns, _sleep, _asyncio_sleep, _urandom = (
     os.urandom,
 )
 _getpid, _localtime, _clock_gettime = os.getpid, time.localtime, time.clock_gettime
-_strftime, _asctime = time.strftime, time.asctime
+_strftime, _asctime, _uuid1 = time.strftime, time.asctime, uuid.uuid1
 _INFRASTRUCTURE = (
     "logging",
     "http.cookiejar",
@@ -37,6 +38,7 @@ _INFRASTRUCTURE = (
     "urllib3",
     "aiohttp",
     "asyncpg",
+    "redis.",
     "sqlalchemy.dialects.",
     "celery",
     "kombu",
@@ -142,6 +144,14 @@ def _lab_urandom(size: int, /) -> bytes:
     return names.draw(seed(attempt), attempt.draws, size)
 
 
+def _lab_uuid1(node: int | None = None, clock_seq: int | None = None) -> uuid.UUID:
+    """It would ask C for the time: under the lab it is as random as any."""
+    attempt = current.get()
+    if attempt is None or attempt.refused:
+        return _uuid1(node, clock_seq)
+    return uuid.UUID(bytes=_lab_urandom(16))
+
+
 def _lab_getpid() -> int:
     attempt = current.get()
     caller = sys._getframe(1).f_globals.get("__name__", "")  # noqa: SLF001  (one frame)
@@ -228,6 +238,7 @@ def caught() -> Iterator[None]:
         (asyncio, "sleep"): _lab_asyncio_sleep,
         (os, "urandom"): _lab_urandom,
         (os, "getpid"): _lab_getpid,
+        (uuid, "uuid1"): _lab_uuid1,
         (random, "_urandom"): _lab_urandom,
         (dt, "datetime"): LabDatetime,
         (dt, "date"): LabDate,

@@ -1,4 +1,4 @@
-"""smtplib: a mail is one effect; the conversation around it is not."""
+"""smtplib: to connect is an operation, which can be refused, and a mail is one effect; the rest of the conversation is neither."""
 
 from __future__ import annotations
 
@@ -24,6 +24,8 @@ def caught(mailbox: str | None) -> Iterator[None]:
         attempt = attributed("smtplib.SMTP.connect")
         if mailbox is None:
             attempt.refuse("the code sends mail; declare lab.mailbox()")
+        if attempt.ask(Op("connect", mailbox)).error:
+            raise ConnectionRefusedError(111, "Connection refused")
         self.does_esmtp = True
         return 220, b"the lab's mailbox"
 

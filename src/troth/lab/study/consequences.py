@@ -13,7 +13,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, Any
 
-from troth.lab.describe import call, site
+from troth.lab.describe import Hidden, call, site
 from troth.lab.mailbox import Mailbox
 from troth.lab.model import State, Step
 from troth.lab.narrate import collections
@@ -46,6 +46,7 @@ class Mapper:
         moves: what can happen next.
         accepted: names of the mailboxes in which repetitions are accepted.
         seconds: after so long no further step is looked at.
+        hidden: names of fields whose values are not shown.
     """
 
     def __init__(
@@ -55,7 +56,9 @@ class Mapper:
         moves: Moves,
         accepted: frozenset[str],
         seconds: float,
+        hidden: Hidden,
     ) -> None:
+        self._hidden = hidden
         self._tables = tables
         self._judge = judge
         self._moves = moves
@@ -80,7 +83,7 @@ class Mapper:
                 break
             label = self._tables.actors[step.actor].call.label
             place = site(self._tables.nodes[step.history].site)
-            op = call(self._tables.ops[step.op])
+            op = call(self._tables.ops[step.op], self._hidden)
             rows.append(Row(label, op, place, self._cells(state, expected)))
         world = ", ".join(f"{c.total()} {name}" for name, c in expected.items() if c)
         cut = len(rows) < len(steps)

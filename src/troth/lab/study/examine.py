@@ -63,6 +63,7 @@ class Examiner:
         self._broken = broken
         self._seconds = seconds
         self._moves = Moves(tables, judge, limits)
+        self._hidden = hidden
         self._narrator = Narrator(tables, hidden)
 
     def map(self, accepted: frozenset[str]) -> Map | None:
@@ -70,9 +71,10 @@ class Examiner:
         if not self._seconds:
             return None
         try:
-            return Mapper(self._tables, self._judge, self._moves, accepted, self._seconds).map(
-                self._start
+            mapper = Mapper(
+                self._tables, self._judge, self._moves, accepted, self._seconds, self._hidden
             )
+            return mapper.map(self._start)
         except (Refused, Relearn) as error:
             return Map(
                 partial=f"there is no map: what a fault leads to cannot be followed: {error}"
@@ -145,7 +147,7 @@ class Examiner:
                 ]
             elif step.action == "land":
                 found.append(
-                    f"{call(self._tables.ops[step.op])} can take effect after its caller gave up"
+                    f"{call(self._tables.ops[step.op], self._hidden)} can take effect after its caller gave up"
                 )
             elif step.cost and step.word == "impatient caller":
                 found.append("a caller who stops waiting does not stop the attempt")
