@@ -95,7 +95,7 @@ class Toy:
     def forfeited(self, world: int, opened: int) -> int:
         return world
 
-    def waits(self, actor: int, world: int) -> bool:
+    def has_message(self, actor: int, world: int) -> bool:
         return False
 
     def canonical(self, state: State) -> State:

@@ -29,7 +29,7 @@ class Cast(Protocol):
         """Why it acts."""
         ...
 
-    def waits(self, actor: int, world: int) -> bool:
+    def has_message(self, actor: int, world: int) -> bool:
         """Whether something is there to be delivered to it."""
         ...
 
@@ -37,7 +37,7 @@ class Cast(Protocol):
 def may_begin(cast: Cast, state: State, actor: int) -> bool:
     """Whether an attempt of this actor may begin now."""
     if cast.role(actor) == "delivery":
-        return cast.waits(actor, state.world)
+        return cast.has_message(actor, state.world)
     return state.clients[actor] not in {DONE, GONE}
 
 
@@ -79,6 +79,6 @@ def settled(cast: Cast, state: State) -> State:
 def _settled(cast: Cast, state: State) -> Iterator[int]:
     for actor, now in enumerate(state.clients):
         if cast.role(actor) == "delivery":
-            yield ASKING if cast.waits(actor, state.world) else DONE
+            yield ASKING if cast.has_message(actor, state.world) else DONE
         else:
             yield now

@@ -13,7 +13,6 @@ from troth.lab.promise import Promise
 from troth.lab.provider import Provider
 from troth.lab.queue import Queue
 from troth.lab.redis import Redis
-from troth.lab.request import HttpCall
 from troth.lab.tables import Actor
 
 

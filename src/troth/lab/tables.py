@@ -232,7 +232,7 @@ class Tables(Effects):
     def role(self, actor: int) -> Role:
         return self.actors[actor].role
 
-    def waits(self, actor: int, world: int) -> bool:
+    def has_message(self, actor: int, world: int) -> bool:
         return self.has_waiting(self.actors[actor].source, world)
 
     def call(self, op: int) -> int:
