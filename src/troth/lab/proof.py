@@ -6,7 +6,7 @@ import math
 import os
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, cast
 
@@ -32,6 +32,7 @@ from troth.lab.sqlite import Sqlite
 from troth.lab.steps import Limits
 from troth.lab.study.examine import Examiner
 from troth.lab.tables import Habits, Relearn, Tables
+from troth.lab.trail import Trail
 from troth.lab.verdict import Counterexample, Counts, Verdict, Word
 
 if TYPE_CHECKING:
@@ -163,6 +164,7 @@ class Proof:
         with (
             boundary,
             self._processes() as zygote,
+            Trail() if self._reuse is not None else nullcontext() as trail,
             Stage() as stage,
             beginning(components, scenario.migrations, scenario.apps(), stage) as parts,
         ):
@@ -178,6 +180,7 @@ class Proof:
                 scenario.hears,
                 self._habits,
             )
+            tables.trail = trail
             judge = Judge(tuple(scenario.promises), tables.worlds)
             first = tables.worlds.rest(tables.worlds.add(parts))
             clients = (NEW,) * len(scenario.actors)
@@ -192,7 +195,9 @@ class Proof:
             known = self._reuse.find(self._scenario, self._limits, fingerprint)
             if known is not None:
                 return known
+            tables.recall = self._reuse.recall(self._scenario, tables)
             found = self._found(tables, judge, start, zygote)
+            tables.recall.keep(tables)
             self._reuse.keep(self._scenario, fingerprint, found)
             return found
 

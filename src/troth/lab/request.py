@@ -47,6 +47,10 @@ class Call(Protocol):
         """Run the application's code once. The answer is an operation like any other."""
         ...
 
+    def asked(self) -> object:
+        """What is asked, as plain data."""
+        ...
+
     def roots(self) -> dict[str, object]:
         """What is run, and objects outside modules in which the application keeps memory."""
         ...
@@ -86,6 +90,9 @@ class FunctionCall:
             status, body = _answer_of(result)
         await tasks.settle(attempt)
         _tell(attempt, status, body)
+
+    def asked(self) -> object:
+        return self.label
 
     def roots(self) -> dict[str, object]:
         function = getattr(self._function, "func", self._function)
@@ -218,6 +225,9 @@ class HttpCall:
                 return
         if not told:
             _tell(attempt, 500, b"")
+
+    def asked(self) -> object:
+        return sorted(self._scope.items()), self._body
 
     def roots(self) -> dict[str, object]:
         found: dict[str, object] = {"app": self.app}
