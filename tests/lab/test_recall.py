@@ -206,7 +206,16 @@ EDITS: dict[Callable[[Shop], None], tuple[str, bool]] = {
 }
 
 
-@pytest.mark.parametrize("edit", EDITS, ids=lambda one: one.__name__)
+FAST = {end_of_the_handler, key_of_the_charge, guard_around_it_all, promise}
+
+
+@pytest.mark.parametrize(
+    "edit",
+    [
+        pytest.param(one, id=one.__name__, marks=[] if one in FAST else [pytest.mark.slow])
+        for one in EDITS
+    ],
+)
 def test_the_verdict_is_that_of_a_whole_search(shop: Shop, edit: Callable[[Shop], None]):
     word, known = EDITS[edit]
     before = shop.proved("kept")
@@ -266,6 +275,8 @@ def test_whatever_is_edited_the_verdict_is_that_of_a_whole_search(shop: Shop, se
     assert saved > 0
 
 
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 def test_a_database_on_a_server_is_not_asked_again(
     shop: Shop, database_url: str, monkeypatch: pytest.MonkeyPatch
 ):
