@@ -51,7 +51,7 @@ def explored(handler: Handler, server: str) -> dict[str, object]:
     return {
         "word": verdict.word,
         "why": verdict.reason or "; ".join(verdict.open_because),
-        "first": counts.first,
+        "first": counts.first_s,
         "seconds": seconds,
         "states": counts.states,
         "steps": counts.steps,

@@ -28,12 +28,13 @@ from troth.lab.reuse import Reuse, fingerprint_of
 from troth.lab.scenario import Scenario
 from troth.lab.search import Graph, explore
 from troth.lab.show.asked import asked
+from troth.lab.show.document import Numbers
 from troth.lab.sqlite import Sqlite
 from troth.lab.steps import Limits
 from troth.lab.study.examine import Examiner
 from troth.lab.tables import Habits, Relearn, Tables
 from troth.lab.trail import Trail
-from troth.lab.verdict import Counterexample, Counts, Verdict, Word
+from troth.lab.verdict import Counterexample, Verdict, Word
 
 if TYPE_CHECKING:
     from troth.lab.postgres import Postgres
@@ -409,13 +410,13 @@ class Proof:
             if not any(sink.repeats(world[place]) for world in tables.worlds):
                 yield f"accepted, but it never happened: {name}"
 
-    def _counts(self) -> Counts:
+    def _counts(self) -> Numbers:
         tables, graph = self._tables, self._graph
         seconds = time.monotonic() - self._started
         if tables is None:
-            return Counts(seconds=seconds)
+            return Numbers(seconds=seconds)
         runs = self._compared_after or tables.runs
-        return Counts(
+        return Numbers(
             states=graph.states if graph else 0,
             steps=graph.steps if graph else 0,
             histories=len(tables.nodes),
@@ -423,6 +424,6 @@ class Proof:
             runs=runs,
             repeated=tables.runs - runs,
             effects=tables.performed,
-            first=graph.first if graph else None,
+            first_s=graph.first if graph else None,
             seconds=seconds,
         )

@@ -26,9 +26,9 @@ import msgspec
 
 from troth.lab.reach import around
 from troth.lab.show.asked import asked
-from troth.lab.show.document import Map
+from troth.lab.show.document import Map, Numbers
 from troth.lab.trail import key_of
-from troth.lab.verdict import Counts, Verdict
+from troth.lab.verdict import Verdict
 from troth.lab.written import DEPTH, written
 
 if TYPE_CHECKING:
@@ -51,7 +51,7 @@ class Holding(msgspec.Struct, frozen=True):
     unexplored: tuple[str, ...]
     warnings: tuple[str, ...]
     confirmed: str
-    counts: Counts
+    counts: Numbers
     map: Map | None
 
 
