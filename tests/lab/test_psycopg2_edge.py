@@ -265,7 +265,7 @@ def test_secrets_are_in_no_report(database_url: str, driver: Any):
         db.close()
         return 200
 
-    lab = Lab("secrets")
+    lab = Lab("secrets", closer=1)
     lab.database(database_url, seed=ACCOUNTS)
     lab.user(register)
     lab.redact("iban")

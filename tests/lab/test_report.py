@@ -4,8 +4,9 @@ import pytest
 
 from troth.lab.promise import Promise
 from troth.lab.report import render
+from troth.lab.show.document import Numbers
 from troth.lab.show.words import enough
-from troth.lab.verdict import Counterexample, Counts, Line, Verdict
+from troth.lab.verdict import Counterexample, Line, Verdict
 
 
 @pytest.mark.parametrize(
@@ -39,7 +40,7 @@ def test_a_counterexample_in_lanes():
     )
     example = Counterexample(promise, ("lost answer",), lines, ("stripe.charges + id=ch_1",))
     verdict = Verdict(
-        "VIOLATED", "signup", counterexamples=(example,), counts=Counts(states=5, first=0.1)
+        "VIOLATED", "signup", counterexamples=(example,), counts=Numbers(states=5, first_s=0.1)
     )
     assert render(verdict).splitlines()[2:13] == [
         "  BROKEN  charged once   [money: 49 EUR]",

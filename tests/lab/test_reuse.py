@@ -111,4 +111,4 @@ def test_only_what_holds_is_kept(shop, searches):
     for _ in range(2):
         assert proved(shop, seed=plain).word == "VIOLATED"
     assert len(searches) > 2, "and each time it is looked for the shortest history"
-    assert not (shop / "holds").exists()
+    assert not [*(shop / "holds").glob("*.json")]

@@ -145,6 +145,14 @@ class Database(ABC):
         """What is open when a connection is lost: the server rolls back what it had."""
         return tuple(op for op in opened if op.handle != handle or op.target != self.name)
 
+    @abstractmethod
+    def snapshot(self, part: bytes) -> object:
+        """What stands behind a part, as plain data, for another process."""
+
+    @abstractmethod
+    def adopt(self, part: bytes, snapshot: Any) -> None:
+        """Know a part that another process has met."""
+
     has_row_locks = False
     """Whether SELECT … FOR UPDATE locks rows."""
 

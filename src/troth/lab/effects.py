@@ -14,6 +14,7 @@ from troth.lab.mailbox import Mailbox
 from troth.lab.model import Answer, Branch, Interned, Observation, Op, Outcome, Refused
 from troth.lab.provider import Provider
 from troth.lab.queue import Queue
+from troth.lab.recall import Recall
 from troth.lab.redis import Redis
 from troth.lab.world import Worlds, decode, encode, grown
 
@@ -66,6 +67,8 @@ class Effects:
         self._names = {component.name: index for index, component in enumerate(components)}
         self._bounds = bounds
         self._reuses = reuses
+        self.recall: Recall | None = None
+        """What is known from an earlier search."""
         self._effects: dict[tuple[int, int, tuple[int, ...], int], Effect] = {}
         self._branches: dict[tuple[int, int, tuple[int, ...], int], tuple[Branch, ...]] = {}
         self._standing: dict[int, int] = {}
@@ -404,7 +407,10 @@ class Effects:
             )
         mine, rest = _of(component, self.opened[opened])
         beside = tuple(_of(component, self.opened[one])[0] for one in others)
-        done = component.perform(parts[index], mine, beside, op)
+        known = self.recall and self.recall.effect(component, parts[index], mine, beside, op)
+        done = known or component.perform(parts[index], mine, beside, op)
+        if self.recall and not known:
+            self.recall.learn(component, parts[index], mine, beside, op, done)
         after = self.opened.add((*rest, *done.opened))
         seen = self.observations.add(done.observation)
         if done.blockers:

@@ -146,6 +146,15 @@ class Names:
         self._issued.setdefault(seed, set()).add((position, size))
         return next(_forms(seed, position, size))
 
+    def issued(self) -> dict[int, list[tuple[int, int]]]:
+        """Per seed, what was handed out: (position, size)."""
+        return {seed: sorted(places) for seed, places in self._issued.items()}
+
+    def recall(self, issued: dict[int, list[tuple[int, int]]]) -> None:
+        """What an earlier process handed out can be met again, too."""
+        for seed, places in issued.items():
+            self._issued.setdefault(seed, set()).update(map(tuple, places))  # type: ignore[arg-type]
+
     def fresh(self, parts: tuple[bytes, ...], taken: Iterable[int] = ()) -> int:
         """The smallest seed that left no trace in the encoded parts of a world, and is not taken."""
         seed = 1

@@ -188,6 +188,12 @@ class Postgres(Database):
         self._rows.setdefault(freed, self._rows[part])
         return freed
 
+    def snapshot(self, part: bytes) -> object:
+        return self._rows[part]
+
+    def adopt(self, part: bytes, snapshot: Any) -> None:
+        self._rows.setdefault(part, snapshot)
+
     # ── real processes ──────────────────────────────────────────────────────────────────────────
 
     def twin(self, part: bytes) -> str:

@@ -6,7 +6,7 @@ import math
 import os
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, cast
 
@@ -29,11 +29,13 @@ from troth.lab.reuse import Reuse, fingerprint_of
 from troth.lab.scenario import Scenario
 from troth.lab.search import Graph, explore
 from troth.lab.show.asked import asked
+from troth.lab.show.document import Numbers
 from troth.lab.sqlite import Sqlite
 from troth.lab.steps import Limits
 from troth.lab.study.examine import Examiner
 from troth.lab.tables import Habits, Relearn, Tables
-from troth.lab.verdict import Counterexample, Counts, Verdict, Word
+from troth.lab.trail import Trail
+from troth.lab.verdict import Counterexample, Verdict, Word
 
 if TYPE_CHECKING:
     from troth.lab.postgres import Postgres
@@ -165,6 +167,7 @@ class Proof:
         with (
             boundary,
             self._processes() as zygote,
+            Trail() if self._reuse is not None else nullcontext() as trail,
             Stage() as stage,
             beginning(components, scenario.migrations, scenario.apps(), stage) as parts,
         ):
@@ -180,6 +183,7 @@ class Proof:
                 scenario.hears,
                 self._habits,
             )
+            tables.trail = trail
             judge = Judge(tuple(scenario.promises), tables.worlds)
             first = tables.worlds.rest(tables.worlds.add(parts))
             clients = (NEW,) * len(scenario.actors)
@@ -194,7 +198,9 @@ class Proof:
             known = self._reuse.find(self._scenario, self._limits, fingerprint)
             if known is not None:
                 return known
+            tables.recall = self._reuse.recall(self._scenario, tables)
             found = self._found(tables, judge, start, zygote)
+            tables.recall.keep(tables)
             self._reuse.keep(self._scenario, fingerprint, found)
             return found
 
@@ -424,13 +430,13 @@ class Proof:
             if not any(sink.repeats(world[place]) for world in tables.worlds):
                 yield f"accepted, but it never happened: {name}"
 
-    def _counts(self) -> Counts:
+    def _counts(self) -> Numbers:
         tables, graph = self._tables, self._graph
         seconds = time.monotonic() - self._started
         if tables is None:
-            return Counts(seconds=seconds)
+            return Numbers(seconds=seconds)
         runs = self._compared_after or tables.runs
-        return Counts(
+        return Numbers(
             states=graph.states if graph else 0,
             steps=graph.steps if graph else 0,
             histories=len(tables.nodes),
@@ -438,6 +444,6 @@ class Proof:
             runs=runs,
             repeated=tables.runs - runs,
             effects=tables.performed,
-            first=graph.first if graph else None,
+            first_s=graph.first if graph else None,
             seconds=seconds,
         )

@@ -48,6 +48,10 @@ class Call(Protocol):
         """Run the application's code once. The answer is an operation like any other."""
         ...
 
+    def asked(self) -> object:
+        """What is asked, as plain data."""
+        ...
+
     def roots(self) -> dict[str, object]:
         """What is run, and objects outside modules in which the application keeps memory."""
         ...
@@ -93,6 +97,9 @@ class FunctionCall:
             status, body = _answer_of(result)
         await tasks.settle(attempt)
         tell(attempt, status, body)
+
+    def asked(self) -> object:
+        return self.label
 
     def roots(self) -> dict[str, object]:
         function = getattr(self._function, "func", self._function)
@@ -235,6 +242,9 @@ class HttpCall:
                 return
         if not told:
             tell(attempt, 500, b"")
+
+    def asked(self) -> object:
+        return sorted(self._scope.items()), self._body
 
     def roots(self) -> dict[str, object]:
         found: dict[str, object] = {"app": self.app}

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from troth.lab.model import Observation, Outcome, Refused, Step
-from troth.lab.verdict import Counts, Verdict
+from troth.lab.show.document import Numbers
+from troth.lab.verdict import Verdict
 
 if TYPE_CHECKING:
     from troth.lab.model import State
@@ -99,7 +100,7 @@ def rerun(scenario: Scenario, kept: Kept) -> Verdict:
     finally:
         for database in scenario.databases:
             database.close()
-    seconds = Counts(runs=tables.runs, seconds=time.monotonic() - started)
+    seconds = Numbers(runs=tables.runs, seconds=time.monotonic() - started)
     if broken:
         return Verdict(
             "VIOLATED",

@@ -19,17 +19,21 @@ from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime
 from functools import cache
 from pathlib import Path
+from types import FunctionType
 from typing import TYPE_CHECKING
 
 import msgspec
 
 from troth.lab.reach import around
 from troth.lab.show.asked import asked
-from troth.lab.show.document import Map
-from troth.lab.verdict import Counts, Verdict
+from troth.lab.show.document import Map, Numbers
+from troth.lab.trail import key_of
+from troth.lab.verdict import Verdict
+from troth.lab.written import DEPTH, written
 
 if TYPE_CHECKING:
     from troth.lab.model import State
+    from troth.lab.recall import Recall
     from troth.lab.scenario import Scenario
     from troth.lab.steps import Limits
     from troth.lab.tables import Tables
@@ -47,7 +51,7 @@ class Holding(msgspec.Struct, frozen=True):
     unexplored: tuple[str, ...]
     warnings: tuple[str, ...]
     confirmed: str
-    counts: Counts
+    counts: Numbers
     map: Map | None
 
 
@@ -106,9 +110,49 @@ class Reuse:
         new.write_bytes(msgspec.json.encode(kept))
         new.replace(file)
 
+    def recall(self, scenario: Scenario, tables: Tables) -> Recall:
+        """What the last search of this scenario knew, as far as it is still true."""
+        from troth.lab.recall import Recall
+
+        described: list[object] = [type(one) for one in scenario.providers]
+        for promise in scenario.promises:
+            described += [promise.holds, promise.step]
+        described += [actor.again for actor in scenario.actors]
+        modules = around(_homes(scenario))
+        homes = {str(getattr(one, "__module__", "")) for one in described}
+        tests = {
+            str(one.__file__)
+            for one in modules
+            if one.__name__ in homes
+            or one.__name__.rpartition(".")[2].startswith(("conftest", "test_"))
+        }
+        passed = {
+            key_of(one.__code__)
+            for actor in scenario.actors
+            for one in actor.call.roots().values()
+            if isinstance(one, FunctionType)
+        }
+        key = hashlib.sha256(repr(list(_of_the_code(scenario, tables))).encode()).digest()
+        file = self._file(scenario).with_suffix(".tables")
+        return Recall(file, key, modules, frozenset(tests), frozenset(passed))
+
     def _file(self, scenario: Scenario) -> Path:
         name = hashlib.sha256((scenario.test or scenario.name).encode()).hexdigest()[:16]
         return self._folder / f"{name}.json"
+
+
+def _of_the_code(scenario: Scenario, tables: Tables) -> Iterator[object]:
+    """What decides, beside its own functions, what the code does after what it has seen."""
+    yield sys.version
+    yield hashlib.sha256(_of_the_lab()).digest()
+    yield _installed()
+    yield _environment()
+    yield tables.habits
+    yield _ADDRESS.sub("", tables.memory.beginning())
+    yield [(part.name, getattr(part, "host", "")) for part in scenario.components()]
+    yield [(type(one).__name__, getattr(one, "path", "")) for one in scenario.databases]
+    yield sorted(scenario.ignored)
+    yield [actor.call.asked() for actor in scenario.actors]
 
 
 def fingerprint_of(scenario: Scenario, limits: Limits, tables: Tables, start: State) -> str:
@@ -126,12 +170,21 @@ def _parts(scenario: Scenario, limits: Limits, tables: Tables, start: State) -> 
     yield repr(limits).encode()
     yield repr(asked(scenario, limits, frozenset(), closed=False)).encode()
     yield repr(sorted(scenario.hidden)).encode()
+    yield repr([*_held(scenario)]).encode()
     yield repr(_environment()).encode()
     for component in tables.components:
         yield getattr(component, "describe", str)().encode()
     yield from tables.worlds[start.world]
     yield _ADDRESS.sub("", tables.memory.beginning()).encode()
     yield from _sources(_homes(scenario))
+
+
+def _held(scenario: Scenario) -> Iterator[str]:
+    """What promises and callers look at beside their arguments."""
+    functions = [one for promise in scenario.promises for one in (promise.holds, promise.step)]
+    for one in (*functions, *(actor.again for actor in scenario.actors)):
+        for cell in getattr(one, "__closure__", None) or ():
+            yield _ADDRESS.sub("", written(cell.cell_contents, DEPTH))
 
 
 def _homes(scenario: Scenario) -> set[str]:

@@ -177,6 +177,12 @@ class Sqlite(Database):
             shutil.rmtree(self._room, ignore_errors=True)
             self._room = None
 
+    def snapshot(self, part: bytes) -> object:
+        return self._bytes[part]
+
+    def adopt(self, part: bytes, snapshot: Any) -> None:
+        self._bytes.setdefault(part, snapshot)
+
     # ── real processes ──────────────────────────────────────────────────────────────────────────
 
     def twin(self, part: bytes) -> str:

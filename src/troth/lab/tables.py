@@ -13,6 +13,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from math import inf
+from types import CodeType
 
 from troth.lab import moments
 from troth.lab.alike import Alike
@@ -23,12 +24,14 @@ from troth.lab.edge import clock
 from troth.lab.edge.attempt import Attempt, escaped
 from troth.lab.effects import Effects, Part
 from troth.lab.memory import Carried, Memory
-from troth.lab.model import Answer, Branch, Next, Observation, Op, Refused, State, tupled
+from troth.lab.model import Answer, Branch, Next, Observation, Op, Refused, State
 from troth.lab.postgres_rules import draws
 from troth.lab.redis import SLOW
 from troth.lab.request import Again, Call, Stage
 from troth.lab.sequences import Freed
-from troth.lab.world import decode, encode
+from troth.lab.trail import Trail
+from troth.lab.twice import OTHER, nondeterminism, renamed, same
+from troth.lab.world import encode
 
 
 @dataclass(frozen=True)
@@ -122,8 +125,13 @@ class Tables(Effects):
         self._stage = stage
         self._hears = hears
         self._heard: dict[int, frozenset[int]] = {}
+        self.trail: Trail | None = None
+        self.reached: dict[int, dict[CodeType, int]] = {}
+        """Per history, what was executed since the one before."""
+        self.twice: set[int] = set()
+        """Complete histories that were executed a second time."""
         self._final: dict[tuple[int, int], bool] = {}
-        self._habits = habits
+        self.habits = self._habits = habits
         self._roots: dict[tuple[int, int], int] = {}
         self._ends: dict[int, int | None] = {}
         self._tails: dict[tuple[int, int, int], int] = {}
@@ -268,10 +276,12 @@ class Tables(Effects):
         def respond(op: Op, site: str) -> Observation:
             nonlocal at, place
             node = self.nodes[at]
+            if executed:
+                self._passed(at)
             number = self.ops.add(op)
             if node.known and node.op != number:
                 raise Refused(
-                    _nondeterminism(self.ops[node.op] if node.op is not None else None, op, site)
+                    nondeterminism(self.ops[node.op] if node.op is not None else None, op, site)
                 )
             node.op, node.site = number, site
             depth = path.index(at) + 1 if at in path else len(path)
@@ -288,18 +298,33 @@ class Tables(Effects):
                 at = self.extend(at, branch.observation)
             return self.observations[self.nodes[at].observation]
 
-        after = self._execute(actor, memory, respond)
+        executed = False
+        ended = self.recall.replay(actor, respond) if self.recall and not memory else None
+        if ended is None:
+            executed, at, place = True, path[0], (world, opened)
+            after = self._execute(actor, memory, respond)
+            self._passed(at)
+        else:
+            after, self._raised = 0, ended.failure
+            self.twice |= {at} if ended.twice else set()
         if len(path) == 1:
             self.failure = self.failure or self._raised
         if self.nodes[at].op is not None:
             raise Refused(
-                _nondeterminism(self.ops[self.nodes[at].op or 0], None, self.nodes[at].site)
+                nondeterminism(self.ops[self.nodes[at].op or 0], None, self.nodes[at].site)
             )
         self.nodes[at].ends, self.nodes[at].memory = True, after
+
+    def _passed(self, node: int) -> None:
+        """Note what was executed before this history ends or goes on."""
+        if self.trail is not None and self.trail.on:
+            self.reached.setdefault(node, self.trail.taken())
 
     def _execute(self, actor: int, memory: int, respond: Callable[[Op, str], Observation]) -> int:
         """One real run. Returns the memory after it."""
         self.memory.restore(memory)
+        if self.trail is not None:
+            self.trail.taken()
         attempt = Attempt(respond)
         before = random.getstate()
         random.seed(0)
@@ -344,10 +369,11 @@ class Tables(Effects):
         else:
             leaves = {self._leaf(node) for node in suspects}
         until = time.monotonic() + seconds
-        for leaf in sorted(leaves):
+        for leaf in sorted(leaves - self.twice):
             if time.monotonic() > until:
                 break
             self._again(leaf)
+            self.twice.add(leaf)
         if self.derived and not self._habits.derives:
             raise Relearn(replace(self._habits, derives=True))
 
@@ -375,8 +401,8 @@ class Tables(Effects):
                 or position + 1 == len(path)
                 or (op.kind, op.text) != (expected.kind, expected.text)
             ):
-                raise Refused(_nondeterminism(expected, op, site))
-            if not _same(expected, op, seeds, ticks) and self._drew(path, position, op):
+                raise Refused(nondeterminism(expected, op, site))
+            if not same(expected, op, seeds, ticks) and self._drew(path, position, op):
                 self.derived.add(f"{site}: {op.kind} {op.text}")
             if (leak := clock.real_date_in(encode(op.params))) is not None:
                 raise Refused(
@@ -388,19 +414,19 @@ class Tables(Effects):
                 self.remembers = self.memory.changed(memory)
             position += 1
             seen = self.observations[self.nodes[path[position]].observation]
-            seen = _renamed(seen, seeds)
+            seen = renamed(seen, seeds)
             if op.kind == "clock":
                 ticks.append(int(seen.value))
                 return Observation(ticks[-1] + moments.WHOLE_DAYS)
             if op.kind == "draw":
                 seeds.append(int(seen.value))
-                return Observation(seeds[-1] + _OTHER)
+                return Observation(seeds[-1] + OTHER)
             return seen
 
         actor, memory = self.nodes[leaf].root
         self._execute(actor, memory, respond)
         if position + 1 != len(path):
-            raise Refused(_nondeterminism(self.ops[self.nodes[path[position]].op or 0], None, ""))
+            raise Refused(nondeterminism(self.ops[self.nodes[path[position]].op or 0], None, ""))
 
     def _drew(self, path: list[int], position: int, op: Op) -> bool:
         """A difference without a clock or a random value before it has no explanation that the lab can see.
@@ -416,48 +442,4 @@ class Tables(Effects):
         if any(one.kind in {"clock", "draw"} for one in asked):
             return True
         node = self.nodes[path[position]]
-        raise Refused(
-            _nondeterminism(None if node.op is None else self.ops[node.op], op, node.site)
-        )
-
-
-_OTHER = 10_000
-"""How far the seeds of the second execution are from those of the first."""
-
-
-def _renamed(seen: Observation, seeds: list[int]) -> Observation:
-    """What the second execution observes, if what it drew itself comes back to it."""
-    first = data = encode([seen.value, seen.error])
-    for seed in seeds:
-        data = clock.names.renamed(data, seed, seed + _OTHER)
-    return seen if data == first else Observation(*map(tupled, decode(data)))
-
-
-def _same(expected: Op, op: Op, seeds: list[int], ticks: list[int]) -> bool:
-    """Whether two operations are the same, but for the ticks and random values that were copied into them."""
-    theirs, mine = (
-        encode([expected.target, expected.params, expected.handle]),
-        encode([op.target, op.params, op.handle]),
-    )
-    for seed in seeds:
-        mine = clock.names.renamed(mine, seed + _OTHER, seed)
-    if mine == theirs:
-        return True
-    first = {tick: tick for tick in ticks}
-    second = {tick + moments.WHOLE_DAYS: tick for tick in ticks}
-    return moments.marked(decode(mine), second) == moments.marked(decode(theirs), first)
-
-
-def _nondeterminism(expected: Op | None, op: Op | None, site: str) -> str:
-    if expected and op and (expected.kind, expected.text) == (op.kind, op.text):
-        difference = f"asked {described(op)!r} with other parameters"
-    else:
-        difference = f"{_asked(expected)} in one run, and {_asked(op)} in another"
-    return (
-        f"the same observations did not lead to the same operations: the code {difference}{f' (at {site})' if site else ''}. "
-        "It depends on something that the lab does not see: a global, the order of a set, a clock, randomness in C"
-    )
-
-
-def _asked(op: Op | None) -> str:
-    return "ended" if op is None else f"asked {described(op)!r}"
+        raise Refused(nondeterminism(None if node.op is None else self.ops[node.op], op, node.site))

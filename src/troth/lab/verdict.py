@@ -8,7 +8,7 @@ import msgspec
 
 from troth.base.errors import TrothError
 from troth.lab.promise import FAILING, Promise
-from troth.lab.show.document import Asked, Map, Need, Remedy, Site, Twin
+from troth.lab.show.document import Asked, Map, Need, Numbers, Remedy, Site, Twin
 
 Word = Literal["HOLDS", "VIOLATED", "BOUNDED", "REFUSED", "DISAGREED"]
 """HOLDS: the graph closed under the printed model, and real processes that really died confirmed every kind of its edges.
@@ -61,21 +61,6 @@ class Counterexample(msgspec.Struct, frozen=True):
     """What it is called when it is asked for again; the same for the same history."""
 
 
-class Counts(msgspec.Struct, frozen=True):
-    """What the search did. `runs`: real executions of the code; `repeated`: second executions that compare."""
-
-    states: int = 0
-    steps: int = 0
-    histories: int = 0
-    worlds: int = 0
-    runs: int = 0
-    repeated: int = 0
-    effects: int = 0
-    seconds: float = 0.0
-    first: float | None = None
-    """Seconds of search until the first violation."""
-
-
 class Verdict(msgspec.Struct, frozen=True):
     """The result of a search.
 
@@ -94,7 +79,7 @@ class Verdict(msgspec.Struct, frozen=True):
     reason: str = ""
     warnings: tuple[str, ...] = ()
     accepted: tuple[str, ...] = ()
-    counts: Counts = Counts()
+    counts: Numbers = Numbers()
     asked: Asked = Asked()
     map: Map | None = None
     test: str = ""

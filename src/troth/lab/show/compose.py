@@ -14,7 +14,6 @@ from troth.lab.verdict import Counterexample, Line, Verdict
 def compose(verdict: Verdict, *, made: str = "", weakened: tuple[str, ...] = ()) -> d.Document:
     """The document of a verdict. `made`: when, as text; `weakened`: in how far its test asks for less than before."""
     examples = tuple(example(verdict, one) for one in verdict.counterexamples)
-    n = verdict.counts
     plain = d.Document(
         d.SCHEMA,
         "",
@@ -48,11 +47,12 @@ def compose(verdict: Verdict, *, made: str = "", weakened: tuple[str, ...] = ())
         id=number,
         made=made,
         weakened=weakened,
-        numbers=d.Numbers(
-            n.states, n.steps, n.histories, n.worlds, n.runs, n.repeated, n.effects, round(n.seconds, 3),
-            None if n.first is None else round(n.first, 3),
+        numbers=replace(
+            verdict.counts,
+            seconds=round(verdict.counts.seconds, 3),
+            first_s=None if verdict.counts.first_s is None else round(verdict.counts.first_s, 3),
         ),
-    )  # fmt: skip
+    )
 
 
 def _summary(verdict: Verdict) -> str:

@@ -205,7 +205,9 @@ class Asked(msgspec.Struct, frozen=True):
 
 
 class Numbers(msgspec.Struct, frozen=True):
-    """What the search did."""
+    """What the search did. `runs`: real executions of the code; `repeated`: second executions that compare; `first_s`: seconds of search until the
+    first violation.
+    """
 
     states: int = 0
     steps: int = 0
