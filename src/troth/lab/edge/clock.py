@@ -42,6 +42,7 @@ _INFRASTRUCTURE = (
     "kombu",
     "email.",
     "django.db.backends.",
+    "asgiref",
     "starlette",
     "concurrent",
     "threading",
