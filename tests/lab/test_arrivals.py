@@ -54,7 +54,7 @@ def test_a_message_has_a_name_that_nobody_holds():
     "name",
     [
         pytest.param("hook_with_a_sweeper", marks=pytest.mark.slow),
-        "hook_with_an_inbox_by_object",
+        pytest.param("hook_with_an_inbox_by_object", marks=pytest.mark.slow),
         pytest.param("message_by_an_outbox", marks=pytest.mark.slow),
         "job_that_knows_what_was_done",
     ],

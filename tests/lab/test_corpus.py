@@ -44,5 +44,5 @@ def test_a_correct_handler_is_never_violated(lab: Lab, case: Case):
 
 
 def test_the_corpus_is_large_enough():
-    assert len(TRAPS) >= 37
-    assert len(CORRECT) >= 15
+    assert len(TRAPS) >= 52
+    assert len(CORRECT) >= 23
