@@ -13,7 +13,7 @@ OFF = {"overlap": {"overlap": 1}, "late landing": {"in_flight": 0}, "expiry": {"
 
 @pytest.mark.parametrize("case", parameters(TRAPS))
 def test_a_trap_is_never_called_sound(lab: Lab, case: Case, monkeypatch):
-    monkeypatch.setattr(Limits, "aftermath", 0.2)  # one broken promise is enough here
+    monkeypatch.setattr(Limits, "aftermath", 0.02)  # one broken promise is enough here
     case.describe(lab)
     verdict = lab.explore(budget=90)
     assert verdict.word == case.word, str(verdict)
