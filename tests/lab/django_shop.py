@@ -32,13 +32,18 @@ settings.configure(
 )
 django.setup()
 
+from celery import Celery  # noqa: E402
+from celery.exceptions import Reject  # noqa: E402
+from django.core.asgi import get_asgi_application  # noqa: E402
 from django.core.mail import send_mail  # noqa: E402
 from django.core.wsgi import get_wsgi_application  # noqa: E402
-from django.db import connections, models, transaction  # noqa: E402
+from django.db import DatabaseError, connections, models, transaction  # noqa: E402
 from django.http import HttpRequest, HttpResponse  # noqa: E402
 from django.urls import path  # noqa: E402
 
 EMAIL = "ada@example.com"
+tasks = Celery("shop", broker="redis://localhost:6379/0")
+tasks.conf.task_ignore_result = True
 
 
 class Order(models.Model):  # noqa: DJ008  (nobody prints it)
@@ -104,6 +109,53 @@ def get_or_create_by_key(request: HttpRequest) -> HttpResponse:
     return HttpResponse("ok")
 
 
+@tasks.task(acks_late=True, reject_on_worker_lost=True)
+def mark_as_mailed(number: int) -> None:
+    """What the warehouse does, if it finds the order."""
+    try:
+        order = Order.objects.filter(id=number).first()
+        if order is not None:
+            order.mailed = True
+            order.save()
+    except DatabaseError as error:
+        raise Reject(error, requeue=True) from error
+
+
+def delay_in_the_block(request: HttpRequest) -> HttpResponse:
+    with transaction.atomic():
+        order, _ = Order.objects.get_or_create(id=1, defaults={"email": EMAIL})
+        mark_as_mailed.delay(order.id)
+    return HttpResponse("ok")
+
+
+def delay_on_commit(request: HttpRequest) -> HttpResponse:
+    with transaction.atomic():
+        order, made = Order.objects.get_or_create(id=1, defaults={"email": EMAIL})
+        if made:
+            transaction.on_commit(lambda: mark_as_mailed.delay(order.id))
+    return HttpResponse("ok")
+
+
+def delay_after_the_block(request: HttpRequest) -> HttpResponse:
+    """In any case: as long as somebody asks again, it is sent again."""
+    order, _ = Order.objects.get_or_create(id=1, defaults={"email": EMAIL})
+    mark_as_mailed.delay(order.id)
+    return HttpResponse("ok")
+
+
+being_served: set[str] = set()
+
+
+def one_at_a_time(request: HttpRequest) -> HttpResponse:
+    """What an error leaves in the set stays there as long as the process lives."""
+    if EMAIL in being_served:
+        return HttpResponse("no", status=409)
+    being_served.add(EMAIL)
+    Order.objects.get_or_create(id=1, defaults={"email": EMAIL})
+    being_served.discard(EMAIL)
+    return HttpResponse("ok")
+
+
 def order_and_mail(request: HttpRequest) -> HttpResponse:
     """With ATOMIC_REQUESTS, the commit comes after the view. The mail does not."""
     Order.objects.create(email=EMAIL)
@@ -139,6 +191,10 @@ VIEWS = (
     mail_that_is_remembered,
     get_or_create,
     get_or_create_by_key,
+    delay_in_the_block,
+    delay_on_commit,
+    delay_after_the_block,
+    one_at_a_time,
     order_and_mail,
     spend,
     spend_locked,
@@ -184,6 +240,23 @@ def money(lab: Lab, view: Callable[..., object]) -> None:
     lab.always("no more is spent than there was", lambda w: w.db.shop_account[0].spent <= 100)
 
 
+def delayed(lab: Lab, view: Callable[..., object]) -> None:
+    orders(lab, view, overlap=1)
+    lab.workers(lab.celery(tasks), n=1)
+    lab.at_rest("the warehouse knows of it", lambda w: all(one.mailed for one in w.db.shop_order))
+
+
+def asynchronous(lab: Lab, view: Callable[..., object]) -> None:
+    lab.database("shop.sqlite3", migrate=create_tables)
+    lab.user(lab.http(get_asgi_application()).post(f"/{view.__name__}/"))
+    lab.always("one order", lambda w: len(w.db.shop_order) <= 1, severity="money")
+
+
+def remembering(lab: Lab, view: Callable[..., object]) -> None:
+    orders(lab, view, overlap=1)
+    lab.told(409, "there is an order", lambda w: w.db.shop_order)
+
+
 def commanded(lab: Lab, view: Callable[..., object]) -> None:
     orders(lab, view, again=once)
     lab.timer(count_orders)
@@ -199,6 +272,12 @@ CASES: dict[str, tuple[Callable[..., None], Callable[..., object]]] = {
     "atomic requests": (atomic_requests, order_and_mail),
     "without a lock": (money, spend),
     "with a lock": (money, spend_locked),
+    "delay in the block": (delayed, delay_in_the_block),
+    "delay on commit": (delayed, delay_on_commit),
+    "delay after the block": (delayed, delay_after_the_block),
+    "asgi": (asynchronous, get_or_create),
+    "asgi, by a key": (asynchronous, get_or_create_by_key),
+    "memory": (remembering, one_at_a_time),
     "a command": (commanded, get_or_create_by_key),
 }
 

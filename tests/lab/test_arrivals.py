@@ -50,12 +50,13 @@ def test_a_message_has_a_name_that_nobody_holds():
     assert queue.waiting(queue.settled(part, "2"))[0] == ("1", "b")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "name",
     [
-        pytest.param("hook_with_a_sweeper", marks=pytest.mark.slow),
+        "hook_with_a_sweeper",
         "hook_with_an_inbox_by_object",
-        pytest.param("message_by_an_outbox", marks=pytest.mark.slow),
+        "message_by_an_outbox",
         "job_that_knows_what_was_done",
     ],
 )
@@ -78,6 +79,10 @@ def test_a_lost_job_is_told_and_studied():
     assert any(one.startswith("acknowledge to jobs: jobs.messages - id=1") for one in told), told
     assert verdict.map is not None
     assert verdict.map.rows
+    assert {cell.fault for row in verdict.map.rows for cell in row.cells} >= {
+        "crash",
+        "lost acknowledgement",
+    }
     assert any("jobs: at least once" in line for line in verdict.model)
 
 
@@ -225,3 +230,11 @@ def test_what_is_wrong_with_a_test_is_said(lab: Lab):
 def test_what_is_received_is_no_call_of_a_provider():
     assert not Bank().lands_late(received("bank"))
     assert not Bank().irreversible(received("bank"))
+
+
+def test_what_a_history_assumes_is_said(monkeypatch):
+    monkeypatch.setattr(Limits, "aftermath", 0.0)
+    lab = Lab("order")
+    next(one for one in TRAPS if one.name == "hook_that_trusts_the_order").describe(lab)
+    found = lab.explore(confirm=False).counterexamples[0]
+    assert "what is delivered can come out of order" in found.study.assumptions

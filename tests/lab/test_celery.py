@@ -49,7 +49,12 @@ def quick(monkeypatch) -> None:
     ("task", "promise", "faults"),
     [
         (tasks.invoice_early, "it is invoiced", {("crash",), ("busy database",)}),
-        (tasks.invoice_late, "invoiced once", {("crash",), ("lost acknowledgement",)}),
+        pytest.param(
+            tasks.invoice_late,
+            "invoiced once",
+            {("crash",), ("lost acknowledgement",)},
+            marks=pytest.mark.slow,
+        ),
         (tasks.invoice_late_and_once, "it is invoiced", {("busy database",)}),
         (tasks.invoice_in_a_pool, "it is invoiced", {("lost worker",)}),
     ],
@@ -76,6 +81,7 @@ def test_retries_without_a_key_charge_twice(lab: Lab):
     assert len(faults["charged once"]) == 1
 
 
+@pytest.mark.slow
 def test_retries_end_and_then_it_is_lost(lab: Lab):
     charges(lab, tasks.charge_and_try_again_with_a_key)
     faults = found(lab)

@@ -12,7 +12,7 @@ from troth.lab.steps import Limits
 @pytest.mark.parametrize(
     ("describe", "path", "faults"),
     [
-        (example.test_payments, "/hook/as-usual", ("crash",)),
+        pytest.param(example.test_payments, "/hook/as-usual", ("crash",), marks=pytest.mark.slow),
         (example.test_shipping, "/order/as-usual", ("delivery meanwhile",)),
     ],
 )

@@ -16,9 +16,20 @@ WRONG = {
     "get or create": ("one order", ["impatient caller"]),
     "mail in the block": ("whoever got a mail has an order", ["crash"]),
     "atomic requests": ("whoever got a mail has an order", ["crash"]),
+    "delay in the block": ("the warehouse knows of it", ["delivery meanwhile"]),
+    "delay on commit": ("the warehouse knows of it", ["crash"]),
+    "asgi": ("one order", ["impatient caller"]),
+    "memory": ("there is an order", ["busy database"]),
     "without a lock": ("no more is spent than there was", ["second caller"]),
 }
-RIGHT = ["mail that is remembered", "get or create by a key", "a command", "with a lock"]
+RIGHT = [
+    "mail that is remembered",
+    "get or create by a key",
+    "asgi, by a key",
+    "delay after the block",
+    "a command",
+    "with a lock",
+]
 
 
 def verdicts(url: str, names: list[str]) -> dict[str, dict[str, Any]]:
@@ -39,11 +50,8 @@ def check(said: dict[str, Any], name: str) -> None:
     assert said["broken"].get(promise) == faults, said["text"]
 
 
-def test_a_mail_on_commit_and_one_that_is_remembered(database_url: str):
-    names = ["mail on commit", "mail that is remembered"]
-    found = verdicts(database_url, names)
-    for name in names:
-        check(found[name], name)
+def test_a_mail_on_commit(database_url: str):
+    check(verdicts(database_url, ["mail on commit"])["mail on commit"], "mail on commit")
 
 
 @pytest.mark.slow

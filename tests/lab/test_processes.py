@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import random
 import select
+import sqlite3
+import time
 from collections.abc import Iterator
 
 import psycopg
@@ -158,6 +160,23 @@ def test_what_served_a_dead_process_is_gone_before_anybody_looks(monkeypatch, da
 
 def test_a_framework_is_confirmed_with_its_threads():
     verdict = scenario("framework_with_a_thread_and_a_background_task").explore()
+    assert verdict.word == "HOLDS", str(verdict)
+
+
+def wait_a_little() -> int:
+    time.sleep(random.random())
+    with sqlite3.connect("shop.db") as db:
+        db.execute("INSERT INTO notes VALUES (1) ON CONFLICT DO NOTHING")
+    return 200
+
+
+def test_chance_is_the_same_in_a_real_process():
+    """Its jitter decides nothing, but it draws; so must the process that confirms it."""
+    lab = Lab("jitter", closer=0)
+    lab.database("shop.db", seed="CREATE TABLE notes (id INT PRIMARY KEY)")
+    lab.user(wait_a_little)
+    lab.told(200, "it is noted", lambda w: w.db.notes)
+    verdict = lab.explore(overlap=1)
     assert verdict.word == "HOLDS", str(verdict)
 
 

@@ -7,6 +7,7 @@ import smtplib
 import threading
 from collections.abc import Iterator
 from email.message import EmailMessage
+from email.utils import make_msgid
 
 import pytest
 from aiosmtpd.smtp import SMTP
@@ -81,3 +82,20 @@ def test_a_mail_ends_as_it_ends_for_real(lab: Lab, box: Box, cut: Cut):
         verdict = lab.explore(overlap=1)
         assert verdict.closed, str(verdict)
         assert set(seen.lines()) == real
+
+
+def with_an_id() -> int:
+    with smtplib.SMTP("mail.example.com") as server:
+        message = f"Message-ID: {make_msgid()}\nSubject: hello\n\nthank you"
+        server.sendmail("shop@example.com", ["ada@example.com"], message)
+    return 200
+
+
+def test_the_id_of_a_message_is_not_left_to_chance(lab: Lab):
+    """A mail is what it says to whom; were its id drawn, each attempt would depend on a seed."""
+    lab.mailbox()
+    lab.user(with_an_id, again=lambda answer: False)
+    lab.told(200, "a mail went out", lambda w: w.mailbox.messages)
+    verdict = lab.explore(overlap=1)
+    assert verdict.closed, str(verdict)
+    assert verdict.counts.states < 20, "no step for a draw"

@@ -29,7 +29,9 @@ def scenario(lab: Lab, url: str, loop: Callable[[], object]) -> None:
     [
         (loops.claim_commit_work, "every job is done", ("crash",)),
         (loops.done_before_it_is_done, "what is done was done", ("crash",)),
-        (loops.work_under_a_lease, "charged once", ("second worker",)),
+        pytest.param(
+            loops.work_under_a_lease, "charged once", ("second worker",), marks=pytest.mark.slow
+        ),
         (loops.look_then_claim, "worked once", ("second worker",)),
     ],
 )

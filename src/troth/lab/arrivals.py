@@ -32,7 +32,8 @@ class Delivery:
     """
 
     def __init__(self, source: str, to: HttpCall, sign: Sign | None, *, loses: bool) -> None:
-        self.label = f"{source} delivers: {to.label}"
+        given_up = ", or gives it up" if loses else ""
+        self.label = f"{source} delivers{given_up}: {to.label}"
         self.app = to.app
         self.loses = loses
         self._to = to

@@ -16,6 +16,7 @@ import msgspec
 
 from troth.lab.edge import tasks
 from troth.lab.edge.attempt import Attempt, Stopped, ours, running
+from troth.lab.homes import homes_of
 from troth.lab.model import Answer, LabError, Op
 
 Again = Callable[[Answer | None], bool]
@@ -247,7 +248,7 @@ class HttpCall:
         return sorted(self._scope.items()), self._body
 
     def roots(self) -> dict[str, object]:
-        found: dict[str, object] = {"app": self.app}
+        found: dict[str, object] = {"app": self.app, **homes_of(self.app)}
         if (state := getattr(self.app, "state", None)) is not None:
             found["app.state"] = vars(state).get("_state", {})
         parts = [getattr(route, "endpoint", None) for route in getattr(self.app, "routes", ())]

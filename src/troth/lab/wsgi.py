@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 from troth.lab.edge.attempt import Attempt
+from troth.lab.homes import homes_of
 from troth.lab.request import HttpApp, HttpCall, described_error, tell
 
 
@@ -82,4 +83,4 @@ class WsgiCall(HttpCall):
         return made
 
     def roots(self) -> dict[str, object]:
-        return {"application": self._wsgi}
+        return {"application": self._wsgi, **homes_of(self._wsgi)}

@@ -9,7 +9,7 @@ from typing import Any
 
 import httpx
 
-from tests.lab.corpus import correct, trap
+from tests.lab.corpus import correct, correct_and_large, trap
 from tests.lab.corpus.shop import API, charge
 from tests.lab.corpus.traps import HOUR
 from troth.lab import Lab
@@ -147,7 +147,7 @@ def sweep() -> None:
         credit_by_object({"data": {"object": one}})
 
 
-@correct
+@correct_and_large
 def hook_with_a_sweeper(lab: Lab) -> None:
     deposits(lab, endpoint(credit_by_object), loses=True)
     lab.timer(sweep)
@@ -198,7 +198,7 @@ def mark_the_order_or_come_again(event: dict[str, Any]) -> int:
     return 200 if marked.rowcount else 404
 
 
-@correct
+@correct_and_large
 def hook_that_asks_to_come_again(lab: Lab) -> None:
     """What it does not know yet it does not accept."""
     orders(lab, mark_the_order_or_come_again)
@@ -258,6 +258,6 @@ def store_what_is_final(event: dict[str, Any]) -> int:
     return 200
 
 
-@correct
+@correct_and_large
 def hook_whose_states_only_go_forward(lab: Lab) -> None:
     subscriptions(lab, store_what_is_final)

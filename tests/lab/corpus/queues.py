@@ -6,7 +6,7 @@ import sqlite3
 from collections.abc import Callable
 from typing import Any
 
-from tests.lab.corpus import correct, trap
+from tests.lab.corpus import correct, correct_and_large, trap
 from troth.lab import Lab
 
 TABLES = """
@@ -88,6 +88,17 @@ def job_done_before_it_is_acknowledged(lab: Lab) -> None:
 def job_that_knows_what_was_done(lab: Lab) -> None:
     """The memory is written in the transaction of the work."""
     jobs(lab, credit_unless_seen)
+
+
+@trap("VIOLATED", "lost acknowledgement")
+def job_whose_acknowledgement_is_lost(lab: Lab) -> None:
+    """Acknowledged first, so that it is done at most once. But the broker may not have heard it, and nobody is told."""
+    lab.database("queues.db", seed=TABLES)
+    queue = lab.queue("jobs")
+    Shop.send = queue.send
+    lab.user(order, again=lambda answer: False)
+    lab.workers(queue, credit, acks="early", n=1)
+    lab.always("credited once", lambda w: w.db.account[0].credit <= 1, severity="money")
 
 
 def credit_and_acknowledge(message: dict[str, str], acknowledge: Callable[[], None]) -> None:
@@ -184,7 +195,7 @@ def commit_then_send_in_any_case() -> int:
     return 200
 
 
-@correct
+@correct_and_large
 def message_after_the_commit_in_any_case(lab: Lab) -> None:
     """As long as somebody asks again, it is sent again; the worker does not mind."""
     orders(lab, commit_then_send_in_any_case)

@@ -44,6 +44,7 @@ _INFRASTRUCTURE = (
     "kombu",
     "email.",
     "django.db.backends.",
+    "asgiref",
     "starlette",
     "concurrent",
     "threading",

@@ -30,7 +30,18 @@ def caught() -> Iterator[None]:
     def connect_for(self: Any) -> None:
         if (attempt := current.get()) is not None:
             attempt.kept.append(partial(_forget, self))
+            self.savepoint_state = 0
         connect(self)
+
+    def savepoint(self: Any) -> str | None:
+        """Savepoints are counted per connection: named after a thread, they would be called otherwise in every run."""
+        if not self._savepoint_allowed():
+            return None
+        self.savepoint_state += 1
+        name = f"s_x{self.savepoint_state}"
+        self.validate_thread_sharing()
+        self._savepoint(name)
+        return name
 
     def running_loop() -> object:
         """Code without a loop of its own runs on the lab's: for Django, there is none."""
@@ -40,6 +51,7 @@ def caught() -> Iterator[None]:
 
     with replaced({
         (BaseDatabaseWrapper, "connect"): connect_for,
+        (BaseDatabaseWrapper, "savepoint"): guard.async_unsafe(savepoint),
         (guard, "get_running_loop"): running_loop,
     }):  # fmt: skip
         yield

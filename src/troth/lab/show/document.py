@@ -20,7 +20,8 @@ Consequence = Literal[
 FAULTS = (
     "crash", "lost answer", "timeout", "error 500", "refused connection", "busy database", "deadlock",
     "lost connection", "lost commit answer", "late effect", "crash with an effect under way", "lost response", "impatient caller",
-    "second caller", "key that has expired",
+    "second caller", "key that has expired", "lost worker", "lost acknowledgement", "repeated delivery", "message out of order",
+    "lost delivery", "second delivery", "delivery meanwhile", "second worker", "worker meanwhile",
 )  # fmt: skip
 """Kinds of faults in the order in which they are shown; others come after them."""
 Result = Literal["holds", "not broken", "breaks", "unchecked"]

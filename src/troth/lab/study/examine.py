@@ -24,6 +24,22 @@ from troth.lab.study.twin import Fine, History, needs, twin
 from troth.lab.tables import Relearn, Tables
 from troth.lab.verdict import Line, Study
 
+_MEANWHILE = "what is delivered can come while others are at work"
+_WORKERS = "two workers can be at work at the same time"
+_ASSUMED = {
+    "impatient caller": "a caller who stops waiting does not stop the attempt",
+    "second caller": "two requests can be served at the same time",
+    "second delivery": _MEANWHILE,
+    "delivery meanwhile": _MEANWHILE,
+    "second worker": _WORKERS,
+    "worker meanwhile": _WORKERS,
+    "message out of order": "what is delivered can come out of order",
+    "repeated delivery": "what somebody is at work on can be given to somebody else, too",
+    "lost delivery": "the provider can give an event up",
+    "lost worker": "a process of a worker's pool can die alone",
+}
+"""What must be possible for a fault, by what it is counted as; of other faults nobody doubts it."""
+
 
 @dataclass(frozen=True)
 class Examined:
@@ -149,10 +165,8 @@ class Examiner:
                 found.append(
                     f"{call(self._tables.ops[step.op], self._hidden)} can take effect after its caller gave up"
                 )
-            elif step.cost and step.word == "impatient caller":
-                found.append("a caller who stops waiting does not stop the attempt")
-            elif step.cost and step.word == "second caller":
-                found.append("two requests can be served at the same time")
+            elif step.cost and step.word in _ASSUMED:
+                found.append(_ASSUMED[step.word])
             elif step.action == "start" and step.memory:
                 found.append("a process that has served one attempt serves the next")
         return list(dict.fromkeys(found))
