@@ -100,6 +100,12 @@ class Toy:
     def land(self, world: int, op: int) -> int:
         return self.charged(world)
 
+    def sends_again(self, op: int) -> bool:
+        return False
+
+    def sent(self, world: int, op: int, *, dead: bool) -> int:
+        return world
+
     def expiries(self, world: int) -> tuple[tuple[int, frozenset[int]], ...]:
         return ()
 

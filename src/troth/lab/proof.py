@@ -152,7 +152,9 @@ class Proof:
         boundary = installed(
             tuple(one for one in scenario.databases if isinstance(one, Sqlite)),
             tuple(
-                cast("Postgres", one) for one in scenario.databases if not isinstance(one, Sqlite)
+                cast("Postgres", one)
+                for one in scenario.databases
+                if one.by_driver and not isinstance(one, Sqlite)
             ),
             {provider.host: provider.name for provider in scenario.providers},
             scenario.mailbox.name if scenario.mailbox else None,

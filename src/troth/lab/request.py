@@ -8,7 +8,7 @@ import traceback
 from collections.abc import Awaitable, Callable, Coroutine, MutableMapping
 from contextvars import copy_context
 from pathlib import Path
-from typing import Any, Protocol, Self, cast
+from typing import Any, Protocol, Self, cast, runtime_checkable
 from urllib.parse import urlencode, urlsplit
 
 import msgspec
@@ -38,6 +38,7 @@ def always_again(answer: Answer | None) -> bool:
     return True
 
 
+@runtime_checkable
 class Call(Protocol):
     """Something that an actor does: one attempt per invocation."""
 
