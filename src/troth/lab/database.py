@@ -171,6 +171,10 @@ class Database(ABC):
         """The rows as promises see them."""
         return Tables(decode(part)["tables"])
 
+    def meant(self, tables: dict[str, Any]) -> dict[str, Any]:
+        """Of the tables of a part, what reports tell of."""
+        return tables
+
     def schema(self, part: bytes) -> list[Any]:
         """What created what is there."""
         return list(decode(part)["schema"])

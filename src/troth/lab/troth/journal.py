@@ -7,8 +7,6 @@ import os
 from typing import Any
 from uuid import UUID
 
-import msgspec
-
 from troth.lab import faults
 from troth.lab.database import Database, Done, Tables
 from troth.lab.model import LabError, Observation, Op, Outcome, Record, Refused
@@ -38,41 +36,18 @@ COMMITS = (faults.ANSWERED, _COMMITTED, _NOT_COMMITTED)
 _numbers = itertools.count(1)
 
 
-class Runs:
-    """The database as promises see it: `w.troth.runs`, and the application's tables by their names."""
+class Seen:
+    """The database as promises see it: `w.troth.runs`, and the application's tables by their names, without their schema.
+
+    A run has `workflow`, `key`, `state`, `reason` (of attention) and `outcome`. A table without rows is empty, whatever its name.
+    """
 
     def __init__(self, tables: rows.Rows) -> None:
-        self._tables = tables
-
-    @property
-    def runs(self) -> list[Record]:
-        """Every run, alive or ended: `workflow`, `key`, `state`, `reason`, `outcome`."""
-        found = []
-        for table in ("run", "run_history"):
-            columns, held = self._tables.get(f"{SCHEMA}.{table}", ([], []))
-            for row in held:
-                named = dict(zip(columns, row, strict=True))
-                outcome = named.get("outcome")
-                found.append(
-                    Record(
-                        workflow=named["workflow"],
-                        key=named["key"],
-                        state=named["state"],
-                        reason=named.get("reason"),
-                        outcome=_json(outcome),
-                    )
-                )
-        return found
+        self._tables = rows.meant(tables, SCHEMA)
 
     def __getattr__(self, table: str) -> list[Record]:
-        for name, (columns, held) in self._tables.items():
-            if name.partition(".")[2] == table:
-                return [Record(zip(columns, row, strict=True)) for row in held]
-        return []
-
-
-def _json(payload: str | None) -> Any:
-    return None if payload is None else msgspec.json.decode(bytes.fromhex(payload[2:]))
+        columns, held = self._tables.get(table, ([], []))
+        return [Record(zip(columns, row, strict=True)) for row in held]
 
 
 class Journal(Database):
@@ -217,7 +192,10 @@ class Journal(Database):
         del before, after, mine, others, op  # nobody else has anything open
 
     def view(self, part: bytes) -> Tables:
-        return Runs(decode(part)["tables"])  # type: ignore[return-value]
+        return Seen(decode(part)["tables"])  # type: ignore[return-value]
+
+    def meant(self, tables: dict[str, Any]) -> dict[str, Any]:
+        return rows.meant(tables, SCHEMA)
 
     def without(self, opened: tuple[Op, ...], handle: int) -> tuple[Op, ...]:
         return tuple(op for op in opened if op.kind != "held" or op.handle != handle)
@@ -257,17 +235,20 @@ class Journal(Database):
 
     def twin(self, part: bytes) -> str:
         assert self._server is not None
-        name = f"{self._made}_{next(_numbers)}"
-        self._server.close()  # a template has no other sessions
-        made = server.make(self._url, name, "", template=self._made)
-        self._server = Server(server.placed(self._url, self._made))
-        self._server.learn()
-        made.learn()
-        made.begin()
+        if not self._twins:
+            name = f"{self._made}_twin"
+            self._server.close()  # a template has no other sessions
+            made = server.make(self._url, name, "", template=self._made)
+            self._server = Server(server.placed(self._url, self._made))
+            self._server.learn()
+            made.learn()
+            self._twins.append((name, made))
+        _, made = self._twins[-1]
         data = decode(part)
+        made.begin()
+        made.empty()
         made.load(data["tables"], data["now"])
         made.commit()
-        self._twins.append((name, made))
         return made.url
 
     def twin_differs(self, part: bytes) -> bool:

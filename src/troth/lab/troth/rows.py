@@ -74,9 +74,33 @@ def without_words(tables: Rows, schema: str) -> Rows:
     """The rows without what attempts and probes were told in words."""
     columns, entries = tables.get(f"{schema}.journal", ([], []))
     for entry in entries:
-        if entry[columns.index("kind")] in _TOLD:
-            entry[columns.index("payload")] = _without_words(entry[columns.index("payload")])
+        payload = entry[columns.index("payload")]
+        if entry[columns.index("kind")] in TOLD and payload is not None:
+            entry[columns.index("payload")] = f"\\x{wordless(bytes.fromhex(payload[2:])).hex()}"
     return tables
+
+
+def meant(tables: Rows, schema: str) -> Rows:
+    """What of it people ask for: runs, answers of steps, and the application's own tables, by their names alone."""
+    found: Rows = {}
+    runs: list[list[Any]] = []
+    for table in ("run", "run_history"):
+        columns, rows = tables.get(f"{schema}.{table}", ([], []))
+        for row in rows:
+            named = dict(zip(columns, row, strict=True))
+            outcome = named.get("outcome")
+            said = None if outcome is None else msgspec.json.decode(bytes.fromhex(outcome[2:]))
+            runs.append([named["workflow"], named["key"], named["state"], named.get("reason"), said])
+    found["runs"] = (["workflow", "key", "state", "reason", "outcome"], runs)
+    columns, rows = tables.get(f"{schema}.journal", ([], []))
+    entries = [dict(zip(columns, row, strict=True)) for row in rows]
+    answers = [[entry["path"], entry["ok"]] for entry in entries if entry["kind"] == _RESULT]
+    found["answers"] = (["step", "ok"], answers)
+    for name, held in tables.items():
+        home, _, table = name.partition(".")
+        if home != schema:
+            found[table] = held
+    return found
 
 
 def looked(name: str, schema: str, columns: list[str]) -> list[str]:
@@ -85,14 +109,14 @@ def looked(name: str, schema: str, columns: list[str]) -> list[str]:
     return [column for column in columns if column not in left_out]
 
 
-_TOLD = (4, 6)  # Kind.ATTEMPT, Kind.EVIDENCE
+_RESULT = 2  # Kind.RESULT
+TOLD = (4, 6)  # Kind.ATTEMPT, Kind.EVIDENCE
 
 
-def _without_words(payload: str | None) -> str | None:
-    if payload is None:
-        return None
-    said = msgspec.json.decode(bytes.fromhex(payload[2:]))
-    return "\\x" + msgspec.json.encode({k: v for k, v in said.items() if k != "message"} | {"message": ""}).hex()
+def wordless(payload: bytes) -> bytes:
+    """What is recorded of an attempt or a probe, without what it was told in words."""
+    said = msgspec.json.decode(payload)
+    return msgspec.json.encode({k: v for k, v in said.items() if k != "message"} | {"message": ""})
 
 
 def _moved(tables: Rows, times: _Times) -> Rows:

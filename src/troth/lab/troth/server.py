@@ -13,10 +13,10 @@ from uuid import UUID
 import msgspec
 
 from troth.journal import store
-from troth.journal.model import CANCEL_TOPIC, Send
+from troth.journal.model import CANCEL_TOPIC, Entry, Send
 from troth.lab.model import LabError, Op
 from troth.lab.moments import EPOCH
-from troth.lab.troth.rows import Rows, looked, without_words
+from troth.lab.troth.rows import TOLD, Rows, looked, without_words, wordless
 from troth.lab.troth.wire import plain, real
 from troth.store import arrays
 from troth.store.connect import connect_blocking
@@ -56,6 +56,16 @@ BEGIN
         RETURN NEXT;
     END LOOP;
 END $$;
+CREATE FUNCTION lab_time.held() RETURNS TABLE (name text, held text) LANGUAGE plpgsql AS $$
+-- The rows of all tables.
+DECLARE
+    part regclass;
+BEGIN
+    FOR name, part IN SELECT t.name, t.part FROM lab_time.part t WHERE pg_relation_size(t.part) > 0 LOOP
+        EXECUTE format('SELECT json_agg(t ORDER BY t::text)::text FROM %s t', part) INTO held;
+        RETURN NEXT;
+    END LOOP;
+END $$;
 CREATE TABLE lab_time.part AS
 SELECT n.nspname || '.' || coalesce(p.relname, c.relname) AS name, c.oid::regclass AS part
 FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
@@ -75,10 +85,8 @@ def make(url: str, name: str, seed: str, *, template: str = "template1") -> Serv
     """A new database of this name, with troth's schema and what `seed` makes."""
     with connect_blocking(url) as session:
         session.execute(f'CREATE DATABASE "{name}" TEMPLATE "{template}"')  # type: ignore[call-overload]
-        if template == "template1":
-            session.execute(f"ALTER DATABASE \"{name}\" SET search_path = lab_time, pg_catalog, public")  # type: ignore[call-overload]  # fmt: skip
-            session.execute(f"ALTER DATABASE \"{name}\" SET timezone = 'UTC'")  # type: ignore[call-overload]
-            session.execute(f"ALTER DATABASE \"{name}\" SET jit = off")  # type: ignore[call-overload]
+        for setting in ("search_path = lab_time, pg_catalog, public", "timezone = 'UTC'", "jit = off"):
+            session.execute(f'ALTER DATABASE "{name}" SET {setting}')  # type: ignore[call-overload]  (a template's are not copied)
     place = placed(url, name)
     if template == "template1":
         with connect_blocking(place) as session:
@@ -227,10 +235,7 @@ class Server:
         if touched:
             found = self._session.execute("SELECT * FROM lab_time.written()", prepare=True).fetchall()
         else:
-            found = self._session.execute(" UNION ALL ".join(
-                f"SELECT '{name}', json_agg(t ORDER BY t::text)::text FROM (SELECT {_listed(columns)} FROM {name}) t"
-                for name, columns in sorted(self._tables.items())
-            )).fetchall()
+            found = self._session.execute("SELECT * FROM lab_time.held()", prepare=True).fetchall()
         rows: Rows = {
             name: (
                 self._tables[name],
@@ -248,6 +253,7 @@ class Server:
             self._session.execute("SET LOCAL session_replication_role = replica")
             for name in rows:
                 self._session.execute(f"DELETE FROM {name}")
+            self._session.execute("SET LOCAL session_replication_role = origin")
         return rows
 
     def now(self) -> float:
@@ -314,7 +320,8 @@ class Server:
         store.beat(self._session, self._q, worker, 0)
 
     def _claimed_runs(self, worker: int, ids: list[UUID]) -> list[Any]:
-        return list(_driven(_claimed_runs(self._tx, self._q, worker, ids)))
+        runs = _driven(_claimed_runs(self._tx, self._q, worker, ids))
+        return [run._replace(entries=[_as_known(one) for one in run.entries]) for run in runs]
 
     def _look_around(self) -> tuple[float | None, int, bool]:
         """When the next run is due, how many have not come to an end and wait for no person, and whether there ever was one."""
@@ -343,6 +350,13 @@ class Server:
             return str(ended.state), None, ended.outcome
         state, reason = _driven(store.run_state(self._tx, self._q, run))
         return state, reason, None
+
+
+def _as_known(entry: Entry) -> Entry:
+    """An entry as the lab's worlds have it."""
+    if entry.kind not in TOLD or entry.payload is None:
+        return entry
+    return entry._replace(payload=wordless(bytes(entry.payload)))
 
 
 def _listed(columns: Sequence[str]) -> str:
