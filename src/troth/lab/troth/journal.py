@@ -79,8 +79,6 @@ class Journal(Database):
         """Whether the connection can be lost while it commits."""
         self.begins: list[Op] = []
         """Calls that are made before anything else: runs that exist from the start."""
-        self.spoiled = ""
-        """SQL that changes the protocol: a fault that the lab must find."""
 
     # ── the table E ─────────────────────────────────────────────────────────────────────────────
 
@@ -88,7 +86,7 @@ class Journal(Database):
         self.close()
         self._done.clear()
         self._made = f"troth_lab_{os.getpid()}_{next(_numbers)}"
-        made = self._server = server.make(self._url, self._made, self.seed + self.spoiled)
+        made = self._server = server.make(self._url, self._made, self.seed)
         made.learn()
         for op in self.begins:
             made.do(op)
