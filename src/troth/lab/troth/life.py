@@ -34,6 +34,8 @@ if TYPE_CHECKING:
 
 BESIDE = "calls of one run beside each other (gather, TaskGroup) are not followed yet"
 LIMITED = "a provider with a rate, a breaker or a limit of calls at once asks other workers: that is not followed yet"
+MOST_WAITS = 12
+"""Who waits more often in one life ends as if it had died: another goes on from there."""
 STUCK = "the engine waits for something that the lab does not give"
 
 
@@ -152,6 +154,7 @@ class _Life:
         self._loop = loop
         self._dead = False
         self._worked = False
+        self._waits = 0
         self._sending: Batch | None = None
         self._timers = _Timers(loop, desk)
         clock = cast("Any", _Clock(desk))
@@ -202,10 +205,13 @@ class _Life:
                 return 503
             due = self._timers.next()
             if due is not None:
+                self._waits += 1
+                if self._waits > MOST_WAITS:
+                    return 503  # as if it had died here, which it may
                 self._sleep(due)
                 self._timers.fire()
             elif self._engine.runs or self._claims.loading:
-                desk.refuse(STUCK)
+                desk.refuse(f"{STUCK}: {self._where()}")
             elif self._worked:
                 return 503  # a worker that holds no run any more is like one that has just come
             else:
@@ -214,6 +220,14 @@ class _Life:
                     return 503 if open_runs or not any_run else 200
                 self._sleep(at - EPOCH)
                 self._claims.ask()
+
+    def _where(self) -> str:
+        """Where its runs stand."""
+        said = [f"{self._claims.loading} runs are being loaded"] * bool(self._claims.loading)
+        for run in self._engine.runs.values():
+            calls = [f"{call.path} is {call.state.name.lower()}" for call in run.calls.values()]
+            said.append(f"{run.workflow.name}: {', '.join(calls) or 'no call'}, releasing {run.releasing}, parked {run.parked}, finished {run.finished}, flushes {self._writer.acknowledged}")
+        return "; ".join(said)
 
     def _sleep(self, until: float) -> None:
         until = round(until, 6)
