@@ -43,7 +43,7 @@ async def charge_by_reference(call: Call, amount: str) -> str:
     return await _post("charges", "", amount=amount, reference=call.key)
 
 
-@charge_by_reference.probe
+@charge_by_reference.probe(retry=Retry(attempts=1, first=timedelta(minutes=1)))
 async def find_charge(call: Call, amount: str) -> Found[str] | Missing:
     async with httpx.AsyncClient() as client:
         answer = await client.get(f"{API}/charges", params={"reference": call.key})

@@ -6,6 +6,7 @@ Pure. `looked` is what is never part of a world (who a process was, when it last
 * A worker that holds no run is of no consequence when it is dead.
 * Ids of workers are compared for equality only, so they are counted from 1 in their order.
 * A claim's number fences the transactions of whoever held the run before. Nobody lives, so it says only whether it was claimed at all.
+* Of a call that has its answer, only that is left: how it came by it is for people.
 * What an attempt or a probe was told in words is for people; the rules go by its outcome and its times.
 * Marks answer a process that sends a flush again. Nobody lives that could.
 """
@@ -61,6 +62,7 @@ def at_rest(tables: Rows, schema: str, now: float, ages: Ages) -> Rows:
     moved = _moved(tables, _Times(counted))
     moved.pop(f"{schema}.mark", None)
     _without_idle_workers(moved, schema)
+    _only_answers(moved, schema)
     numbers = {old: new for new, old in enumerate(sorted(set(_workers(moved, schema))), start=1)}
     for table, column in _WORKERS:
         _each(moved, f"{schema}.{table}", column, lambda value: numbers.get(value, value))
@@ -110,6 +112,7 @@ def looked(name: str, schema: str, columns: list[str]) -> list[str]:
 
 
 _RESULT = 2  # Kind.RESULT
+_ON_THE_WAY = (1, 4, 6)  # Kind.INTENT, Kind.ATTEMPT, Kind.EVIDENCE
 TOLD = (4, 6)  # Kind.ATTEMPT, Kind.EVIDENCE
 
 
@@ -124,6 +127,17 @@ def _moved(tables: Rows, times: _Times) -> Rows:
         name: (columns, [[times.of(value) for value in row] for row in rows])
         for name, (columns, rows) in tables.items()
     }
+
+
+def _only_answers(tables: Rows, schema: str) -> None:
+    """An answered call is replayed by its answer alone, and an effect that is undone is asked for nothing else."""
+    name = f"{schema}.journal"
+    if name in tables:
+        columns, rows = tables[name]
+        run, path, kind = (columns.index(column) for column in ("run_id", "path", "kind"))
+        answered = {(row[run], row[path]) for row in rows if row[kind] == _RESULT}
+        kept = [row for row in rows if row[kind] not in _ON_THE_WAY or (row[run], row[path]) not in answered]
+        tables[name] = (columns, kept)
 
 
 def _without_idle_workers(tables: Rows, schema: str) -> None:
