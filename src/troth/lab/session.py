@@ -109,12 +109,13 @@ class Lab:
         """
         if workers < 1:
             raise LabError(f"lab.troth(workers={workers}): at least one worker is alive")
+        from troth.lab.troth.life import needed
         from troth.lab.troth.world import Program
 
         program = Program(app, url, seed, name)
         program.database.loses_commits = lost_commits
         self._scenario.databases.append(program.database)
-        self._scenario.actors.append(Actor(program.worker, lost_or_5xx, workers))
+        self._scenario.actors.append(Actor(program.worker, needed, workers))
         return program
 
     def provider(self, kind: type[Provider] | Provider) -> Provider:

@@ -41,7 +41,7 @@ class Desk:
 
     def call(self, text: str, *params: Any) -> Any:
         """One function of the protocol. Raises what psycopg would."""
-        op = Op("sql", self.target, text, tuple(plain(one) for one in params))
+        op = Op("call", self.target, text, tuple(plain(one) for one in params))
         return self._heard(self.attempt.ask(op))
 
     def statement(self, query: str, params: Any, handle: int) -> list[Any]:
@@ -95,6 +95,14 @@ def flush_of(desk: Desk, telling: Callable[[], str]) -> Callable[..., Any]:
     return value
 
 
+def beat(desk: Desk, worker: int, fenced: Callable[[BaseException], None]) -> None:
+    """One beat of a worker's heart, which tells it whether it was declared dead."""
+    try:
+        desk.call("beat", worker)
+    except DatabaseFailed as error:
+        fenced(error)
+
+
 def claimed_runs_of(desk: Desk, fenced: Callable[[BaseException], None]) -> Callable[..., Any]:
     """What claims read: runs with their journals."""
 
@@ -107,11 +115,8 @@ def claimed_runs_of(desk: Desk, fenced: Callable[[BaseException], None]) -> Call
             row[6] = [Entry(*entry) for entry in row[6]]
             row[7] = [Message(*message) for message in row[7]]
             found.append(ClaimedRun(*row))
-        if not found:  # it belongs to others now; what a worker's heart would tell it
-            try:
-                desk.call("beat", worker)
-            except DatabaseFailed as error:
-                fenced(error)
+        if not found:  # it belongs to others now
+            beat(desk, worker, fenced)
         return found
 
     return claimed_runs

@@ -16,9 +16,9 @@ from troth.journal import store
 from troth.journal.model import Batch, EndedRun, Kind, Reply, Start
 from troth.lab.edge.attempt import Attempt
 from troth.lab.edge.tasks import _yield
-from troth.lab.model import Op
+from troth.lab.model import Answer, Op
 from troth.lab.moments import EPOCH
-from troth.lab.troth.boundary import BlockingPool, Desk, Inline, LabWriter, Pool, caught, quiet
+from troth.lab.troth.boundary import BlockingPool, Desk, Inline, LabWriter, Pool, beat, caught, quiet
 from troth.lab.troth.journal import ASLEEP, AWAKE, PASSES
 from troth.lab.troth.server import SCHEMA
 from troth.worker.claims import Claims
@@ -36,11 +36,13 @@ BESIDE = "calls of one run beside each other (gather, TaskGroup) are not followe
 LIMITED = "a provider with a rate, a breaker or a limit of calls at once asks other workers: that is not followed yet"
 MOST_WAITS = 12
 """Who waits more often in one life ends as if it had died: another goes on from there."""
+NEEDED, IDLE = 0, 1
+"""What a worker's life ends with: no status of HTTP, so no promise about answers speaks of it."""
 STUCK = "the engine waits for something that the lab does not give"
 
 
 class WorkerLife:
-    """What one worker process does. Its answer says whether another is needed: 200 if not."""
+    """What one worker process does. Its answer, which nobody is told, says whether another is needed."""
 
     label = "a worker"
 
@@ -62,6 +64,11 @@ class WorkerLife:
         return {
             f"workflow {name}": workflow.function for name, workflow in self._app.workflows.items()
         }
+
+
+def needed(answer: Answer | None) -> bool:
+    """Whether another worker must come."""
+    return answer is None or answer.status == NEEDED
 
 
 class _Timers:
@@ -191,7 +198,7 @@ class _Life:
         return f"flush: {', '.join(said)}"
 
     async def live(self) -> int:
-        """Until there is nothing to do: 200; if somebody should look again later: 503."""
+        """Until it holds no run any more; whether another must come."""
         desk = self.desk
         desk.tell("setting", 0, AWAKE)
         worker = int(desk.call("join", sorted(self._app.workflows)))
@@ -202,22 +209,24 @@ class _Life:
         while True:
             await self._quiet()
             if self._dead:
-                return 503
+                return NEEDED
             due = self._timers.next()
             if due is not None:
                 self._waits += 1
                 if self._waits > MOST_WAITS:
-                    return 503  # as if it had died here, which it may
+                    return NEEDED  # as if it had died here, which it may
                 self._sleep(due)
                 self._timers.fire()
             elif self._engine.runs or self._claims.loading:
-                desk.refuse(f"{STUCK}: {self._where()}")
+                beat(desk, worker, self.fenced)  # a worker's heart would tell it, if it was declared dead
+                if not self._dead:
+                    desk.refuse(f"{STUCK}: {self._where()}")
             elif self._worked:
-                return 503  # a worker that holds no run any more is like one that has just come
+                return NEEDED  # a worker that holds no run any more is like one that has just come
             else:
                 at, open_runs, any_run = desk.call("look around")
                 if at is None:
-                    return 503 if open_runs or not any_run else 200
+                    return NEEDED if open_runs or not any_run else IDLE
                 self._sleep(at - EPOCH)
                 self._claims.ask()
 

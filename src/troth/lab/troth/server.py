@@ -85,7 +85,7 @@ def make(url: str, name: str, seed: str, *, template: str = "template1") -> Serv
     """A new database of this name, with troth's schema and what `seed` makes."""
     with connect_blocking(url) as session:
         session.execute(f'CREATE DATABASE "{name}" TEMPLATE "{template}"')  # type: ignore[call-overload]
-        for setting in ("search_path = lab_time, pg_catalog, public", "timezone = 'UTC'", "jit = off"):
+        for setting in ("search_path = public, lab_time, pg_catalog", "timezone = 'UTC'", "jit = off"):
             session.execute(f'ALTER DATABASE "{name}" SET {setting}')  # type: ignore[call-overload]  (a template's are not copied)
     place = placed(url, name)
     if template == "template1":

@@ -36,7 +36,7 @@ class Program:
         """A run of this workflow exists before anything can go wrong."""
         ask = self._start(workflow, args, key)
         self.database.begins.append(
-            Op("sql", self.database.name, "start", tuple(plain(one) for one in ask))
+            Op("call", self.database.name, "start", tuple(plain(one) for one in ask))
         )
 
     def start(self, workflow: Any, *args: Any, key: str) -> StartCall:
