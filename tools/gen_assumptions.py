@@ -63,7 +63,14 @@ def describe(lab: Lab, version: str, world: World, url: str) -> None:
     stripe: Provider = lab.provider(Prompt)
     del stripe
     if version == ON_TROTH:
-        program = lab.troth(on_troth.troth, url, seed=on_troth.SCHEMA, workers=world.overlap, lost_commits=False, name="db")
+        program = lab.troth(
+            on_troth.troth,
+            url,
+            seed=on_troth.SCHEMA,
+            workers=world.overlap,
+            lost_commits=False,
+            name="db",
+        )
         start = program.start(on_troth.signup, "ada@example.com", key="ada@example.com")
         lab.user(start, again=until_known, overlap=1, within=world.within)
     else:
@@ -74,8 +81,15 @@ def describe(lab: Lab, version: str, world: World, url: str) -> None:
     for name, holds, costs in PROMISES:
         lab.always(name, holds, costs=costs)
     lab.told(200, "who is told so is registered and paid", lambda w: w.db.users and w.db.payments)
-    lab.at_rest("nobody who was charged is left alone", _nobody_left_alone, costs="49 EUR to give back, and a letter")
-    lab.eventually("who asks long enough is registered and paid, or a person is asked", lambda w: (w.db.users and w.db.payments) or _asks(w))
+    lab.at_rest(
+        "nobody who was charged is left alone",
+        _nobody_left_alone,
+        costs="49 EUR to give back, and a letter",
+    )
+    lab.eventually(
+        "who asks long enough is registered and paid, or a person is asked",
+        lambda w: (w.db.users and w.db.payments) or _asks(w),
+    )
     lab.accept("the welcome mail may repeat", sink=box, because="harmless")
 
 
@@ -151,7 +165,11 @@ def main() -> None:
                 for version in COLUMNS:
                     began = time.monotonic()
                     found = run(version, world, server.url)
-                    print(f"{version:32} {world.means[:50]:50} {found.word:9} closed={found.closed} {found.states} {found.broken} {found.because} {time.monotonic() - began:.1f} s", file=sys.stderr, flush=True)
+                    print(
+                        f"{version:32} {world.means[:50]:50} {found.word:9} closed={found.closed} {found.states} {found.broken} {found.because} {time.monotonic() - began:.1f} s",
+                        file=sys.stderr,
+                        flush=True,
+                    )
         finally:
             server.release()
 

@@ -93,7 +93,7 @@ class Database(ABC):
         """The part when it has landed."""
         return part
 
-    def moved(self, part: bytes) -> None:
+    def moved(self, part: bytes) -> None:  # noqa: B027  (most keep no time)
         """In the world of real processes, too, so much time has passed."""
 
     @abstractmethod

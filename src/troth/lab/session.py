@@ -93,8 +93,17 @@ class Lab:
             self._scenario.migrations.append(migrate)
         return made
 
-    def troth(self, app: Troth, url: str, *, seed: str = "", workers: int = 2, lost_commits: bool = True, name: str = "troth") -> Program:
-        """troth's engine, with a database and workers of its own: `w.troth.runs`, and the application's tables by their names.
+    def troth(
+        self,
+        app: Troth,
+        url: str,
+        *,
+        seed: str = "",
+        workers: int = 2,
+        lost_commits: bool = True,
+        name: str = "troth",
+    ) -> Program:
+        """The engine of troth, with a database and workers of its own: `w.troth.runs`, and the application's tables by their names.
 
         Args:
             app: the program's `Troth`.

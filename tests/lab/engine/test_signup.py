@@ -12,6 +12,5 @@ from troth.lab import Lab
 def test_the_core_of_the_signup(lab: Lab, database_url, card):
     signup.describe(lab, database_url, card, workers=1, lost_commits=False)
     verdict = lab.explore(budget=250, overlap=1, survived=1, in_flight=0)
-    print(verdict)
     assert verdict.closed, str(verdict)
     assert not verdict.counterexamples, str(verdict)

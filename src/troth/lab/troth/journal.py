@@ -64,7 +64,9 @@ class Journal(Database):
     by_driver = False
     appends = True
 
-    def __init__(self, name: str, url: str, seed: str, *, ages: rows.Ages, patient_s: float) -> None:
+    def __init__(
+        self, name: str, url: str, seed: str, *, ages: rows.Ages, patient_s: float
+    ) -> None:
         super().__init__(name, seed)
         self._url = url
         self._ages = ages

@@ -18,14 +18,22 @@ from troth.lab.edge.attempt import Attempt
 from troth.lab.edge.tasks import _yield
 from troth.lab.model import Answer, Op
 from troth.lab.moments import EPOCH
-from troth.lab.troth.boundary import BlockingPool, Desk, Inline, LabWriter, Pool, beat, caught, quiet
+from troth.lab.troth.boundary import (
+    BlockingPool,
+    Desk,
+    Inline,
+    LabWriter,
+    Pool,
+    beat,
+    caught,
+    quiet,
+)
 from troth.lab.troth.journal import ASLEEP, AWAKE, PASSES
 from troth.lab.troth.server import SCHEMA
 from troth.worker.claims import Claims
 from troth.workflow.calls import PendingCall
 from troth.workflow.engine import Engine
 from troth.workflow.perform import StepPerformer
-from troth.workflow.run import ActiveRun
 from troth.workflow.transact import Transactor
 
 if TYPE_CHECKING:
@@ -218,7 +226,9 @@ class _Life:
                 self._sleep(due)
                 self._timers.fire()
             elif self._engine.runs or self._claims.loading:
-                beat(desk, worker, self.fenced)  # a worker's heart would tell it, if it was declared dead
+                beat(
+                    desk, worker, self.fenced
+                )  # a worker's heart would tell it, if it was declared dead
                 if not self._dead:
                     desk.refuse(f"{STUCK}: {self._where()}")
             elif self._worked:
@@ -235,7 +245,9 @@ class _Life:
         said = [f"{self._claims.loading} runs are being loaded"] * bool(self._claims.loading)
         for run in self._engine.runs.values():
             calls = [f"{call.path} is {call.state.name.lower()}" for call in run.calls.values()]
-            said.append(f"{run.workflow.name}: {', '.join(calls) or 'no call'}, releasing {run.releasing}, parked {run.parked}, finished {run.finished}, flushes {self._writer.acknowledged}")
+            said.append(
+                f"{run.workflow.name}: {', '.join(calls) or 'no call'}, releasing {run.releasing}, parked {run.parked}, finished {run.finished}, flushes {self._writer.acknowledged}"
+            )
         return "; ".join(said)
 
     def _sleep(self, until: float) -> None:
@@ -358,5 +370,3 @@ class CancelCall:
 
     def roots(self) -> dict[str, object]:
         return {}
-
-

@@ -92,7 +92,9 @@ def meant(tables: Rows, schema: str) -> Rows:
             named = dict(zip(columns, row, strict=True))
             outcome = named.get("outcome")
             said = None if outcome is None else msgspec.json.decode(bytes.fromhex(outcome[2:]))
-            runs.append([named["workflow"], named["key"], named["state"], named.get("reason"), said])
+            runs.append(
+                [named["workflow"], named["key"], named["state"], named.get("reason"), said]
+            )
     found["runs"] = (["workflow", "key", "state", "reason", "outcome"], runs)
     columns, rows = tables.get(f"{schema}.journal", ([], []))
     entries = [dict(zip(columns, row, strict=True)) for row in rows]
@@ -136,7 +138,11 @@ def _only_answers(tables: Rows, schema: str) -> None:
         columns, rows = tables[name]
         run, path, kind = (columns.index(column) for column in ("run_id", "path", "kind"))
         answered = {(row[run], row[path]) for row in rows if row[kind] == _RESULT}
-        kept = [row for row in rows if row[kind] not in _ON_THE_WAY or (row[run], row[path]) not in answered]
+        kept = [
+            row
+            for row in rows
+            if row[kind] not in _ON_THE_WAY or (row[run], row[path]) not in answered
+        ]
         tables[name] = (columns, kept)
 
 

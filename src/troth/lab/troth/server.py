@@ -85,7 +85,11 @@ def make(url: str, name: str, seed: str, *, template: str = "template1") -> Serv
     """A new database of this name, with troth's schema and what `seed` makes."""
     with connect_blocking(url) as session:
         session.execute(f'CREATE DATABASE "{name}" TEMPLATE "{template}"')  # type: ignore[call-overload]
-        for setting in ("search_path = public, lab_time, pg_catalog", "timezone = 'UTC'", "jit = off"):
+        for setting in (
+            "search_path = public, lab_time, pg_catalog",
+            "timezone = 'UTC'",
+            "jit = off",
+        ):
             session.execute(f'ALTER DATABASE "{name}" SET {setting}')  # type: ignore[call-overload]  (a template's are not copied)
     place = placed(url, name)
     if template == "template1":
@@ -199,7 +203,9 @@ class Server:
         steps = ["UPDATE lab_time.moment SET now = %s"]
         for name, (columns, rows) in tables.items():
             listed = _listed(columns)
-            params.append(msgspec.json.encode([dict(zip(columns, row, strict=True)) for row in rows]).decode())
+            params.append(
+                msgspec.json.encode([dict(zip(columns, row, strict=True)) for row in rows]).decode()
+            )
             steps.append(
                 f"INSERT INTO {name} ({listed}) OVERRIDING SYSTEM VALUE SELECT {listed} FROM "
                 f"json_populate_recordset(NULL::{name}, %s::json)"
@@ -233,7 +239,9 @@ class Server:
     def look(self, *, touched: bool = False) -> Rows:
         """What is in it; *touched*: this transaction began with nothing in it, so no table but those that it has written has a row."""
         if touched:
-            found = self._session.execute("SELECT * FROM lab_time.written()", prepare=True).fetchall()
+            found = self._session.execute(
+                "SELECT * FROM lab_time.written()", prepare=True
+            ).fetchall()
         else:
             found = self._session.execute("SELECT * FROM lab_time.held()", prepare=True).fetchall()
         rows: Rows = {

@@ -11,8 +11,8 @@ from troth.journal.starts import start_digest
 from troth.lab.model import Answer, LabError, Op
 from troth.lab.moments import EPOCH
 from troth.lab.troth.journal import Journal, new_id
-from troth.lab.troth.rows import Ages
 from troth.lab.troth.life import CancelCall, StartCall, WorkerLife
+from troth.lab.troth.rows import Ages
 from troth.lab.troth.wire import plain
 from troth.workflow.consequences import EffectDefinition
 from troth.workflow.definition import Workflow
@@ -27,9 +27,7 @@ class Program:
     def __init__(self, app: Troth, url: str, seed: str, name: str) -> None:
         self._app = app
         self._numbers = 0
-        self.database = Journal(
-            name, url, seed, ages=_ages(app), patient_s=_patience_s(app)
-        )
+        self.database = Journal(name, url, seed, ages=_ages(app), patient_s=_patience_s(app))
         self.worker = WorkerLife(app, name)
 
     def starts(self, workflow: Any, *args: Any, key: str) -> None:
@@ -80,9 +78,8 @@ def _patience_s(app: Troth) -> float:
 
 def _ages(app: Troth) -> Ages:
     """What its decisions compare times with: a probe with what can still land, a retry with its limit, a key with its lifetime."""
-    near, far = [0.0], [0.0]
-    for step in app.steps.values():
-        near.append(step.retry.within.total_seconds() if step.retry.within else 0.0)
+    limits = (step.retry.within for step in app.steps.values())
+    near, far = [0.0, *(limit.total_seconds() for limit in limits if limit)], [0.0]
     for step in _effects(app):
         rules = step.effect
         far.append(rules.key_lifetime_s or 0.0)
