@@ -151,6 +151,9 @@ class Effects:
         within = provider.lands_within(asked)
         return self._timed(world, lambda database, part: database.sent(part, within, dead=dead))
 
+    def _later(self, world: int, seconds: float) -> int:
+        return self._timed(world, lambda database, part: database.later(part, seconds))
+
     def _timed(self, world: int, change: Callable[[Database, bytes], bytes]) -> int:
         """The world after what concerns the databases that keep its time."""
         parts = tuple(
@@ -168,10 +171,7 @@ class Effects:
                 part = component.expired(parts[index], self.worlds.latest_tick(world))
                 if part is not None:
                     lived = component.keys.lifetime.total_seconds()
-                    after = self._timed(
-                        self._placed(parts, index, part),
-                        lambda database, mine, lived=lived: database.later(mine, lived),
-                    )
+                    after = self._later(self._placed(parts, index, part), lived)
                     found.append((after, component))
         return found
 

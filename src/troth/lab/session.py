@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from datetime import timedelta
-from typing import TYPE_CHECKING, Any, NoReturn, cast
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from troth.lab.database import Database
 from troth.lab.mailbox import Mailbox
@@ -172,11 +172,7 @@ class Lab:
         """
         if overlap < 1:
             raise LabError(f"lab.user(overlap={overlap}): at least one attempt is alive")
-        call = (
-            request
-            if isinstance(request, Call)
-            else FunctionCall(cast("Callable[[], object]", request))
-        )
+        call = request if isinstance(request, Call) else FunctionCall(request)
         self._scenario.actors.append(Actor(call, again, overlap, within))
 
     def workers(self, *_: object, **__: object) -> NoReturn:

@@ -192,7 +192,7 @@ class _Life:
             self._writer, self._engine, clock, cast("Any", pool), q, workflows, 1, self._spawn
         )
         for one in (self._engine, self._engine.progress, self._engine.departures, self._claims):
-            one._loop = cast("Any", self._timers)  # type: ignore[attr-defined]  # noqa: SLF001  (no other way to give it time)
+            one._loop = cast("Any", self._timers)  # noqa: SLF001  (no other way to give it time)
 
     def telling(self) -> str:
         """What the flush that is being sent carries, in words."""

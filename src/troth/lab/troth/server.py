@@ -83,32 +83,34 @@ WHERE s.relkind = 'S'
 
 def make(url: str, name: str, seed: str, *, template: str = "template1") -> Server:
     """A new database of this name, with troth's schema and what `seed` makes."""
+    session: Any
     with connect_blocking(url) as session:
-        session.execute(f'CREATE DATABASE "{name}" TEMPLATE "{template}"')  # type: ignore[call-overload]
+        session.execute(f'CREATE DATABASE "{name}" TEMPLATE "{template}"')
         for setting in (
             "search_path = public, lab_time, pg_catalog",
             "timezone = 'UTC'",
             "jit = off",
         ):
-            session.execute(f'ALTER DATABASE "{name}" SET {setting}')  # type: ignore[call-overload]  (a template's are not copied)
+            session.execute(f'ALTER DATABASE "{name}" SET {setting}')
     place = placed(url, name)
     if template == "template1":
         with connect_blocking(place) as session:
             session.execute(_CLOCK)
             for function, kind in _CLOCKS.items():
-                session.execute(_NOW.format(function, kind, EPOCH))  # type: ignore[call-overload]
+                session.execute(_NOW.format(function, kind, EPOCH))
         migrate(place, SCHEMA)
         with connect_blocking(place) as session:
             if seed:
-                session.execute(seed)  # type: ignore[call-overload]
+                session.execute(seed)
             session.execute(_WRITTEN)
     return Server(place)
 
 
 def remove(url: str, name: str) -> None:
     """Remove the database."""
+    session: Any
     with connect_blocking(url) as session:
-        session.execute(f'DROP DATABASE IF EXISTS "{name}" WITH (FORCE)')  # type: ignore[call-overload]
+        session.execute(f'DROP DATABASE IF EXISTS "{name}" WITH (FORCE)')
 
 
 def placed(url: str, name: str) -> str:
@@ -156,8 +158,9 @@ class Server:
 
     def __init__(self, url: str) -> None:
         self.url = url
-        self._session: Any = connect_blocking(url)
-        arrays.register(self._session)
+        session: Any = connect_blocking(url)
+        arrays.register(cast("Any", session))
+        self._session: Any = session
         self._tx = cast("Any", _Tx(self._session))
         self._q = store.queries(SCHEMA)
         self._tables: dict[str, list[str]] = {}
