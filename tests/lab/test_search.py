@@ -110,7 +110,16 @@ class Toy:
     def land(self, world: int, op: int) -> int:
         return self.charged(world)
 
+    def sends_again(self, op: int) -> bool:
+        return False
+
+    def sent(self, world: int, op: int, *, dead: bool) -> int:
+        return world
+
     def expiries(self, world: int) -> tuple[tuple[int, frozenset[int]], ...]:
+        return ()
+
+    def lapses(self, world: int) -> tuple[tuple[int, bool, frozenset[int]], ...]:
         return ()
 
     def grown(self, before: int, after: int) -> frozenset[str]:

@@ -50,6 +50,9 @@ class Delivery:
             headers |= self._sign(body, instant(clock.tick(attempt)))
         await self._to.carrying(body, headers).invoke(attempt)
 
+    def asked(self) -> object:
+        return None if self._sign else (self.label, self._to.asked())
+
     def roots(self) -> dict[str, object]:
         return self._to.roots()
 
@@ -85,6 +88,9 @@ class Handling:
             if self._acks == "late":
                 acknowledge()
 
+    def asked(self) -> object:
+        return (self.label, self._op.target, self._acks)
+
     def roots(self) -> dict[str, object]:
         return {named(self._handler): getattr(self._handler, "func", self._handler)}
 
@@ -103,6 +109,9 @@ class Round:
         attempt.loop = _code(self._function)
         await _completed(attempt, self._function)
 
+    def asked(self) -> object:
+        return self.label
+
     def roots(self) -> dict[str, object]:
         return {named(self._function): getattr(self._function, "func", self._function)}
 
@@ -117,6 +126,9 @@ class Timed:
 
     async def invoke(self, attempt: Attempt) -> None:
         await self._call.invoke(attempt)
+
+    def asked(self) -> object:
+        return self._call.asked()
 
     def roots(self) -> dict[str, object]:
         return self._call.roots()

@@ -19,6 +19,8 @@ class Done(NamedTuple):
     opened: tuple[Op, ...]
     observation: Observation
     blockers: tuple[int, ...] = ()
+    waits: bool = False
+    """Whether it cannot be done now, whoever is in the way."""
 
 
 class Tables:
@@ -51,6 +53,10 @@ class Database(ABC):
         self.ignored: set[str] = set()
         """Columns ("table.column") that are not part of a world's identity."""
 
+    by_driver = True
+    """Whether the application reaches it by the drivers that the lab catches."""
+    appends = False
+    """Whether it grows by design, and not without end: a journal, in which every effect has so many attempts."""
     draws_numbers = False
     """Whether there are sequences, which a rollback does not set back."""
 
@@ -61,6 +67,34 @@ class Database(ABC):
     @abstractmethod
     def describe(self) -> str:
         """The model in words, for the verdict."""
+
+    def sends_again(self, op: Op) -> bool:
+        """Whether who gets no answer to this operation sends the same again until there is one, and does nothing else."""
+        del op
+        return False
+
+    # ── a database that keeps the time of its world (`lab.troth`) ───────────────────────────────
+
+    def at_rest(self, part: bytes) -> bytes:
+        """The part as it is known when nobody is at work."""
+        return part
+
+    def later(self, part: bytes, seconds: float) -> bytes:
+        """The part when so much time has passed."""
+        del seconds
+        return part
+
+    def sent(self, part: bytes, lands_within: float | None, *, dead: bool) -> bytes:
+        """The part when an effect is under way that lands within so many seconds, whose caller has given up, or is dead."""
+        del lands_within, dead
+        return part
+
+    def landed(self, part: bytes) -> bytes:
+        """The part when it has landed."""
+        return part
+
+    def moved(self, part: bytes) -> None:  # noqa: B027  (most keep no time)
+        """In the world of real processes, too, so much time has passed."""
 
     @abstractmethod
     def close(self) -> None:
@@ -136,6 +170,10 @@ class Database(ABC):
     def view(self, part: bytes) -> Tables:
         """The rows as promises see them."""
         return Tables(decode(part)["tables"])
+
+    def meant(self, tables: dict[str, Any]) -> dict[str, Any]:
+        """Of the tables of a part, what reports tell of."""
+        return tables
 
     def schema(self, part: bytes) -> list[Any]:
         """What created what is there."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import timedelta
 
@@ -43,6 +43,8 @@ class Effect:
     observation: int
     blockers: tuple[int, ...] = ()
     """What those have open for whom it has to wait; it did not happen then."""
+    waits: bool = False
+    """Whether it cannot happen now, whoever is in the way."""
 
 
 class Effects:
@@ -159,7 +161,27 @@ class Effects:
 
     def land(self, world: int, op: int) -> int:
         """The world after an effect that was under way."""
-        return self._effect(world, 0, (), op).world
+        after = self._effect(world, 0, (), op).world
+        return self._timed(after, lambda database, part: database.landed(part))
+
+    def sent(self, world: int, op: int, *, dead: bool) -> int:
+        """The world when an effect is under way whose caller has given up, or is dead."""
+        asked = self.ops[op]
+        provider = self.part(asked)
+        assert isinstance(provider, Provider)
+        within = provider.lands_within(asked)
+        return self._timed(world, lambda database, part: database.sent(part, within, dead=dead))
+
+    def _later(self, world: int, seconds: float) -> int:
+        return self._timed(world, lambda database, part: database.later(part, seconds))
+
+    def _timed(self, world: int, change: Callable[[Database, bytes], bytes]) -> int:
+        """The world after what concerns the databases that keep its time."""
+        parts = tuple(
+            change(component, part) if isinstance(component, Database) else part
+            for component, part in zip(self.components, self.worlds[world], strict=True)
+        )
+        return world if parts == self.worlds[world] else self.worlds.add(parts)
 
     def aged(self, world: int) -> list[tuple[int, Provider]]:
         """The worlds in which a provider has forgotten its oldest key."""
@@ -169,7 +191,9 @@ class Effects:
             if isinstance(component, Provider) and component.keys and component.keys.lifetime:
                 part = component.expired(parts[index], self.worlds.latest_tick(world))
                 if part is not None:
-                    found.append((self._placed(parts, index, part), component))
+                    lived = component.keys.lifetime.total_seconds()
+                    after = self._later(self._placed(parts, index, part), lived)
+                    found.append((after, component))
         return found
 
     def lapsed(self, world: int) -> list[tuple[int, timedelta]]:
@@ -201,9 +225,20 @@ class Effects:
     def grown(self, before: int, after: int) -> frozenset[str]:
         """Where the second world is the first and more."""
         pair = (before, after)
+        if pair not in self._grown and self._appends(before, after):
+            self._grown[pair] = frozenset()
         if pair not in self._grown:
             self._grown[pair] = grown(self.worlds[before], self.worlds[after], tuple(self._names))
         return self._grown[pair]
+
+    def _appends(self, before: int, after: int) -> bool:
+        """Whether they differ in a database that is appended to by design, and not without end."""
+        return any(
+            isinstance(component, Database) and component.appends and old != new
+            for component, old, new in zip(
+                self.components, self.worlds[before], self.worlds[after], strict=True
+            )
+        )
 
     def excluded(self, world: int) -> bool:
         """Whether a value is beyond the user's bound."""
@@ -237,6 +272,7 @@ class Effects:
         if not outcome.happens and not self.waits(world, op):
             assert outcome.observation is not None
             opened = self._severed(opened, op) if outcome.severs else opened
+            world = self.sent(world, op, dead=False) if outcome.late else world
             return Branch(outcome, world, opened, self.observations.add(outcome.observation))
         return self._happening(world, opened, others, op, outcome)
 
@@ -315,7 +351,7 @@ class Effects:
             nothing = self.observations.add(Observation(("_", None)))
             return None if outcome.cost else Branch(faults.BLOCKED, world, opened, nothing)
         effect = self._effect(world, opened, others, op)
-        if effect.blockers:
+        if effect.waits:
             if outcome.cost:
                 return None  # what has to wait has not happened
             blockers = frozenset(effect.blockers)
@@ -413,8 +449,9 @@ class Effects:
             self.recall.learn(component, parts[index], mine, beside, op, done)
         after = self.opened.add((*rest, *done.opened))
         seen = self.observations.add(done.observation)
-        if done.blockers:
-            return Effect(world, after, seen, tuple(others[number] for number in done.blockers))
+        if done.blockers or done.waits:
+            blockers = tuple(others[number] for number in done.blockers)
+            return Effect(world, after, seen, blockers, waits=True)
         if done.part != parts[index]:
             component.check_change(parts[index], done.part, mine, beside, op)
         return Effect(self._placed(parts, index, done.part), after, seen)

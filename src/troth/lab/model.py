@@ -13,6 +13,7 @@ from troth.base.errors import UsageError
 
 Kind = Literal[
     "connect", "setting", "sql", "commit", "rollback", "close", "held",  # a database
+    "call",  # a function of a database's, with all that it does
     "http",  # a provider
     "mail",  # a sink
     "publish", "receive", "ack",  # a queue; events of a provider are received, too

@@ -284,7 +284,7 @@ def collections(part: Part, data: bytes) -> dict[str, Rows]:
             f"{part.name}.{name}": [
                 dict(zip(columns, values[-len(columns) :], strict=True)) for values in rows
             ]
-            for name, (columns, rows) in plain["tables"].items()
+            for name, (columns, rows) in part.meant(plain["tables"]).items()
             if name != "sqlite_sequence"
         }
     if isinstance(part, Mailbox):

@@ -232,6 +232,8 @@ class Replay:
         if step.action == "expire":
             lapses, expiries = self.tables.lapses(self.world), self.tables.expiries(self.world)
             self.world = lapses[step.told - 1][0] if step.told else expiries[0][0]
+            for part in self._databases():
+                part.moved(self.tables.worlds[self.world][self.tables.components.index(part)])
             return
         text = self.tables.ops[step.op].text if step.op >= 0 else step.word
         op = next(one for one in self.flying if self.tables.ops[one].text == text)
@@ -267,6 +269,7 @@ class Replay:
         mine = self.live.pop(number)
         if sent is not None:
             self.flying.append(sent)
+            self.world = self.tables.sent(self.world, sent, dead=True)
         self._end(mine.process)
         self.died += 1
 

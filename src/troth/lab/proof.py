@@ -156,7 +156,9 @@ class Proof:
         boundary = installed(
             tuple(one for one in scenario.databases if isinstance(one, Sqlite)),
             tuple(
-                cast("Postgres", one) for one in scenario.databases if not isinstance(one, Sqlite)
+                cast("Postgres", one)
+                for one in scenario.databases
+                if one.by_driver and not isinstance(one, Sqlite)
             ),
             {provider.host: provider.name for provider in scenario.providers},
             scenario.mailbox.name if scenario.mailbox else None,
@@ -192,7 +194,8 @@ class Proof:
 
     def _explored(self) -> Verdict:
         with self.ready() as (tables, judge, start, zygote):
-            if self._reuse is None:
+            told = all(actor.call.asked() is not None for actor in self._scenario.actors)
+            if self._reuse is None or not told:
                 return self._found(tables, judge, start, zygote)
             fingerprint = fingerprint_of(self._scenario, self._limits, tables, start)
             known = self._reuse.find(self._scenario, self._limits, fingerprint)

@@ -121,6 +121,7 @@ class _Route(msgspec.Struct, frozen=True):
     reads_only: bool
     irreversible: bool
     late: bool
+    within: float | None
 
 
 def effect(
@@ -135,7 +136,8 @@ def effect(
             sooner than any key expires, but after any number of further attempts.
     """
     late = lands_within is None or bool(lands_within)
-    return _route(route, reads_only=False, irreversible=irreversible, late=late)
+    within = None if lands_within is None else lands_within.total_seconds()
+    return _route(route, reads_only=False, irreversible=irreversible, late=late, within=within)
 
 
 def read(route: str, *, lag: bool = False) -> Callable[[F], F]:
@@ -145,14 +147,21 @@ def read(route: str, *, lag: bool = False) -> Callable[[F], F]:
     return _route(route, reads_only=True, irreversible=False, late=False)
 
 
-def _route(route: str, *, reads_only: bool, irreversible: bool, late: bool) -> Callable[[F], F]:
+def _route(
+    route: str,
+    *,
+    reads_only: bool,
+    irreversible: bool,
+    late: bool,
+    within: float | None = None,
+) -> Callable[[F], F]:
     method, _, path = route.partition(" ")
     if not path.startswith("/"):
         raise LabError(f"a route is 'METHOD /path', not {route!r}")
     pattern = re.sub(r"\\\{(\w+)\\\}", r"(?P<\1>[^/]+)", re.escape(path))
 
     def mark(function: F) -> F:
-        function.__lab_route__ = (method.upper(), pattern, reads_only, irreversible, late)  # type: ignore[attr-defined]
+        function.__lab_route__ = (method.upper(), pattern, reads_only, irreversible, late, within)  # type: ignore[attr-defined]
         return function
 
     return mark
@@ -233,6 +242,11 @@ class Provider:
         """Whether the call can still take effect after its caller gave up."""
         route = self._find(op)
         return route is not None and route.late
+
+    def lands_within(self, op: Op) -> float | None:
+        """Within how many seconds the call takes effect after its caller gave up; None: any number."""
+        route = self._find(op)
+        return None if route is None else route.within
 
     def expired(self, part: bytes, tick: int) -> bytes | None:
         """The state when the oldest key has been forgotten; None if there is none. `tick` is the latest that the world knows."""

@@ -9,7 +9,7 @@ import traceback
 from collections.abc import Awaitable, Callable, Coroutine, MutableMapping
 from contextvars import copy_context
 from pathlib import Path
-from typing import Any, Protocol, Self, cast
+from typing import Any, Protocol, Self, cast, runtime_checkable
 from urllib.parse import urlencode, urlsplit
 
 import msgspec
@@ -40,6 +40,7 @@ def always_again(answer: Answer | None) -> bool:
     return True
 
 
+@runtime_checkable
 class Call(Protocol):
     """Something that an actor does: one attempt per invocation."""
 
@@ -50,7 +51,7 @@ class Call(Protocol):
         ...
 
     def asked(self) -> object:
-        """What is asked, as plain data."""
+        """What is asked, as plain data. None: no plain data says it all, so nothing is kept for a search after an edit."""
         ...
 
     def roots(self) -> dict[str, object]:
@@ -245,7 +246,7 @@ class HttpCall:
             tell(attempt, 500, b"")
 
     def asked(self) -> object:
-        return sorted(self._scope.items()), self._body
+        return sorted(self.scope.items()), self.body
 
     def roots(self) -> dict[str, object]:
         found: dict[str, object] = {"app": self.app, **homes_of(self.app)}

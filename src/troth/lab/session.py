@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from datetime import timedelta
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any
 
 from troth.lab.arriving import Arriving
 from troth.lab.database import Database
@@ -15,7 +15,7 @@ from troth.lab.promise import Promise, Severity
 from troth.lab.proof import verdict
 from troth.lab.provider import Provider
 from troth.lab.redis import Redis
-from troth.lab.request import Again, Call, FunctionCall, HttpApp, HttpCall, lost_or_5xx
+from troth.lab.request import Again, Call, FunctionCall, HttpApp, lost_or_5xx
 from troth.lab.rerun import Kept, rerun
 from troth.lab.reuse import Reuse
 from troth.lab.scenario import Scenario
@@ -23,6 +23,10 @@ from troth.lab.sqlite import Sqlite
 from troth.lab.steps import Limits
 from troth.lab.tables import Actor
 from troth.lab.verdict import Refusal, Verdict, Violation
+
+if TYPE_CHECKING:
+    from troth.app import Troth
+    from troth.lab.troth.world import Program
 
 _POSTGRES = re.compile(r"postgres(ql)?://|\w+=")
 
@@ -91,6 +95,40 @@ class Lab(Arriving):
             self._scenario.migrations.append(migrate)
         return made
 
+    def troth(
+        self,
+        app: Troth,
+        url: str,
+        *,
+        seed: str = "",
+        workers: int = 2,
+        lost_commits: bool = True,
+        name: str = "troth",
+    ) -> Program:
+        """The engine of troth, with a database and workers of its own: `w.troth.runs`, and the application's tables by their names.
+
+        Args:
+            app: the program's `Troth`.
+            url: a PostgreSQL server on which the lab may make a database of its own. The role must be a superuser.
+            seed: SQL that makes the application's tables.
+            workers: how many worker processes may be alive at once, of which all but the last were declared dead.
+            lost_commits: whether the engine's own connection can be lost while it commits.
+            name: what promises call it.
+
+        Raises:
+            LabError: no worker.
+        """
+        if workers < 1:
+            raise LabError(f"lab.troth(workers={workers}): at least one worker is alive")
+        from troth.lab.troth.life import needed
+        from troth.lab.troth.world import Program
+
+        program = Program(app, url, seed, name)
+        program.database.loses_commits = lost_commits
+        self._scenario.databases.append(program.database)
+        self._scenario.actors.append(Actor(program.worker, needed, workers))
+        return program
+
     def provider(self, kind: type[Provider] | Provider) -> Provider:
         """A third party, as a model: a subclass of `Provider`."""
         made = kind() if isinstance(kind, type) else kind
@@ -147,11 +185,7 @@ class Lab(Arriving):
         """
         if overlap < 1:
             raise LabError(f"lab.user(overlap={overlap}): at least one attempt is alive")
-        call = (
-            request
-            if isinstance(request, HttpCall | FunctionCall)
-            else FunctionCall(cast("Callable[[], object]", request))
-        )
+        call = request if isinstance(request, Call) else FunctionCall(request)
         self._scenario.actors.append(Actor(call, again, overlap, within))
 
     # ── promises ────────────────────────────────────────────────────────────────────────────────

@@ -53,6 +53,10 @@ class Program(Cast, Protocol):
         """
         ...
 
+    def sends_again(self, op: int) -> bool:
+        """Whether who gets no answer to this operation sends the same again, and does nothing else: that is no error to survive."""
+        ...
+
     def call(self, op: int) -> int:
         """Which call it is, whatever its parameters: to recognise a client that tries again."""
         ...
@@ -83,6 +87,10 @@ class Program(Cast, Protocol):
 
     def land(self, world: int, op: int) -> int:
         """The world after an effect that was under way."""
+        ...
+
+    def sent(self, world: int, op: int, *, dead: bool) -> int:
+        """The world when an effect is under way whose caller has given up, or is dead."""
         ...
 
     def expiries(self, world: int) -> tuple[tuple[int, frozenset[int]], ...]:
@@ -258,6 +266,8 @@ class Moves:
                 failing, streak = (), 0
             if attempt.left and not branch.told and branch.outcome.word == "lost response":
                 cost = 0  # nobody was listening
+        elif self.program.sends_again(op):
+            cost = 1
         elif (call, branch.observation) == failing:
             if streak >= self._limits.persists:
                 return None
@@ -278,7 +288,8 @@ class Moves:
         """The process dies before the operation, or when it has just sent an effect that will land later."""
         yield self._gone(state, slot, Step("crash", op=op, cost=1, word="crash"), memory=0)
         if len(state.flying) < self._limits.in_flight and self.program.late(op):
-            sent = state._replace(flying=tuple(sorted((*state.flying, op))))
+            world = self.program.sent(state.world, op, dead=True)
+            sent = state._replace(world=world, flying=tuple(sorted((*state.flying, op))))
             step = Step("crash", op=op, cost=1, word="crash with an effect under way", told=1)
             yield self._gone(sent, slot, step, memory=0)
         world = self.program.forfeited(state.world, state.attempts[slot].opened)

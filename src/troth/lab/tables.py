@@ -162,7 +162,7 @@ class Tables(Effects):
         return children[observation]
 
     def after(self, history: int, branch: Branch) -> tuple[int, int, bool]:
-        node = self.extend(history, branch.observation)
+        node = self.extend(self._first_asked(history), branch.observation)
         if node not in self._ends:
             self.following(node, branch.world, branch.opened)
             self._ends[node] = self._tail(node)
@@ -172,6 +172,23 @@ class Tables(Effects):
             if same is None
             else (same, self.standing(branch.opened), True)
         )
+
+    def _first_asked(self, history: int) -> int:
+        """Where an operation that is sent again was asked first: who sends it goes on as if nothing had been lost before.
+
+        Real processes, which carry out what was found, check that.
+        """
+        asked = self.nodes[history].op
+        if asked is None or not self.sends_again(asked):
+            return history
+        while (before := self.nodes[history].parent) >= 0 and self.nodes[before].op == asked:
+            history = before
+        return history
+
+    def sends_again(self, op: int) -> bool:
+        """Whether who gets no answer to this operation sends the same again, and does nothing else."""
+        part = self.part(self.ops[op])
+        return isinstance(part, Database) and part.sends_again(self.ops[op])
 
     def only_answers(self, history: int) -> bool:
         """Whether the attempt does nothing any more with what it has seen."""
@@ -200,7 +217,7 @@ class Tables(Effects):
             state = self._freed.of(state)
         if any(moments.ticks(self.memory.text(one), self.worlds.issued) for one in state.idle):
             return state
-        if state.quiet:
+        if state.quiet or not (state.attempts or self.worlds.issued):
             return state._replace(world=self.worlds.rest(state.world))
         return self._alike.known(state) if self.worlds.issued else state
 

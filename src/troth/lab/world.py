@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator
 from functools import lru_cache
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import msgspec
 
@@ -31,6 +31,15 @@ class Component(Protocol):
 
     def view(self, part: bytes) -> object:
         """The state as promises see it."""
+        ...
+
+
+@runtime_checkable
+class Keeper(Protocol):
+    """A component that knows what of its state is the same when nobody is at work."""
+
+    def at_rest(self, part: bytes) -> bytes:
+        """The part as it is known then."""
         ...
 
 
@@ -79,7 +88,10 @@ class Worlds:
         """The id of the world when nobody is at work in it."""
         known = self._rests.get((world, self._issued))
         if known is None:
-            parts = self._parts[world]
+            parts = tuple(
+                component.at_rest(part) if isinstance(component, Keeper) else part
+                for component, part in zip(self.components, self._parts[world], strict=True)
+            )
             known = self._rests[world, self._issued] = self._add(self._key(parts), parts)
         return known
 
