@@ -103,6 +103,9 @@ class Toy:
     def expiries(self, world: int) -> tuple[tuple[int, frozenset[int]], ...]:
         return ()
 
+    def lapses(self, world: int) -> tuple[tuple[int, bool, frozenset[int]], ...]:
+        return ()
+
     def grown(self, before: int, after: int) -> frozenset[str]:
         return frozenset({"charges"}) if after > before else frozenset()
 
