@@ -7,7 +7,7 @@ from functools import partial
 import pytest
 
 from examples.naive_signup.scenario import VERSIONS, describe
-from troth.lab import Lab, Violation
+from troth.lab import Lab, Violation, session
 from troth.lab.steps import Limits
 
 EXPECTED = {
