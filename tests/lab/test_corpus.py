@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import pytest
 
 from tests.lab.corpus import CORRECT, TRAPS, Case, parameters
-from troth.lab import Lab
+from troth.lab import Lab, session
 from troth.lab.proof import TOGETHER
 from troth.lab.steps import Limits
 
@@ -14,7 +16,9 @@ OFF = {"overlap": {"overlap": 1}, "late landing": {"in_flight": 0}, "expiry": {"
 
 @pytest.mark.parametrize("case", parameters(TRAPS))
 def test_a_trap_is_never_called_sound(lab: Lab, case: Case, monkeypatch):
-    monkeypatch.setattr(Limits, "aftermath", 0.02)  # one broken promise is enough here
+    monkeypatch.setattr(
+        session, "Limits", partial(Limits, aftermath=0.2)
+    )  # one broken promise is enough here
     case.describe(lab)
     verdict = lab.explore(budget=90)
     assert verdict.word == case.word, str(verdict)

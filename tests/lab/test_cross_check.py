@@ -12,6 +12,7 @@ from troth.lab.edge.attempt import Attempt, Stopped
 from troth.lab.model import Observation, Op
 
 SLOW = frozenset({
+    "answer_that_is_cached_after_the_commit",
     "async_client_with_a_key", "cache_of_what_never_changes", "framework_with_a_thread_and_a_background_task", "gives_up_honestly",
     "hook_with_an_inbox_by_object", "job_that_knows_what_was_done", "message_by_an_outbox",
     "key_for_today_and_a_question_for_tomorrow", "random_key_stored_before_use", "resumable_compensation", "retries_with_a_key",

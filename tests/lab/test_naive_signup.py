@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import pytest
 
 from examples.naive_signup.scenario import VERSIONS, describe
-from troth.lab import Lab, Violation
+from troth.lab import Lab, Violation, session
 from troth.lab.steps import Limits
 
 EXPECTED = {
@@ -31,7 +33,7 @@ def test_what_the_lab_finds(lab: Lab, version: str):
 
 def test_the_first_counterexample_comes_soon(lab: Lab, monkeypatch):
     """Less than a second, said in steps: a second is another amount of work on every machine."""
-    monkeypatch.setattr(Limits, "aftermath", 0.0)
+    monkeypatch.setattr(session, "Limits", partial(Limits, aftermath=0.0))
     describe(lab, *VERSIONS["with a tutorial's retries"])
     counts = lab.explore().counts
     assert counts.states < 1_000

@@ -7,13 +7,14 @@ import random
 import sys
 from collections.abc import Callable, Iterator
 from datetime import timedelta
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from tests.lab.bank import Bank
-from troth.lab import Lab, proof
+from troth.lab import Lab, proof, session
 from troth.lab.postgres import Postgres
 from troth.lab.processes import Confirmed
 from troth.lab.reuse import Reuse
@@ -117,9 +118,8 @@ def shop(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Shop]:
     monkeypatch.setattr(
         proof, "confirm", lambda *_, **__: Confirmed()
     )  # it reads the tables, and has tests of its own
-    monkeypatch.setattr(
-        Limits, "aftermath", 60.0
-    )  # so that what is found does not depend on how busy the machine is
+    # what is found must not depend on how busy the machine is
+    monkeypatch.setattr(session, "Limits", partial(Limits, aftermath=60.0, growth=2))
     made = Shop(tmp_path)
     yield made
     made.forget()

@@ -16,6 +16,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from heapq import heappop, heappush
+from typing import Any
 
 from troth.lab.model import DONE, GONE, State, Step
 from troth.lab.steps import Edge, Judging, Limits, Moves, Program
@@ -131,8 +132,11 @@ class _Search:
         self._expanded: set[State] = set()
         self._cut: set[State] = set()
         """Where the search does not go on: there is growth without end."""
+        self._lively = any(judge.promises[one].kind == "eventually" for one in promises)
         self._calm: dict[State, list[State]] = {}
-        """Edges without a fault."""
+        """Edges without a fault, if anything is promised about where they lead."""
+        self._one: dict[object, Any] = {}
+        """Each of what states consist of once: there are many more states than attempts, and many more edges than states."""
         self._started = time.monotonic()
         self._deadline = self._started + limits.seconds
 
@@ -176,20 +180,34 @@ class _Search:
 
     def _expand(self, state: State, cost: int, depth: int) -> None:
         graph = self._graph
-        calm = self._calm.setdefault(state, [])
-        for number, (step, after, more) in enumerate(self._moves.of(state)):
+        calm = self._calm.setdefault(state, []) if self._lively else []
+        for number, (step, found, more) in enumerate(self._moves.of(state)):
+            after = self._one.setdefault(found, found) if self._lively else found
             graph.steps += 1
             call = self._program.call(step.op) if step.op >= 0 else -1
             name = step.outcome.name if step.outcome else step.word
             graph.classes.setdefault((step.action, call, name), (state, number))
-            if more == 0:
+            if more == 0 and self._lively:
                 calm.append(after)
             known = graph.parents.get(after)
             if known is None or known[2] > cost + more:
+                if known is None and not self._lively:
+                    after = self._compact(after)
                 graph.parents[after] = (state, number, cost + more)
                 heappush(self._queue, (cost + more, self._direction * depth, graph.steps, after))
                 if step.action in _ENDS and self._grows(after):
                     self._cut.add(after)
+
+    def _compact(self, state: State) -> State:
+        """The same, of parts that other states have, too."""
+        once = self._one.setdefault
+        attempts = once(state.attempts, state.attempts)
+        if attempts is state.attempts:  # nobody has them yet
+            attempts = tuple(once(one, one) for one in attempts)
+            self._one[attempts] = attempts
+        clients, folds = once(state.clients, state.clients), once(state.folds, state.folds)
+        heard = once(state.heard, state.heard)
+        return state._replace(attempts=attempts, clients=clients, folds=folds, heard=heard)
 
     def _grows(self, state: State) -> bool:
         """Whether on the way here, beside the same live attempts, some place in the world has become larger again and again."""

@@ -140,6 +140,7 @@ class Tables(Effects):
         self._freed = Freed(self) if draws else None
         self._expiries: dict[int, tuple[tuple[int, frozenset[int]], ...]] = {}
         self._lapses: dict[int, tuple[tuple[int, bool, frozenset[int]], ...]] = {}
+        self._called: dict[int, int] = {}
         self._calls: dict[tuple[str, str, str], int] = {}
 
     @property
@@ -261,9 +262,13 @@ class Tables(Effects):
         return self.has_waiting(self.actors[actor].source, world)
 
     def call(self, op: int) -> int:
+        if op in self._called:
+            return self._called[op]
         asked = self.ops[op]
         which = str(asked.params[2]) if asked.kind == "redis" else asked.text
-        return self._calls.setdefault((asked.kind, asked.target, which), len(self._calls))
+        number = self._calls.setdefault((asked.kind, asked.target, which), len(self._calls))
+        self._called[op] = number
+        return number
 
     def final(self, actor: int, told: int) -> bool:
         if (actor, told) not in self._final:

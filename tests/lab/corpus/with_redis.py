@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import redis
 
-from tests.lab.corpus import correct, trap
+from tests.lab.corpus import correct, correct_and_large, trap
 from tests.lab.corpus.shop import EMAIL, ORDERS, charge, connect, order, paid
 from tests.lab.corpus.traps import HOUR, charged_once
 from troth.lab import Lab
@@ -77,7 +77,7 @@ def pay_with_a_constraint_below_the_lock() -> int:
     return 200
 
 
-@correct
+@correct_and_large
 def lock_above_a_constraint(lab: Lab) -> None:
     """The lock saves work; what is true is in the database."""
     lab.database("shop.db", seed=PAYMENTS.format("UNIQUE"))
