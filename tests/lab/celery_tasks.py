@@ -5,7 +5,7 @@ from __future__ import annotations
 import sqlite3
 
 import httpx
-from celery import Celery, Task
+from celery import Celery, Task, chain, group
 from celery.exceptions import Reject
 
 app = Celery("shop", broker="redis://localhost:6379/0", backend=None)
@@ -116,6 +116,26 @@ def note_its_id(self: Task, number: int) -> None:
 @app.task(expires=60)
 def expires_soon(number: int) -> None:
     invoice_once(number)
+
+
+@app.task(acks_late=True, reject_on_worker_lost=True)
+def pack(number: int) -> None:
+    """Does nothing, and is the first of two."""
+
+
+def pack_then_invoice() -> int:
+    chain(pack.si(1), invoice_until_it_is_done.si(1)).delay()
+    return 200
+
+
+def pack_and_invoice() -> int:
+    group(pack.si(1), invoice_until_it_is_done.si(1)).delay()
+    return 200
+
+
+def invoice_by_name() -> int:
+    note_its_id.apply_async((1,), task_id="order-1")
+    return 200
 
 
 def send(task: Task, *args: object) -> int:

@@ -105,6 +105,30 @@ def test_what_is_right_holds(request_: Callable[[], int]):
     assert any("countdowns take no time" in line for line in verdict.model)
 
 
+def test_a_chain_goes_on_by_a_message_that_may_not_be_sent(lab: Lab):
+    """What comes next is sent when the task is done; if the broker does not answer then, the task has failed, and was acknowledged."""
+    invoices(lab, tasks.pack_then_invoice)
+    assert found(lab) == {"it is invoiced": ("lost connection",)}
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(180)
+def test_a_group_holds():
+    lab = Lab("group", closer=0)
+    invoices(lab, tasks.pack_and_invoice)
+    verdict = lab.explore(budget=120, expiry=False, in_flight=0)
+    assert verdict.word == "HOLDS", str(verdict)
+
+
+def test_an_id_of_ones_own_may_be_used(lab: Lab):
+    shop(lab, tasks.invoice_by_name)
+    lab.always(
+        "it is known by its name", lambda w: {one.email for one in w.db.orders} <= {"order-1"}
+    )
+    lab.at_rest("it is noted", lambda w: w.db.orders)
+    assert set(found(lab)) == {"it is noted"}
+
+
 def test_the_id_of_a_task_that_has_none_of_its_own_is_refused(lab: Lab):
     shop(lab, partial(tasks.send, tasks.note_its_id, 1))
     lab.at_rest("whatever", lambda w: True)

@@ -15,6 +15,7 @@ from troth.lab.edge.attempt import Attempt
 from troth.lab.model import Op
 from troth.lab.moments import instant
 from troth.lab.request import Call, HttpCall, called, described_error
+from troth.lab.world import decode, encode
 
 Acks = Literal["late", "early", "manual"]
 """When a worker acknowledges a message: when it is done with it, before it begins, or where the handler says so."""
@@ -83,7 +84,8 @@ class Handling:
         if self._acks == "early":
             acknowledge()
         manual = (acknowledge,) if self._acks == "manual" else ()
-        if await _completed(attempt, partial(self._handler, message, *manual)):
+        mine = decode(encode(message))  # it may do with it what it likes
+        if await _completed(attempt, partial(self._handler, mine, *manual)):
             await tasks.settle(attempt)
             if self._acks == "late":
                 acknowledge()

@@ -57,8 +57,9 @@ class Arriving:
         """Workers: with a queue, one delivery is one attempt; without one, a function that looks for work by itself.
 
         Args:
-            work: a queue (of Celery: its tasks are the handlers, and their settings say when they acknowledge); or a function (or coroutine function) without arguments. One call of it is one attempt; an endless loop is cut
-                where it sleeps itself, so what it keeps in local variables across a sleep is not explored.
+            work: a queue (of Celery: its tasks are the handlers, and their settings say when they acknowledge); or a function (or coroutine
+                function) without arguments. One call of it is one attempt; an endless loop is cut where it sleeps itself, so what it keeps in
+                local variables across a sleep is not explored.
             handler: of a queue: a function of the message; with `acks="manual"` of the message and of what acknowledges it.
             n: how many of them may be at work at once.
             acks: whether a message is acknowledged when the handler has returned ("late"), before it begins ("early"), or where it says so

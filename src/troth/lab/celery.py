@@ -16,6 +16,7 @@ from troth.lab.deliveries import received
 from troth.lab.edge.attempt import Attempt
 from troth.lab.model import LabError, Op
 from troth.lab.queue import Queue
+from troth.lab.world import decode, encode
 
 if TYPE_CHECKING:
     from celery import Celery
@@ -67,7 +68,7 @@ class Working:
     async def invoke(self, attempt: Attempt) -> None:
         message = attempt.ask(self._op).value
         if message is not None:
-            await asyncio.to_thread(self._work, attempt, message)
+            await asyncio.to_thread(self._work, attempt, decode(encode(message)))
 
     def _work(self, attempt: Attempt, message: dict[str, Any]) -> None:
         from celery.worker.request import Request

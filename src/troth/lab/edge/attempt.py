@@ -80,6 +80,8 @@ class Attempt:
         """Its tasks."""
         self.helpers: list[Helper] = []
         """Its threads."""
+        self.made_up: set[str] = set()
+        """Names that a library has invented, and that nobody may depend on."""
         self.blocking = False
         """Whether its code runs as in a process without an event loop."""
         self.loop: CodeType | None = None

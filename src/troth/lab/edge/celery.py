@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager, nullcontext
 from types import SimpleNamespace
 from typing import Any
 
 from troth.lab.celery import ANONYMOUS, Tasks
-from troth.lab.edge.attempt import Attempt, attributed
+from troth.lab.edge.attempt import Attempt, attributed, current
 from troth.lab.edge.patch import replaced
 from troth.lab.model import Op
 from troth.lab.queue import Queue
@@ -21,10 +21,27 @@ def caught(queues: tuple[Queue, ...]) -> Iterator[None]:
     if "celery" not in sys.modules:
         yield
         return
+    from celery import canvas
+    from celery.app import base
     from celery.app.amqp import AMQP
-    from celery.app.base import Celery
 
-    real: Any = Celery.send_task
+    with ExitStack() as stack:
+        stack.enter_context(replaced({
+            (base.Celery, "send_task"): _sending(base.Celery.send_task),
+            (base.Celery, "producer_or_acquire"): _unconnected,
+            (AMQP, "send_task_message"): property(_publishing(queues)),
+        }))  # fmt: skip
+        for module in (
+            base,
+            canvas,
+        ):  # and only there: what the application itself names is its own
+            stack.callback(setattr, module, "uuid", module.uuid)
+            module.uuid = _made_up(module.uuid)
+        yield
+
+
+def _sending(real: Callable[..., Any]) -> Callable[..., Any]:
+    """A task comes when it comes, and has a name only if the code has given it one."""
 
     def send_task(
         self: Any,
@@ -36,27 +53,32 @@ def caught(queues: tuple[Queue, ...]) -> Iterator[None]:
         task_id: str | None = None,
         **options: Any,
     ) -> Any:
-        del countdown, eta  # it comes when it comes
+        del countdown, eta
         attempt = attributed(f"the task {name}")
         if options.get("expires"):
             attempt.refuse(f"the task {name} expires; that is not explored yet")
         headers = dict(options.pop("headers", None) or {})
-        if task_id is None or task_id.startswith(ANONYMOUS):
+        if task_id is None or task_id in attempt.made_up or task_id.startswith(ANONYMOUS):
             headers["lab-anonymous"] = True
         return real(self, name, args, kwargs, task_id=task_id, headers=headers, **options)
 
+    return send_task
+
+
+def _publishing(queues: tuple[Queue, ...]) -> Callable[[Any], Any]:
+    """What hands a message to a producer, for the AMQP part of an application."""
+
     def sender(self: Any) -> Any:
-        queue = next(
-            (one for one in queues if isinstance(one, Tasks) and one.app is self.app), None
-        )
+        found = (one for one in queues if isinstance(one, Tasks) and one.app is self.app)
+        queue = next(found, None)
 
         def send(_: object, name: str, message: Any, headers: Any = None, **options: Any) -> None:
             attempt = attributed(f"the task {name}")
             if queue is None:
                 attempt.refuse(f"the code sends the task {name}; declare lab.celery(app)")
             serializer = options.get("serializer") or self.app.conf.task_serializer
-            given = dict(headers or {})
-            plain = _plain(attempt, message, serializer, anonymous="lab-anonymous" in given)
+            anonymous = "lab-anonymous" in (headers or {})
+            plain = _plain(attempt, message, serializer, anonymous=anonymous)
             if attempt.ask(Op("publish", queue.name, f"send {name}", (plain,))).error:
                 from kombu.exceptions import OperationalError
 
@@ -64,17 +86,26 @@ def caught(queues: tuple[Queue, ...]) -> Iterator[None]:
 
         return send
 
-    def producer_or_acquire(self: Any, producer: Any = None) -> Any:
-        del self, producer
-        connection = SimpleNamespace(_reraise_as_library_errors=nullcontext)
-        return nullcontext(SimpleNamespace(connection=connection, serializer=None))
+    return sender
 
-    with replaced({
-        (Celery, "send_task"): send_task,
-        (Celery, "producer_or_acquire"): producer_or_acquire,
-        (AMQP, "send_task_message"): property(sender),
-    }):  # fmt: skip
-        yield
+
+def _unconnected(self: Any, producer: Any = None) -> Any:
+    """A producer without a connection."""
+    del self, producer
+    connection = SimpleNamespace(_reraise_as_library_errors=nullcontext)
+    return nullcontext(SimpleNamespace(connection=connection, serializer=None))
+
+
+def _made_up(uuid: Callable[[], str]) -> Callable[[], str]:
+    """What Celery calls a task, or a group, to which nobody gave a name."""
+
+    def made_up() -> str:
+        name = uuid()
+        if (attempt := current.get()) is not None:
+            attempt.made_up.add(name)
+        return name
+
+    return made_up
 
 
 def _plain(
@@ -102,5 +133,19 @@ def _plain(
     if used := {name: value for name, value in embed.items() if value}:
         if used.keys() & {"chord"}:
             attempt.refuse("a chord needs a result backend, which the lab does not have")
-        made["embed"] = used
+        made["embed"] = {name: _bare(value) for name, value in used.items()}
     return made
+
+
+_INVENTED = {"task_id", "reply_to", "root_id", "parent_id", "group_id"}
+
+
+def _bare(value: Any) -> Any:
+    """What is to be called next, without the names that Celery has made up for it."""
+    if isinstance(value, dict):
+        plain = {name: _bare(one) for name, one in value.items()}
+        if isinstance(plain.get("options"), dict) and "task" in plain:
+            options = plain["options"]
+            plain["options"] = {k: v for k, v in options.items() if k not in _INVENTED}
+        return plain
+    return [_bare(one) for one in value] if isinstance(value, list) else value
