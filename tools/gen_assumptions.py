@@ -39,7 +39,7 @@ class World(NamedTuple):
 
 
 WORLDS = (
-    World("nothing: no process dies in between", "processes die, any number of times; the caller asks again"),
+    World("processes do not die", "processes die, any number of times; the caller asks again"),
     World("every answer arrives", "answers are lost, done or not; the provider answers 500, done or not", survived=1),
     World("callers wait", "a caller asks again while the first attempt is still at work", survived=1, overlap=2),
     World("what timed out will not happen any more", "an effect lands late, after its caller gave up", survived=1, overlap=2, in_flight=1),
@@ -181,7 +181,8 @@ same promises for each: charged at most once, recorded at most once, nobody who 
 paid, and who asks long enough gets there. The mail may repeat; that is accepted in all of them.
 
 The first row assumes the most. Each further row gives up one assumption more, and keeps those below it. A cell says what then breaks, what that costs, and how many faults are enough.
-*Holds* speaks of any number of crashes and retries in that row's world: the graph has closed.
+*Holds* speaks of any number of crashes and retries in that row's world: the graph has closed. (Real processes were not asked here; for the tests of the lab they are.)
+Once a promise is broken, the search for others ends soon, so a cell may leave some out.
 
 | given up | so | {columns} |
 |---|---|{lines}
@@ -191,7 +192,7 @@ The first row assumes the most. Each further row gives up one assumption more, a
 * **A tutorial's retries** charge again what may have been charged. No caller has to be impatient for that, and no answer lost: a process dies between the charge and the row.
 * **Keys** make the provider remember, for a day. Beside each other, two attempts record one charge twice unless the database refuses the second row.
 * **On troth** ([`on_troth.py`](../../examples/naive_signup/on_troth.py)), a charge that may have happened is repeated only while its key lives, and only twice here; then a person is asked, who is
-  shown what was tried. Nothing is charged twice, nobody is told what is not so, and the row that cannot be closed by the code is closed by somebody who looks.
+  shown what was tried. Where the cell does not say *holds*, nothing was found in the time that the page was given, and more could be.
 """
 
 

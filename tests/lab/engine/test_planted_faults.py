@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import pytest
-
 from tests.lab.engine import shop
 from troth.effect import rules
 from troth.lab import Lab
@@ -79,17 +77,3 @@ def test_a_cancellation_that_is_not_heard(lab: Lab, database_url):
     shop.promise(lab, shop.Bank())
     lab.told(200, "it ends as cancelled", lambda w: w.troth.runs[0].state != "succeeded")
     assert "it ends as cancelled" in broken(lab, overlap=2)
-
-
-@pytest.mark.parametrize(
-    ("workflow", "bank"),
-    [(shop.pay, shop.Bank), (shop.pay_once, shop.Counter), (shop.pay_by_reference, shop.Counter)],
-    ids=["keyed", "once", "asked"],
-)
-def test_the_engine_as_it_is(lab: Lab, database_url, workflow, bank):
-    program = lab.troth(shop.troth, database_url, workers=1, lost_commits=False)
-    program.starts(workflow, "49", key="k")
-    shop.promise(lab, bank())
-    verdict = lab.explore(budget=100, overlap=1, survived=1)
-    assert verdict.closed, str(verdict)
-    assert not verdict.counterexamples, str(verdict)
