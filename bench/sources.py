@@ -183,8 +183,10 @@ async def measure(url: str, millions: float) -> str:
     lines = [
         "## Our side of a reconciliation",
         "",
-        "`python -m bench.sources 10` reads windows of our own tables page by page, as a run does. There are "
-        f"{millions:g} million entries of one account, over a year, and as many of journals, over eight weeks.",
+        (
+            "`python -m bench.sources 10` reads windows of our own tables page by page, as a run does. There are "
+            f"{millions:g} million entries of one account, over a year, and as many of journals, over eight weeks."
+        ),
         "",
         "| window | items | pages | s | items/s | slowest page, s | rows that a page looks at | rows to count | seq scan | MB |",
         "|---|---|---|---|---|---|---|---|---|---|",

@@ -19,3 +19,13 @@ LEFT JOIN LATERAL (
     JOIN troth_schema.ledger_account a ON a.id = u.account) AS l ON true
 WHERE t.seq > %(after)s AND t.kind IN ('transfer', 'post', 'reversal')
 ORDER BY t.seq LIMIT %(limit)s;
+
+-- name: posted
+-- What is posted on accounts after an id, in order, entries and queue: debits less credits.
+SELECT a.id, a.code, a.currency, (b.debits_posted - b.credits_posted + q.net)::text
+FROM troth_schema.ledger_account a
+JOIN troth_schema.ledger_balance b ON b.account = a.id
+CROSS JOIN LATERAL (
+    SELECT coalesce(sum(CASE u.side WHEN 'debit' THEN u.posted ELSE -u.posted END), 0) AS net
+    FROM troth_schema.ledger_queue u WHERE u.account = a.id) AS q
+WHERE a.id > %(after)s ORDER BY a.id LIMIT %(limit)s;
