@@ -58,7 +58,7 @@ async def _run(program: str, *arguments: str) -> tuple[int, str, str]:
 
 async def _compared(tx: Tx, schema: str, theirs: dict[tuple[str, str], Decimal]) -> Checked:
     wrong, told, after = 0, [], 0
-    q = load("troth.ledger", schema, "export.sql")
+    q = load("troth.ledger", schema, "against.sql")
     while rows := await (await tx.execute(q.posted, {"after": after, "limit": _PAGE})).fetchall():
         for _, code, currency, net in rows:
             ours = Decimal(net).scaleb(-Currency.of(currency).exponent)
