@@ -64,6 +64,9 @@ async def test_charges_are_compared_with_what_we_believe(
     client.v1.refunds.create({"payment_intent": intents[3]})
     listed = await client.v1.charges.list_async({"limit": 100})
     again = next(each for each in listed.data if each.metadata[KEY] == "k1-again")
+    # Which of two that agree is one too many: the later, and of one second that with the greater id.
+    twice = [each for each in listed.data if each.metadata[KEY] in {"k1", "k1-again"}]
+    extra = max(twice, key=lambda each: (each.created, each.id))
 
     def item_of(found: stripe.Charge) -> Item:
         made = charge(found)
@@ -89,7 +92,7 @@ async def test_charges_are_compared_with_what_we_believe(
     found = await books.breaks()
     assert kinds(found) == {
         "key:k3": "state", "key:k4": "missing_ours", "key:lost": "missing_theirs",
-        f"theirs:{again.id}": "duplicate_theirs",
+        f"theirs:{extra.id}": "duplicate_theirs",
     }  # fmt: skip
     assert line.theirs is not None
     assert (line.theirs.items, line.theirs.pages, line.theirs.proven) == (6, 3, True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import csv
 import io
 import subprocess
@@ -13,8 +14,10 @@ import pytest
 
 from tests.ledger.conftest import Books
 from tests.ledger.days import a_day
-from troth import Money
+from troth import Money, UsageError
+from troth.cli import main
 from troth.ledger import Transfer
+from troth.ledger.against import against_hledger
 from troth.ledger.export import Format, beancount_name, export, hledger_name, journal_for
 from troth.store.isolation import transaction_async
 
@@ -84,6 +87,46 @@ async def test_hledger_comes_to_the_same_balances(books: Books, tmp_path: Path) 
     assert len(wanted) == 8
     for unit in ("EUR", "JPY"):
         assert sum(net for (_, each), net in found.items() if each == unit) == 0
+
+
+async def test_verify_has_hledger_add_it_all_up(
+    books: Books, capsys: pytest.CaptureFixture[str]
+) -> None:
+    await a_day(books)
+    await books.open("zz:Ärmel & Söhne (50%)", side="debit")
+    await books.post(Transfer("odd", "zz:Ärmel & Söhne (50%)", "income:sales", Money(1, "EUR")))
+    where = ("--database-url", books.cell.url, "--schema", books.cell.schema)
+
+    async def verified() -> tuple[int, str]:
+        words = ["ledger", "verify", "--against", "hledger", *where]
+        return await asyncio.to_thread(main.run, words), capsys.readouterr().out
+
+    code, out = await verified()
+    assert (code, "hledger    ok " in out) == (0, True), out
+    # A balance that says something else than the transfers, for whatever reason: hledger has it from the transfers.
+    await books.tx.execute("SET session_replication_role = replica")
+    await books.tx.execute(
+        f"UPDATE {books.cell.schema}.ledger_balance SET debits_posted = debits_posted + 5"
+        f" WHERE account = (SELECT id FROM {books.cell.schema}.ledger_account WHERE code = 'expenses:fees')"
+    )
+    code, out = await verified()
+    assert code == 1
+    assert "hledger    1 WRONG" in out
+    assert "expenses:fees: debits less credits are 0.40 EUR, and 0.35 by hledger" in " ".join(
+        out.split()
+    )
+
+
+async def test_a_program_that_is_not_there_is_told(books: Books, tmp_path: Path) -> None:
+    async with transaction_async(books.tx, "repeatable read"):
+        with pytest.raises(UsageError, match=r"there is no program .*install hledger"):
+            await against_hledger(books.tx, books.cell.schema, str(tmp_path / "hledger"))
+    program = tmp_path / "broken"
+    program.write_text("#!/bin/sh\necho no such journal >&2\nexit 3\n")
+    program.chmod(0o755)
+    async with transaction_async(books.tx, "repeatable read"):
+        found = await against_hledger(books.tx, books.cell.schema, str(program))
+    assert (found.wrong, found.findings[0].problem) == (1, "exit code 3: no such journal")
 
 
 async def test_beancount_comes_to_the_same_balances(books: Books, tmp_path: Path) -> None:

@@ -67,7 +67,10 @@ async def test_the_same_again_exists_with_the_first_answer(books):
 
 async def test_post_raises_and_writes_nothing(books):
     items = [Transfer("a", "bank", "sales", eur(1)), Transfer("b", "customer", "sales", eur(1))]
-    with pytest.raises(TransferRefused, match="transfer b was refused: exceeds_credits") as refused:
+    with pytest.raises(
+        TransferRefused,
+        match=r"transfer b \(debit customer, credit sales\) was refused: exceeds_credits",
+    ) as refused:
         await books.ledger.post_all(books.tx, items)
     assert isinstance(refused.value, Refused)
     assert (refused.value.outcome, refused.value.id) == ("exceeds_credits", transfer_id("b"))

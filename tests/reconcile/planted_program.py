@@ -49,6 +49,7 @@ async def main(url: str, schema: str, count: int) -> dict[str, object]:
         breaks = dict(await rows.fetchall())
     await pool.close()
     return {
+        "items": (line.ours.items if line.ours else 0) + (line.theirs.items if line.theirs else 0),
         "verdict": line.verdict, "error": line.error, "counts": line.counts, "seconds": round(seconds, 1),
         "breaks": breaks, "peak_mb": peak_mb(), "before_mb": before, "result": (line.result or b"").hex(),
     }  # fmt: skip

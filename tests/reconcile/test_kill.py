@@ -21,7 +21,7 @@ from tests.reconcile import kill_program
 from tests.reconcile.conftest import Books, both, item, kinds
 from troth.base import codec
 from troth.command.model import Author
-from troth.reconcile import OneToOne, ReconcileError, acts
+from troth.reconcile import OneToOne, ReconcileError, acts, breaks_store
 from troth.store.isolation import transaction_async
 
 SOME = ["theirs:200", "matching", "settling"]
@@ -197,6 +197,42 @@ async def test_who_wakes_up_while_another_reads_writes_nothing(books: Books) -> 
     assert (line.verdict, line.theirs and line.theirs.items) == ("clean", 250)
 
 
+@pytest.mark.parametrize("step", ["_compare", "_settle"])
+async def test_who_wakes_up_too_late_to_compare_or_to_end_writes_nothing(
+    books: Books, caplog: pytest.LogCaptureFixture, step: str
+) -> None:
+    """As above, but it has read everything: what it would write are breaks, and the end of the run."""
+    books.ours.items, books.theirs.items = both(5)
+    books.theirs.items.append(item("ch_twice", 1002, key="k2"))
+    number = await books.ask()
+    relay = books.relay()
+    there, go = asyncio.Event(), asyncio.Event()
+    work = getattr(relay, step)
+
+    async def slowly(*given: Any) -> None:
+        there.set()
+        await go.wait()
+        await work(*given)
+
+    setattr(relay, step, slowly)
+    task = asyncio.ensure_future(relay.look(books.pool))
+    async with asyncio.timeout(30):
+        await there.wait()
+    await lease_is_over(books)
+    await books.relay().look(books.pool)
+    after = await books.line(number)
+    assert (after.verdict, after.phase) == ("breaks", "ended")
+    told = await books.rows("SELECT * FROM {}.reconcile_event")
+    stand = await books.breaks()
+    caplog.set_level("INFO", "troth.reconcile")
+    go.set()
+    await task
+    assert await books.line(number) == after
+    assert await books.breaks() == stand
+    assert await books.rows("SELECT * FROM {}.reconcile_event") == told
+    assert "another process is at run" in caplog.text
+
+
 async def test_of_two_at_once_one_works_and_the_other_says_so(books: Books) -> None:
     number = await books.ask()
     task, go = await held_up(books)
@@ -210,6 +246,34 @@ async def test_of_two_at_once_one_works_and_the_other_says_so(books: Books) -> N
     go.set()
     await task
     assert (await books.line(number)).verdict == "clean"
+
+
+async def test_what_a_person_explains_before_it_is_settled_is_left_to_them(
+    books: Books, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = doubtful(books)
+    mine, yours = kill_program.sides(run)
+    look = breaks_store.to_settle
+
+    async def meanwhile(*given: Any) -> list[int]:
+        waiting = await look(*given)
+        await books.rows(
+            "UPDATE {}.reconcile_break SET state = 'accepted', until = now() + interval '1 day', explained_by = 'ada'"
+            " WHERE id = %s",
+            *waiting,
+        )
+        return waiting
+
+    monkeypatch.setattr(breaks_store, "to_settle", meanwhile)
+    line = await books.run(ours=mine, theirs=yours)
+    assert line.counts is not None
+    assert line.counts["settled"] == 0
+    (found,) = [each for each in await books.breaks() if each.subject == "key:doubt"]
+    assert found.state == "accepted"
+    settled = await books.rows(
+        "SELECT count(*) FROM {}.journal WHERE run_id = %s AND kind = 2", run
+    )
+    assert settled == [(0,)]
 
 
 async def test_the_input_is_kept_so_the_result_can_be_computed_again(books: Books) -> None:

@@ -19,10 +19,18 @@ def reconcile(cell: tuple[str, str], count: int, timeout: float) -> dict[str, ob
     return found
 
 
+def all_counted(found: dict[str, object]) -> bool:
+    """Is every item in exactly one of the counts?"""
+    counts: dict[str, int] = found["counts"]  # type: ignore[assignment]
+    ways = ("by_key", "by_rule", "broken", "void", "unproven", "beyond")
+    return sum(counts[way] for way in ways) == found["items"]
+
+
 def test_all_planted_breaks_of_20_000_are_found(migrated: tuple[str, str]) -> None:
     found = reconcile(migrated, 20_000, 100)
     assert found["verdict"] == "breaks", found["error"]
     assert found["breaks"] == planted(20_000)
+    assert all_counted(found), found["counts"]
     assert len(planted(20_000)) == 2 * (len(PLANTS) - 2)  # two of the plants are no breaks
 
 
@@ -36,5 +44,6 @@ def test_a_million_a_side(migrated: tuple[str, str], record_property) -> None:
     record_property("seconds", found["seconds"])
     record_property("peak_mb", found["peak_mb"])
     assert found["breaks"] == planted(1_000_000)
+    assert all_counted(found), found["counts"]
     assert found["peak_mb"] < small["peak_mb"] + 60  # type: ignore[operator]
     assert found["seconds"] < 600  # type: ignore[operator]

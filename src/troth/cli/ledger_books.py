@@ -110,6 +110,10 @@ def verify(
             help="NUMBER:HASH of a block that was kept elsewhere, as `troth ledger seal` prints it."
         ),
     ] = None,
+    against: Annotated[
+        Literal["hledger"] | None,
+        Parameter(help="Have that program add up an export, and compare each balance."),
+    ] = None,
     connection: Connection = DEFAULT_CONNECTION,
     output: Output = "table",
     statement_timeout: StatementTimeout = 3600.0,
@@ -118,10 +122,11 @@ def verify(
 
     It reads one snapshot, while others post. Exit code 0: the books are sound; 1: they are not.
 
-    Example: troth ledger verify --head 42:9f2c…
+    Example: troth ledger verify --head 42:9f2c… --against hledger
     """
+    from troth.ledger.against import against_hledger
     from troth.ledger.verify import CHECKS
-    from troth.ledger.verify import verify as look
+    from troth.ledger.verify import verify as look_at_all
 
     anchor = None if head is None else _anchor(head)
 
@@ -129,11 +134,14 @@ def verify(
         if output == "table" and sys.stderr.isatty():
             print(f"{check}: {CHECKS[check]} ...", file=sys.stderr)
 
-    report = read(
-        connection,
-        statement_timeout,
-        lambda tx: look(tx, connection.schema, anchor=anchor, begins=begins),
-    )
+    async def look(tx: Tx) -> Report:
+        found = await look_at_all(tx, connection.schema, anchor=anchor, begins=begins)
+        if against is None:
+            return found
+        beside = await against_hledger(tx, connection.schema, against)
+        return dataclasses.replace(found, checks=(*found.checks, beside))
+
+    report = read(connection, statement_timeout, look)
     if output == "table":
         _page(report)
     else:
@@ -221,16 +229,17 @@ def _anchor(text: str) -> tuple[int, bytes]:
 
 
 def _page(report: Report) -> None:
+    from troth.ledger import against
     from troth.ledger.verify import CHECKS
 
-    out = console()
+    out, means = console(), {**CHECKS, against.CHECK: against.MEANS}
     out.print(
         f"{report.accounts:,} accounts, {report.transfers:,} transfers, {report.refusals:,} refusals, "
         f"{report.entries:,} entries, {report.queued:,} legs to be folded, {report.blocks:,} blocks"
     )
     for each in report.checks:
         word = "ok" if not each.wrong else f"{each.wrong:,} WRONG"
-        out.print(Text(f"{each.check:10} {word:10} {CHECKS[each.check]}"))
+        out.print(Text(f"{each.check:10} {word:10} {means[each.check]}"))
         for finding in each.findings:
             out.print(
                 Text(f"           {cell(finding.about)}: {cell(finding.problem)}", style="bold")

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime
+from math import ceil
 from typing import Any, Final
 
 from troth.integrations.stripe_money import from_stripe
@@ -56,7 +57,7 @@ class StripeList:
         """The objects behind the one that *cursor* names."""
         params: dict[str, Any] = {
             "limit": self._size,
-            "created": {"gte": int(window.first.timestamp()), "lt": int(window.last.timestamp())},
+            "created": {"gte": int(window.first.timestamp()), "lt": ceil(window.last.timestamp())},
         }
         if cursor is not None:
             params["starting_after"] = cursor

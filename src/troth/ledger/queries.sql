@@ -123,48 +123,51 @@ GROUP BY a.currency ORDER BY a.currency
 
 -- name: trial_balance_at
 -- All accounts of each currency by what was booked by a time: as `balance_at`, of each account.
-SELECT a.currency, sum(coalesce(e.debits_posted, 0) + m.debits_posted)::text,
-       sum(coalesce(e.credits_posted, 0) + m.credits_posted)::text, sum(coalesce(e.debits_pending, 0) + m.debits_pending)::text,
-       sum(coalesce(e.credits_pending, 0) + m.credits_pending)::text
-FROM troth_schema.ledger_account a
-JOIN troth_schema.ledger_balance b ON b.account = a.id
-CROSS JOIN LATERAL (SELECT troth_schema.ledger_version_at(a.id, %(at)s::timestamptz)) AS v (version)
-LEFT JOIN troth_schema.ledger_entry e ON e.account = a.id AND e.version = v.version
-CROSS JOIN LATERAL (
-    SELECT coalesce(sum(x.posted) FILTER (WHERE x.side = 'debit'), 0) AS debits_posted,
-           coalesce(sum(x.posted) FILTER (WHERE x.side = 'credit'), 0) AS credits_posted,
-           coalesce(sum(x.pending) FILTER (WHERE x.side = 'debit'), 0) AS debits_pending,
-           coalesce(sum(x.pending) FILTER (WHERE x.side = 'credit'), 0) AS credits_pending, count(*) AS legs
-    FROM (
-        SELECT l.side, l.posted, l.pending FROM troth_schema.ledger_entry l
+SELECT x.currency, sum(x.debits_posted)::text, sum(x.credits_posted)::text, sum(x.debits_pending)::text, sum(x.credits_pending)::text
+FROM (
+    SELECT a.currency, coalesce(e.debits_posted, 0) + m.debits_posted AS debits_posted,
+           coalesce(e.credits_posted, 0) + m.credits_posted AS credits_posted,
+           coalesce(e.debits_pending, 0) + m.debits_pending AS debits_pending,
+           coalesce(e.credits_pending, 0) + m.credits_pending AS credits_pending
+    FROM troth_schema.ledger_account a
+    JOIN troth_schema.ledger_balance b ON b.account = a.id
+    CROSS JOIN LATERAL (SELECT troth_schema.ledger_version_at(a.id, %(at)s::timestamptz)) AS v (version)
+    LEFT JOIN troth_schema.ledger_entry e ON e.account = a.id AND e.version = v.version
+    CROSS JOIN LATERAL (
+        SELECT coalesce(sum(l.posted) FILTER (WHERE l.side = 'debit'), 0) AS debits_posted,
+               coalesce(sum(l.posted) FILTER (WHERE l.side = 'credit'), 0) AS credits_posted,
+               coalesce(sum(l.pending) FILTER (WHERE l.side = 'debit'), 0) AS debits_pending,
+               coalesce(sum(l.pending) FILTER (WHERE l.side = 'credit'), 0) AS credits_pending
+        FROM troth_schema.ledger_entry l
         WHERE l.account = a.id AND l.late_after IS NOT NULL AND l.version > v.version
-          AND l.booked_at <= %(at)s::timestamptz AND l.booked_at > %(at)s::timestamptz - b.most_late
-        UNION ALL
-        SELECT q.side, q.posted, q.pending FROM troth_schema.ledger_queue q
-        WHERE q.account = a.id AND q.booked_at <= %(at)s::timestamptz) AS x) AS m
-GROUP BY a.currency ORDER BY a.currency
+          AND l.booked_at <= %(at)s::timestamptz AND l.booked_at > %(at)s::timestamptz - b.most_late) AS m
+    UNION ALL
+    SELECT a.currency, CASE WHEN q.side = 'debit' THEN q.posted ELSE 0 END, CASE WHEN q.side = 'credit' THEN q.posted ELSE 0 END,
+           CASE WHEN q.side = 'debit' THEN q.pending ELSE 0 END, CASE WHEN q.side = 'credit' THEN q.pending ELSE 0 END
+    FROM troth_schema.ledger_queue q JOIN troth_schema.ledger_account a ON a.id = q.account
+    WHERE q.booked_at <= %(at)s::timestamptz) AS x
+GROUP BY x.currency ORDER BY x.currency
 
 -- name: trial_balance_effective
 -- All accounts of each currency by what was posted with an effective time by a time: as `balance_effective`, of each account.
-SELECT a.currency, sum(coalesce(c.debits_posted, 0) + m.debits)::text, sum(coalesce(c.credits_posted, 0) + m.credits)::text,
-       '0', '0'
-FROM troth_schema.ledger_account a
-JOIN troth_schema.ledger_balance b ON b.account = a.id
-LEFT JOIN LATERAL (
-    SELECT p.* FROM troth_schema.ledger_checkpoint p
-    WHERE p.account = a.id AND p.through <= %(at)s::timestamptz ORDER BY p.through DESC LIMIT 1) AS c ON true
-CROSS JOIN LATERAL (
-    SELECT coalesce(sum(x.posted) FILTER (WHERE x.side = 'debit'), 0) AS debits,
-           coalesce(sum(x.posted) FILTER (WHERE x.side = 'credit'), 0) AS credits,
-           count(*) FILTER (WHERE x.unfolded) AS unfolded
-    FROM (
-        SELECT e.side, e.posted, false AS unfolded FROM troth_schema.ledger_entry e
+SELECT x.currency, sum(x.debits)::text, sum(x.credits)::text, '0', '0'
+FROM (
+    SELECT a.currency, coalesce(c.debits_posted, 0) + m.debits AS debits, coalesce(c.credits_posted, 0) + m.credits AS credits
+    FROM troth_schema.ledger_account a
+    LEFT JOIN LATERAL (
+        SELECT p.* FROM troth_schema.ledger_checkpoint p
+        WHERE p.account = a.id AND p.through <= %(at)s::timestamptz ORDER BY p.through DESC LIMIT 1) AS c ON true
+    CROSS JOIN LATERAL (
+        SELECT coalesce(sum(e.posted) FILTER (WHERE e.side = 'debit'), 0) AS debits,
+               coalesce(sum(e.posted) FILTER (WHERE e.side = 'credit'), 0) AS credits
+        FROM troth_schema.ledger_entry e
         WHERE e.account = a.id AND e.version >= coalesce(c.from_version, 1) AND e.effective_at <= %(at)s::timestamptz
-          AND (c.through IS NULL OR e.effective_at >= c.through)
-        UNION ALL
-        SELECT q.side, q.posted, true FROM troth_schema.ledger_queue q
-        WHERE q.account = a.id AND q.effective_at <= %(at)s::timestamptz) AS x) AS m
-GROUP BY a.currency ORDER BY a.currency
+          AND (c.through IS NULL OR e.effective_at >= c.through)) AS m
+    UNION ALL
+    SELECT a.currency, CASE WHEN q.side = 'debit' THEN q.posted ELSE 0 END, CASE WHEN q.side = 'credit' THEN q.posted ELSE 0 END
+    FROM troth_schema.ledger_queue q JOIN troth_schema.ledger_account a ON a.id = q.account
+    WHERE q.effective_at <= %(at)s::timestamptz) AS x
+GROUP BY x.currency ORDER BY x.currency
 
 -- name: statement
 -- The entries of an account before a version, the latest first.

@@ -16,7 +16,8 @@ BEGIN
     END IF;
     RETURN QUERY
     WITH standing AS (
-        SELECT a.id, (coalesce(b.debits_posted - b.credits_posted, 0) + w.net) * CASE a.side WHEN 'debit' THEN 1 ELSE -1 END AS minor,
+        SELECT a.id, (coalesce(b.debits_posted - b.credits_posted, 0) + coalesce(w.net, 0))
+                     * CASE a.side WHEN 'debit' THEN 1 ELSE -1 END AS minor,
                CASE WHEN b.debits_posted <> b.credits_posted THEN (
                    SELECT e.booked_at FROM troth_schema.ledger_entry e
                    WHERE e.account = a.id AND e.version > coalesce((
@@ -26,12 +27,12 @@ BEGIN
                ELSE w.first_at END AS since
         FROM troth_schema.ledger_account a
         LEFT JOIN troth_schema.ledger_balance b ON b.account = a.id
-        CROSS JOIN LATERAL (
-            SELECT coalesce(sum(CASE q.side WHEN 'debit' THEN q.posted ELSE -q.posted END), 0) AS net, min(q.booked_at) AS first_at
-            FROM troth_schema.ledger_queue q WHERE q.account = a.id) AS w
+        LEFT JOIN (
+            SELECT q.account, sum(CASE q.side WHEN 'debit' THEN q.posted ELSE -q.posted END) AS net, min(q.booked_at) AS first_at
+            FROM troth_schema.ledger_queue q GROUP BY q.account) AS w ON w.account = a.id
         WHERE a.code >= p_under AND a.code < p_under || ';' AND (a.code = p_under OR starts_with(a.code, p_under || ':'))
           AND (p_metadata IS NULL OR a.metadata @> p_metadata::jsonb)
-          AND coalesce(b.debits_posted - b.credits_posted, 0) + w.net <> 0
+          AND coalesce(b.debits_posted - b.credits_posted, 0) + coalesce(w.net, 0) <> 0
     ), late AS (
         SELECT * FROM standing WHERE since + p_within <= clock_timestamp()
     ), was AS (
