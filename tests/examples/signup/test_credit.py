@@ -66,6 +66,11 @@ class Ada:
             found = await ledger.balances(tx, codes)
         return {code: one.posted.minor for code, one in found.items() if one.posted}
 
+    def mails(self) -> list[str]:
+        """What she is told by mail."""
+        with psycopg.connect(self.url) as tx:
+            return [each for (each,) in tx.execute("SELECT type FROM troth.outbox_message")]
+
     async def available(self) -> Money:
         async with await psycopg.AsyncConnection.connect(self.url) as tx:
             return await available_credit(tx, "cus_ada")
@@ -189,12 +194,14 @@ async def test_what_comes_back_is_owed_again(ada: Ada, bank: Bank) -> None:
     assert await ada.balances() == {GOODWILL: 500, MINE: 500}
     found = await reconcile(ada.url, "bank")
     assert (found.verdict, found.ours, found.theirs, found.repeated) == ("clean", 2, 2, 0)
+    assert ada.mails() == ["credit.returned"]
 
     delivered_again(bank)
     await read(bank, 0)
     assert await ada.balances() == {GOODWILL: 500, MINE: 500}
     found = await reconcile(ada.url, "bank")
     assert (found.verdict, found.theirs, found.repeated) == ("clean", 2, 2)
+    assert ada.mails() == ["credit.returned"], "she is told once"
 
 
 async def test_a_return_that_nobody_has_booked_is_found(
