@@ -10,8 +10,10 @@ from uuid import UUID, uuid4
 
 import psycopg
 import pytest
+from pydantic import ValidationError
 
 from examples.signup import credit, statements
+from examples.signup.api import PayoutRequest
 from examples.signup.bank import Payee, order
 from examples.signup.books import (
     BANK,
@@ -105,6 +107,31 @@ def delivered_again(bank: Bank) -> None:
 
 async def until(condition: Callable[[], object], what: str) -> None:
     await asyncio.to_thread(wait_until, condition, what)
+
+
+@pytest.mark.parametrize(
+    ("amount", "iban", "field"),
+    [
+        ("5.00", "FR14 2004 1010 0505 0001 3M02 607", "iban"),  # the last digit is another
+        ("5.00", "FR41 2004 1010 0505 0001 3M02 606", "iban"),  # two are exchanged
+        ("5.00", "", "iban"),
+        ("5.00", "4242 4242 4242 4242", "iban"),
+        ("0.00", ABROAD, "amount"),
+        ("-5.00", ABROAD, "amount"),
+        ("5.001", ABROAD, "amount"),
+        ("5,00", ABROAD, "amount"),
+        ("1e3", ABROAD, "amount"),
+    ],
+)
+def test_what_no_bank_could_pay_is_not_asked_for(amount: str, iban: str, field: str) -> None:
+    with pytest.raises(ValidationError) as wrong:
+        PayoutRequest(amount=amount, iban=iban)
+    assert [error["loc"] for error in wrong.value.errors()] == [(field,)]
+
+
+def test_an_iban_may_be_written_in_groups() -> None:
+    asked = PayoutRequest(amount="5.00", iban=" fr14 2004 1010 0505 0001 3m02 606")
+    assert asked.iban == ABROAD
 
 
 async def test_what_is_owed_is_paid_once_and_no_more(ada: Ada, bank: Bank) -> None:
