@@ -103,13 +103,14 @@ Name = Annotated[
 Card = Annotated[str, Field(max_length=100, pattern=r"^pm_[A-Za-z0-9_]+$")]
 Password = Annotated[str, Field(min_length=10, max_length=200), AfterValidator(encodable)]
 Plan = Literal["starter", "pro"]
-Amount = Annotated[str, Field(pattern=r"^[0-9]{1,6}(\.[0-9]{2})?$"), AfterValidator(payable)]
+Amount = Annotated[
+    str,
+    StringConstraints(strip_whitespace=True, pattern=r"^[0-9]{1,6}(\.[0-9]{2})?$"),
+    AfterValidator(payable),
+]
 Iban = Annotated[
     str,
-    Field(
-        pattern=r"^[A-Za-z]{2}[0-9]{2}[A-Za-z0-9 ]{11,38}$",
-        examples=["DE89 3704 0044 0532 0130 00"],
-    ),
+    StringConstraints(strip_whitespace=True, pattern=r"^[A-Za-z]{2}[0-9]{2}[A-Za-z0-9 ]{11,38}$"),
     AfterValidator(valid_iban),
 ]
 

@@ -294,14 +294,16 @@ def credited(happening: Credited) -> Item:
             mine, way = credit_of(it.customer), on_its_way(it.id)
             return Hold(held(it.id), mine, way, it.amount, code="disbursement reserved")
         case Sent(of=it):
-            return PostHold(f"disbursement:{it.id}", held(it.id), code="disbursement")
+            name, about = f"disbursement:{it.id}", {"customer": it.customer}
+            return PostHold(name, held(it.id), code="disbursement", metadata=about)
         case Released(of=it):
             return VoidHold(
                 f"disbursement:{it.id}:released", held(it.id), code="disbursement released"
             )
-        case Returned(id=ident, at=at):
-            name = f"disbursement:{ident}"
-            return Reversal(f"{name}:returned", name, code="disbursement returned", effective_at=at)
+        case Returned(id=sent, at=at):
+            name = f"disbursement:{sent}"
+            code = "disbursement returned"
+            return Reversal(f"{name}:returned", name, code=code, effective_at=at)
 
 
 def held(disbursement: str) -> str:

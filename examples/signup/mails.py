@@ -1,10 +1,10 @@
-"""Mails about a subscription. They go out if, and only if, the change that they tell of commits."""
+"""Mails about a subscription, and about money that came back. They go out if, and only if, what they tell of commits."""
 
 from uuid import UUID
 
 from examples.signup.core import troth
 from examples.signup.settings import smtp_port
-from troth import Tx
+from troth import Money, Tx
 from troth.integrations.mail_out import Mail
 from troth.outbox import Outbox
 
@@ -53,3 +53,18 @@ async def tell(tx: Tx, account: UUID, *, was: str | None, now: str) -> None:
     email, name = row
     letter = {"to": email, "subject": subject, "text": f"Hello {name},\n\n{subject.lower()}.\n"}
     await mails.publish(tx, f"subscription.{now}", letter, key=account)
+
+
+async def tell_of_return(tx: Tx, customer: str, amount: Money) -> None:
+    """The bank could not pay this customer, who should know, and try again."""
+    found = await tx.execute(
+        "SELECT id, email, name FROM signup.account WHERE customer_id = %s AND closed_at IS NULL",
+        [customer],
+    )
+    row = await found.fetchone()
+    if row is None:
+        return
+    account, email, name = row
+    text = f"Hello {name},\n\nyour bank has sent back {amount}. We owe it to you as before: please check the IBAN.\n"
+    letter = {"to": email, "subject": "Your payment came back", "text": text}
+    await mails.publish(tx, "credit.returned", letter, key=account)

@@ -4,10 +4,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from uuid import UUID
 
-from examples.signup.books import available_credit
+from examples.signup.books import CURRENCY, available_credit
 from examples.signup.core import Account, troth
 from examples.signup.subscription import subscription
-from troth import Refused, Tx
+from troth import Money, Refused, Tx
 from troth.access import Access, Passwords, Principal, Ref, Resource
 from troth.machine import UnknownObjectError
 
@@ -22,6 +22,7 @@ access = troth.include(
     )
 )
 
+NOTHING = Money(0, CURRENCY).text()
 WEB = "signup_web"
 """The role that requests act as: row-level security holds for it. Made by `schema.sql`."""
 
@@ -54,6 +55,7 @@ class AccountPage:
         known = {
             "tenant": Ref("Tenant", str(self.id)),
             "closed": self.closed,
+            "owed": self.credit != NOTHING,
             "subscription": self.subscription,
         }
         return Resource("Account", str(self.id), known)

@@ -7,6 +7,7 @@ Whether a statement adds up, and whether one is missing, is not judged here, but
 from examples.signup.bank import STATEMENTS, Mailbox
 from examples.signup.books import Arrival, Returned, book, ledger
 from examples.signup.core import LOOK, troth
+from examples.signup.mails import tell_of_return
 from troth import Money, Tx
 from troth.reconcile.model import Item
 from troth.reconcile.sources.files import Told
@@ -53,15 +54,21 @@ async def book_statement(tx: Tx, name: str, document: str) -> int:
         "INSERT INTO signup.bank_statement (name, document) VALUES (%s, %s) ON CONFLICT DO NOTHING",
         [name, document],
     )
-    await book(tx, *lines, *[each for line in lines if (each := await came_back(tx, line))])
+    await book(tx, *lines)
+    for line in lines:
+        if line.returned:
+            await came_back(tx, line)
     return len(lines)
 
 
-async def came_back(tx: Tx, line: Arrival) -> Returned | None:
-    """The disbursement that this line brings back, if the books have it."""
-    if not line.returned or await ledger.transfer(tx, f"disbursement:{line.reference}") is None:
-        return None
-    return Returned(line.reference, line.at)
+async def came_back(tx: Tx, line: Arrival) -> None:
+    """What was paid out is owed again, once, and the customer is told. What the books do not have is left to a person."""
+    name = f"disbursement:{line.reference}"
+    sent = await ledger.transfer(tx, name)
+    if sent is None or await ledger.transfer(tx, f"{name}:returned") is not None:
+        return
+    await book(tx, Returned(line.reference, line.at))
+    await tell_of_return(tx, (sent.metadata or {})["customer"], line.amount)
 
 
 @schedules.every("*/10 * * * *", tz="UTC", overlap="skip")

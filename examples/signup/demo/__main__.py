@@ -163,7 +163,8 @@ def complaints(options: Options, board: Board, result: Result) -> list[str]:
     forgotten = {("bank", "statement_arithmetic", abs(one.minor)) for one in result.accounts.open}
     if options.gap and not (forgotten and forgotten <= named):
         found.append("the lines that the bank forgot were to be found, and named")
-    if options.faults and board.orders and not board.orders[show.DUPLICATE]:
+    all_known = 0 < board.orders.total() < evening.LISTED
+    if options.faults and all_known and not board.orders[show.DUPLICATE]:
         found.append("no order has come to the bank a second time")
     if not result.mail.holds:
         found.append("a statement was late, and nobody has missed it")

@@ -21,6 +21,8 @@ from examples.signup.demo.waiting import until
 _LOST = "SELECT count(*) FROM troth.journal WHERE path = %s AND kind = 4"
 CREDIT_CENTS, CREDIT = 500, "5.00"
 CLICKS = 3
+LISTED = 100
+"""The bank remembers so many requests."""
 IBANS = {
     "arrives": "GB82WEST12345698765432",
     "refused": "NL84MOCK0000000003",

@@ -10,8 +10,10 @@ from uuid import UUID, uuid4
 
 import psycopg
 import pytest
+from pydantic import ValidationError
 
 from examples.signup import credit, statements
+from examples.signup.api import PayoutRequest
 from examples.signup.bank import Payee, order
 from examples.signup.books import (
     BANK,
@@ -66,6 +68,11 @@ class Ada:
             found = await ledger.balances(tx, codes)
         return {code: one.posted.minor for code, one in found.items() if one.posted}
 
+    def mails(self) -> list[str]:
+        """What she is told by mail."""
+        with psycopg.connect(self.url) as tx:
+            return [each for (each,) in tx.execute("SELECT type FROM troth.outbox_message")]
+
     async def available(self) -> Money:
         async with await psycopg.AsyncConnection.connect(self.url) as tx:
             return await available_credit(tx, "cus_ada")
@@ -100,6 +107,31 @@ def delivered_again(bank: Bank) -> None:
 
 async def until(condition: Callable[[], object], what: str) -> None:
     await asyncio.to_thread(wait_until, condition, what)
+
+
+@pytest.mark.parametrize(
+    ("amount", "iban", "field"),
+    [
+        ("5.00", "FR14 2004 1010 0505 0001 3M02 607", "iban"),  # the last digit is another
+        ("5.00", "FR41 2004 1010 0505 0001 3M02 606", "iban"),  # two are exchanged
+        ("5.00", "", "iban"),
+        ("5.00", "4242 4242 4242 4242", "iban"),
+        ("0.00", ABROAD, "amount"),
+        ("-5.00", ABROAD, "amount"),
+        ("5.001", ABROAD, "amount"),
+        ("5,00", ABROAD, "amount"),
+        ("1e3", ABROAD, "amount"),
+    ],
+)
+def test_what_no_bank_could_pay_is_not_asked_for(amount: str, iban: str, field: str) -> None:
+    with pytest.raises(ValidationError) as wrong:
+        PayoutRequest(amount=amount, iban=iban)
+    assert [error["loc"] for error in wrong.value.errors()] == [(field,)]
+
+
+def test_an_iban_may_be_written_in_groups() -> None:
+    asked = PayoutRequest(amount="5.00", iban=" fr14 2004 1010 0505 0001 3m02 606")
+    assert asked.iban == ABROAD
 
 
 async def test_what_is_owed_is_paid_once_and_no_more(ada: Ada, bank: Bank) -> None:
@@ -189,12 +221,14 @@ async def test_what_comes_back_is_owed_again(ada: Ada, bank: Bank) -> None:
     assert await ada.balances() == {GOODWILL: 500, MINE: 500}
     found = await reconcile(ada.url, "bank")
     assert (found.verdict, found.ours, found.theirs, found.repeated) == ("clean", 2, 2, 0)
+    assert ada.mails() == ["credit.returned"]
 
     delivered_again(bank)
     await read(bank, 0)
     assert await ada.balances() == {GOODWILL: 500, MINE: 500}
     found = await reconcile(ada.url, "bank")
     assert (found.verdict, found.theirs, found.repeated) == ("clean", 2, 2)
+    assert ada.mails() == ["credit.returned"], "she is told once"
 
 
 async def test_a_return_that_nobody_has_booked_is_found(

@@ -12,9 +12,11 @@ import psycopg
 import pytest
 from fastapi.routing import APIRoute
 
+from examples.signup.books import Grant, book
 from examples.signup.people import WEB, access
 from examples.signup.service import api, pages
 from tests.examples.signup.conftest import OURS, Resident
+from troth import Money
 
 Rows = Callable[..., list[tuple[Any, ...]]]
 TABLES = ("account", "workspace", "role", "quota")
@@ -164,6 +166,20 @@ async def test_support_alone_gives_credit(
     assert given.status_code == 202, given.text
     [(input_,)] = rows("SELECT convert_from(input, 'UTF8')::json ->> 'account' FROM troth.run")
     assert input_ == str(ada.account)
+
+
+async def test_whoever_is_owed_something_takes_it_before_closing(
+    http: httpx.AsyncClient, ada: Resident, bob: Resident, rows: Rows, application: str
+) -> None:
+    async with await psycopg.AsyncConnection.connect(application) as tx:
+        await book(tx, Grant("outage", f"cus_{ada.email}", Money(500, "EUR")))
+    closed = [
+        (await http.post("/v1/account/closure", headers=who.headers)).status_code
+        for who in (ada, bob)
+    ]
+    assert closed == [403, 202]
+    shown = (await http.get("/v1/account", headers=ada.headers)).json()
+    assert (shown["credit"], shown["closed"]) == ("5.00", False)
 
 
 async def test_another_account_by_its_id(

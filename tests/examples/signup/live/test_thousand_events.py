@@ -19,6 +19,8 @@ from tests.harness.postgres import wait_until
 SUBSCRIPTIONS = 100
 EVENTS = 1000
 PATIENCE_S = 120.0
+OF_MONEY = ("invoice.finalized", "charge.succeeded")
+"""What is booked, of that which happens here."""
 
 pytestmark = [
     pytest.mark.asyncio(loop_scope="module"),
@@ -141,7 +143,12 @@ async def test_ours_is_theirs_whatever_was_delivered(service: Service) -> None:
     assert len(dropped) > len(events) / 40
     states = dict(service.rows("SELECT state, count(*) FROM troth.inbox_event GROUP BY state"))
     assert set(states) == {"applied", "ignored"}
-    kinds = Counter(row["object"]["type"].startswith("customer.subscription.") for row in events)
-    assert states["applied"] == kinds[True]
+    kinds = Counter(row["object"]["type"] for row in events)
+    of_subscriptions = sum(
+        count for kind, count in kinds.items() if kind.startswith("customer.subscription.")
+    )
+    assert states["applied"] == of_subscriptions + sum(kinds[kind] for kind in OF_MONEY)
     causes = service.rows("SELECT count(*), count(DISTINCT cause) FROM troth.machine_history")
-    assert causes[0][0] == causes[0][1] == kinds[True], "each event once"
+    assert causes[0][0] == causes[0][1] == of_subscriptions, "each event once"
+    booked = "SELECT count(*) FROM troth.ledger_transfer WHERE code = 'payment'"
+    assert service.rows(booked) == [(kinds["charge.succeeded"],)], "and each charge, too"
