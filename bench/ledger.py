@@ -259,6 +259,9 @@ RUNS: dict[str, tuple[str, Callable[[Field], Awaitable[float]]]] = {
 }  # fmt: skip
 
 
+AIMS = {"single": "≥ 20 ×", "batch-100": "≥ 30,000", "business": "≥ 1,000"}
+
+
 async def measure(url: str, options: argparse.Namespace) -> dict[str, list[float]]:
     ledger = Ledger()
     ledger.bind("troth")
@@ -313,12 +316,12 @@ async def fill(field: Field, entries: int) -> None:
 
 def table(figures: dict[str, list[float]], options: argparse.Namespace) -> str:
     medians = {name: statistics.median(values) for name, values in figures.items()}
-    lines = ["| | per second | beside two UPDATEs |", "|---|---|---|"]
+    lines = ["| | per second | beside two UPDATEs | aim |", "|---|---|---|---|"]
     for name, value in medians.items():
         beside = f"{value / medians['naive']:.1f} ×" if "naive" in medians else ""
         if name.startswith("business"):
             beside = ""
-        lines.append(f"| {RUNS[name][0]} | {value:,.0f} | {beside} |")
+        lines.append(f"| {RUNS[name][0]} | {value:,.0f} | {beside} | {AIMS.get(name, '')} |")
     before = f", after {options.entries:,} entries" if options.entries else ""
     return (
         f"Medians of {options.rounds} rounds of {options.seconds:g} s{before}.\n\n"

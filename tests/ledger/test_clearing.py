@@ -42,7 +42,7 @@ async def overdue(books: Books, **page) -> Page[view.OverdueLine]:
 async def days_ago(books: Books, days: int) -> None:
     """All that was booked up to now, was booked so many days ago: the clock cannot be set, so the books are."""
     await books.tx.execute("SET session_replication_role = replica")
-    for table in ("entry", "queue"):
+    for table in ("entry", "unfolded"):
         await books.tx.execute(
             f"UPDATE {books.cell.schema}.ledger_{table} SET booked_at = booked_at - make_interval(days => %s)",
             (days,),

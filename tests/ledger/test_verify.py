@@ -143,13 +143,13 @@ PLANTED = {
         {"legs", "entries"},
     ),
     "a leg in the queue": (
-        f"DELETE FROM {{}}.ledger_queue WHERE account = {ACCOUNT % 'assets:bank'}",
+        "UPDATE {}.ledger_unfolded SET debits = 0, accounts = accounts[2:], posted = posted[2:]",
         {"trial", "legs"},
     ),
     "a leg twice in the queue": (
         (
-            "INSERT INTO {}.ledger_queue (account, transfer, booked_at, effective_at, posted, pending, side)"
-            " SELECT account, transfer, booked_at, effective_at, posted, pending, side FROM {}.ledger_queue"
+            "UPDATE {}.ledger_unfolded SET debits = 2, numbers = '{0,0,0,0}', posted = posted || posted,"
+            " accounts = accounts[:1] || accounts[:1] || accounts[2:] || accounts[2:]"
         ),
         {"legs"},
     ),

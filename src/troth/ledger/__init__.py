@@ -14,7 +14,8 @@ What is held (`Hold`) counts in limits until it is posted, voided, or its time i
 time; its totals are written down, and balances by effective time begin there.
 
 `model` has the words, `rules` what is malformed and the arrays of a call, `post` the verbs, `accounts` accounts and
-periods, `fold` what workers do, `group` the poster. What is decided is in the migrations 0015 to 0017.
+periods, `fold` what workers do, `group` the poster. What is decided is in the migrations 0015 to
+0017 and 0021.
 """
 
 from troth.ledger.accounts import Accounts, Period, Periods

@@ -9,11 +9,13 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import AsyncIterator, Iterator, Sequence
-from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Final, Literal, Protocol, TypeAlias
+from functools import lru_cache
+from typing import Any, Final, Literal, Protocol, TypeAlias
 from urllib.parse import quote
 from uuid import UUID
+
+import msgspec
 
 from troth.base.money import Money
 from troth.store.queries import load
@@ -22,10 +24,11 @@ from troth.store.tx import Tx
 Format: TypeAlias = Literal["hledger", "beancount"]
 
 _PAGE: Final = 2000
+_NAMES: Final = 100_000  # of accounts, to remember
+_MOVED: Final = frozenset({"transfer", "post", "reversal"})  # what is written
 
 
-@dataclass(frozen=True, slots=True)
-class Leg:
+class Leg(msgspec.Struct, frozen=True):
     """A leg of what is exported: *amount* greater than 0 is a debit."""
 
     account: int
@@ -33,15 +36,13 @@ class Leg:
     amount: Money
 
 
-@dataclass(frozen=True, slots=True)
-class Exported:
+class Exported(msgspec.Struct, frozen=True):
     """A transfer that moved money."""
 
     seq: int
     id: UUID
     kind: str
     effective_at: datetime
-    booked_at: datetime
     key: str | None
     code: str | None
     legs: tuple[Leg, ...]
@@ -63,6 +64,7 @@ class Journal(Protocol):
 async def export(tx: Tx, schema: str, journal: Journal) -> AsyncIterator[str]:
     """The journal in pieces of text: *tx* is one snapshot (repeatable read)."""
     q = load("troth.ledger", schema, "export.sql")
+    await tx.execute(q.planned)
     yield journal.head()
     after = 0
     while rows := await (await tx.execute(q.accounts, {"after": after, "limit": _PAGE})).fetchall():
@@ -75,17 +77,24 @@ async def export(tx: Tx, schema: str, journal: Journal) -> AsyncIterator[str]:
     while rows := await (
         await tx.execute(q.transfers, {"after": after, "limit": _PAGE})
     ).fetchall():
-        yield "".join(journal.transfer(_exported(row)) for row in rows)
+        yield "".join([journal.transfer(_exported(row)) for row in rows if row[2] in _MOVED])
         after = rows[-1][0]
 
 
-def _exported(row: Sequence[object]) -> Exported:
-    seq, id_, kind, effective_at, booked_at, key, code, accounts, codes, currencies, amounts = row
-    legs = tuple(
-        Leg(account, name, Money(minor, currency))
-        for account, name, currency, minor in zip(accounts, codes, currencies, amounts, strict=True)  # type: ignore[call-overload]
-    )
-    return Exported(seq, id_, kind, effective_at, booked_at, key, code, legs)  # type: ignore[arg-type]
+def _exported(row: Sequence[Any]) -> Exported:
+    seq, id_, kind, effective_at, key, code, amount = row[:7]
+    legs: tuple[Leg, ...]
+    if amount is None:
+        legs = tuple(
+            Leg(account, name, Money(minor, currency))
+            for account, name, currency, minor in zip(*row[13:], strict=True)
+        )
+    else:
+        legs = (
+            Leg(row[7], row[8], Money(amount, row[9])),
+            Leg(row[10], row[11], Money(-amount, row[12])),
+        )
+    return Exported(seq, id_, kind, effective_at, key, code, legs)
 
 
 def journal_for(program: Format) -> Journal:
@@ -116,6 +125,7 @@ class Hledger:
         return "\n".join(lines) + "\n"
 
 
+@lru_cache(maxsize=_NAMES)
 def hledger_name(code: str) -> str:
     """The name of an account in hledger's journal. Two codes never have one name."""
     return quote(code, safe=":.-_+@/$&=~")
@@ -186,11 +196,13 @@ def _parts(code: str) -> Iterator[str]:
 
 
 def _day(transfer: Exported) -> str:
-    return f"{transfer.effective_at.astimezone(UTC):%Y-%m-%d}"
+    return transfer.effective_at.astimezone(UTC).date().isoformat()
 
 
 def _words(transfer: Exported) -> str:
     """Why, on one line and without what begins a comment."""
+    if transfer.code is None:
+        return transfer.kind
     return re.sub(r"[\x00-\x1f\x7f;|\s]+", " ", transfer.code or transfer.kind).strip()
 
 

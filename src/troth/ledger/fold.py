@@ -1,7 +1,7 @@
 """What workers do for the ledger: entries of what is in the queue, the end of holds, totals of closed periods.
 
-Folding takes rows out of the queue and makes entries of them in one transaction, so nothing is done twice and nothing is
-passed over, however late a row is committed. Several folders skip each other's rows. A folder remembers where it was, and
+Folding takes calls out of the queue and makes entries of their legs in one transaction, so nothing is done twice and nothing
+is passed over, however late a call is committed. Several folders skip each other's calls. A folder remembers where it was, and
 looks at the whole queue again now and then: the number only spares it walking over what is gone already.
 """
 

@@ -13,7 +13,7 @@ import logging
 from collections import deque
 from collections.abc import Callable, Sequence
 from types import TracebackType
-from typing import Any, Final, Self
+from typing import Any, Final, NamedTuple, Self
 
 from troth.base.errors import UsageError
 from troth.ledger import rules
@@ -32,22 +32,38 @@ _DIRECT: Final = 64  # items, from which on a call makes its entries itself
 _PLAIN: Final = 6  # arrays of transfers with two legs that say nothing else
 _UNKNOWN: Final = frozenset({Failure.LOST, Failure.CONFLICT, Failure.AGAIN})  # no item's fault
 _AGAIN_S: Final = (0.0, 0.05, 0.1, 0.2, 0.5, 1.0)
-_ENCODERS: Final[Sequence[Callable[[Any], arrays.Array]]] = (
-    arrays.texts, arrays.texts, arrays.uuids, arrays.int4s, arrays.int4s, arrays.int8s, arrays.int2s, arrays.uuids,
-    arrays.bools, arrays.float8s, arrays.float8s, arrays.int4s, arrays.texts, arrays.texts, arrays.texts, arrays.texts,
-    arrays.int4s, arrays.int4s, arrays.int8s,
-)  # fmt: skip
+_ALONE: Final = (None,)  # the group of an item that is in none
+_ARRAYS: Final[Sequence[tuple[Callable[[Any], arrays.Array], int]]] = (
+    (arrays.names, arrays.TextArray.array),  # accounts and their currencies
+    (arrays.names, arrays.TextArray.array),
+    (arrays.uuids, arrays.UuidArray.array),  # ids, both sides, amounts
+    (arrays.int4s, arrays.Int4Array.array),
+    (arrays.int4s, arrays.Int4Array.array),
+    (arrays.int8s, arrays.Int8Array.array),
+    (arrays.int2s, arrays.Int2Array.array),  # the rest, as in `rules.arrays`
+    (arrays.uuids, arrays.UuidArray.array),
+    (arrays.bools, arrays.BoolArray.array),
+    (arrays.float8s, arrays.Float8Array.array),
+    (arrays.float8s, arrays.Float8Array.array),
+    (arrays.int4s, arrays.Int4Array.array),
+    (arrays.texts, arrays.TextArray.array),
+    (arrays.texts, arrays.TextArray.array),
+    (arrays.texts, arrays.TextArray.array),
+    (arrays.texts, arrays.TextArray.array),
+    (arrays.int4s, arrays.Int4Array.array),
+    (arrays.int4s, arrays.Int4Array.array),
+    (arrays.int8s, arrays.Int8Array.array),
+)
+_BOOL: Final = 16  # its type's number
+_TYPES: Final = [_BOOL, *(number for _, number in _ARRAYS)]
 
 
-class _Unit:
+class _Unit(NamedTuple):
     """What one caller posts with one call."""
 
-    __slots__ = ("done", "groups", "prepared")
-
-    def __init__(self, prepared: list[Prepared], groups: list[int | None]) -> None:
-        self.prepared = prepared
-        self.groups = groups
-        self.done: asyncio.Future[list[Result]] = asyncio.get_running_loop().create_future()
+    prepared: Sequence[Prepared]
+    groups: Sequence[int | None]
+    done: asyncio.Future[list[Result]]
 
 
 class Poster:
@@ -70,6 +86,7 @@ class Poster:
         self._wake = asyncio.Event()
         self._closing = False
         self._tasks: list[asyncio.Task[None]] = []
+        self._loop = asyncio.get_running_loop()
         self._database: Database | None = None
         self._size = 0  # items that wait
         self._flying = 0  # calls under way
@@ -80,9 +97,7 @@ class Poster:
         self._closing = False
         for number in range(self._flights):
             flight = _Flight(self._q, self._database.url)
-            task = asyncio.create_task(
-                self._fly(flight, number), name=f"troth ledger poster {number}"
-            )
+            task = asyncio.create_task(self._fly(flight), name=f"troth ledger poster {number}")
             self._tasks.append(task)
         return self
 
@@ -101,39 +116,36 @@ class Poster:
 
     async def post(self, item: Item) -> Result:
         """Post an item; when this returns, that is durable. Raises `TransferRefused` and `InvalidTransferError`."""
-        unit = self._ask([item])
-        found = await unit.done
-        rules.require_posted(unit.prepared, found)
+        prepared = (rules.prepare(item),)
+        found = await self._ask(prepared, _ALONE)
+        rules.require_posted(prepared, found)
         return found[0]
 
     async def try_post(self, item: Item) -> Result:
         """As `post`, but a refusal is an answer. Raises `InvalidTransferError`."""
-        return (await self._ask([item]).done)[0]
+        return (await self._ask((rules.prepare(item),), _ALONE))[0]
 
     async def try_post_all(self, items: Sequence[Item | Linked]) -> list[Result]:
         """Post items in one call, each for itself; what came of each. Raises `InvalidTransferError`."""
-        return await self._ask(items).done
+        return await self._ask(*rules.gather(items))
 
-    def _ask(self, items: Sequence[Item | Linked]) -> _Unit:
+    def _ask(
+        self, prepared: Sequence[Prepared], groups: Sequence[int | None]
+    ) -> asyncio.Future[list[Result]]:
         if not self._tasks or self._closing:
             raise UsageError("this poster is not open: async with ledger.poster(url) as poster: …")
-        prepared, groups = rules.gather(items)
-        unit = _Unit(prepared, groups)
+        unit = _Unit(prepared, groups, self._loop.create_future())
         self._waiting.append(unit)
         self._size += len(prepared)
         self._wake.set()
-        return unit
+        return unit.done
 
     # Calls ------------------------------------------------------------------------------------------------------------
 
-    async def _fly(self, flight: _Flight, number: int) -> None:
+    async def _fly(self, flight: _Flight) -> None:
         try:
             while True:
                 await self._wake.wait()
-                # One more round of the loop: others who were told something post again now. And the first connection goes
-                # first: its plans and caches are warm.
-                for _ in range(number + 1):
-                    await asyncio.sleep(0)
                 if self._flying and self._size < self._batch:
                     self._wake.clear()  # not a whole call yet: it goes when the one under way has returned
                     continue
@@ -146,6 +158,8 @@ class Poster:
                         self._flying -= 1
                         if self._waiting or self._closing:
                             self._wake.set()
+                    # One more round of the loop: others who were told something post again now.
+                    await asyncio.sleep(0)
                 elif self._closing:
                     return
         finally:
@@ -153,22 +167,30 @@ class Poster:
 
     def _take(self) -> list[_Unit]:
         """The next units: as many as a call takes, and none with an id that another one of them has."""
-        taken: list[_Unit] = []
+        if self._size <= self._batch and self._are_apart():  # as a rule
+            taken = list(self._waiting)
+            self._waiting.clear()
+            self._size = 0
+            if not self._closing:
+                self._wake.clear()
+            return taken
+        taken = []
         ids: set[object] = set()
         left: list[_Unit] = []
         while self._waiting:
             unit = self._waiting.popleft()
-            if taken and len(ids) + len(unit.prepared) > self._batch:
+            prepared = unit.prepared
+            if taken and len(ids) + len(prepared) > self._batch:
                 self._waiting.appendleft(unit)
                 break
-            self._size -= len(unit.prepared)
             if unit.done.done():  # nobody waits any more
+                self._size -= len(prepared)
                 continue
-            own = [each.id for each in unit.prepared]
+            own = [each.id for each in prepared]
             if not ids.isdisjoint(own):
                 left.append(unit)
-                self._size += len(unit.prepared)
                 continue
+            self._size -= len(prepared)
             taken.append(unit)
             ids.update(own)
         self._waiting.extendleft(reversed(left))
@@ -176,15 +198,15 @@ class Poster:
             self._wake.clear()
         return taken
 
+    def _are_apart(self) -> bool:
+        """Does somebody wait for each unit, and has each item an id of its own?"""
+        ids = {each.id for unit in self._waiting for each in unit.prepared}
+        return len(ids) == self._size and not any(unit.done.done() for unit in self._waiting)
+
     async def _answer(self, flight: _Flight, units: Sequence[_Unit]) -> None:
         prepared = [each for unit in units for each in unit.prepared]
-        groups = [
-            None if group is None else number * rules.MOST_ITEMS + group
-            for number, unit in enumerate(units)
-            for group in unit.groups
-        ]
         try:
-            found = await flight.post(prepared, groups)
+            found = await flight.post(prepared, _groups(units))
         except asyncio.CancelledError:
             for unit in units:
                 unit.done.cancel()
@@ -201,10 +223,21 @@ class Poster:
         self.calls += 1
         at = 0
         for unit in units:
-            mine = found[at : at + len(unit.prepared)]
-            at += len(unit.prepared)
+            end = at + len(unit.prepared)
             if not unit.done.done():
-                unit.done.set_result(mine)
+                unit.done.set_result(found[at:end])
+            at = end
+
+
+def _groups(units: Sequence[_Unit]) -> Sequence[int | None]:
+    """The linked group of each item, numbered anew for the whole call."""
+    if all(unit.groups is _ALONE for unit in units):
+        return [None] * len(units)
+    return [
+        None if group is None else number * rules.MOST_ITEMS + group
+        for number, unit in enumerate(units)
+        for group in unit.groups
+    ]
 
 
 class _Flight:
@@ -214,16 +247,17 @@ class _Flight:
         self._q = queries
         self._url = url
         self._connection: AsyncConnection | None = None
+        self._statements: dict[int, raw.Prepared] = {}  # by how many parameters they have
 
     async def post(self, prepared: Sequence[Prepared], groups: Sequence[int | None]) -> list[Result]:  # fmt: skip
         """Post until it is known what came of it. Raises what can never succeed, and `DatabaseUnavailable` after a while."""
         values = rules.arrays(prepared, groups)
         # What nobody has asked for is not even sent.
         count = _PLAIN if all(value is None for value in values[_PLAIN:]) else len(values)
-        params: list[Any] = [len(prepared) >= _DIRECT]
+        params: list[Any] = [b"\1" if len(prepared) >= _DIRECT else b"\0"]
         params += [
             None if value is None else encode(value)
-            for value, encode in zip(values[:count], _ENCODERS, strict=False)
+            for value, (encode, _) in zip(values[:count], _ARRAYS, strict=False)
         ]
         began = asyncio.get_running_loop().time()
         tries = 0
@@ -247,11 +281,14 @@ class _Flight:
     async def _call(self, params: Sequence[Any]) -> Any:
         if self._connection is None:
             self._connection = await connect_async(self._url)
-            arrays.register(self._connection)
-        plain = len(params) == 1 + _PLAIN
-        return await raw.row(
-            self._connection, self._q.post_plain if plain else self._q.post_encoded, params
-        )
+            self._statements = {
+                len(types): raw.Prepared(self._connection, query, types)
+                for query, types in (
+                    (self._q.post_plain, _TYPES[: 1 + _PLAIN]),
+                    (self._q.post_encoded, _TYPES),
+                )
+            }
+        return await self._statements[len(params)].row(params)
 
     async def close(self) -> None:
         """Give the connection back; what it had not committed did not happen."""

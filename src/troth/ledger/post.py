@@ -198,7 +198,10 @@ class Ledger:
     # What workers do by themselves ------------------------------------------------------------------------------------
 
     async def fold(self, tx: Tx, *, limit: int = 1000) -> int:
-        """Make entries of up to *limit* legs that are in the queue; how many. Workers do it by themselves."""
+        """Make entries of legs that are in the queue; how many. Workers do it by themselves.
+
+        Calls are folded whole, until it were *limit* legs or more.
+        """
         return (await carry_out(tx, store.fold(self.queries, limit, 0)))[0]
 
     def fold_blocking(self, tx: BlockingTx, *, limit: int = 1000) -> int:

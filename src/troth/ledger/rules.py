@@ -104,13 +104,16 @@ def expiry(hold: UUID) -> Prepared:
 
 
 def _two_legs(item: Transfer | Hold, kind: int, timeout_s: float | None) -> Prepared:
-    minor = _amount(item.amount, item.id)
+    amount = item.amount
+    minor = amount.minor if type(amount) is Money and amount.minor > 0 else _amount(amount, item.id)
     debit, credit = account_code(item.debit), account_code(item.credit)
     if debit == credit:
         msg = f"transfer {item.id!r} has {debit} on both sides: its accounts must be different"
         raise InvalidTransferError(msg)
+    if type(item.id) is UUID and item.effective_at is None and item.code is None and item.metadata is None:  # fmt: skip
+        return Prepared(item.id, kind, None, debit, credit, minor, amount.currency, None, None, timeout_s)  # fmt: skip
     return Prepared(
-        transfer_id(item.id), kind, _key(item.id), debit, credit, minor, item.amount.currency, None, None, timeout_s,
+        transfer_id(item.id), kind, _key(item.id), debit, credit, minor, amount.currency, None, None, timeout_s,
         *_terms(item),
     )  # fmt: skip
 
@@ -415,7 +418,7 @@ MEANS: Final[Mapping[Outcome, LiteralString]] = {
 
 def require_posted(prepared: Sequence[Prepared], found: Sequence[Result]) -> None:
     """Raise `TransferRefused` if an item is not in the books now."""
-    if len(found) == 1 and found[0].outcome.is_posted:
+    if len(found) == 1 and (found[0].outcome is Outcome.CREATED or found[0].outcome.is_posted):
         return
     refused = [at for at, result in enumerate(found) if not result.outcome.is_posted]
     if not refused:

@@ -22,6 +22,7 @@ log = logging.getLogger("troth.ledger")
 
 MOST_CALLS: Final = 2000  # in a block
 _MOST_LEAVES: Final = 16384  # to read at once: more than one call has, so one is always complete
+_REFUSAL: Final = 7  # of a row, the words of a refusal end here
 _PAGE: Final = 8
 _ALL: Final = 2**31 - 1
 _EVERY_S: Final = 2.0
@@ -38,6 +39,7 @@ async def seal(tx: Tx, schema: str, *, calls: int = MOST_CALLS) -> Block | None:
     *tx* is read committed. Others that seal wait until it ends.
     """
     q = queries(schema)
+    await tx.execute(q.planned)
     waiting = await (await tx.execute(q.unsealed, {"limit": calls})).fetchall()
     if not waiting:
         return None
@@ -82,6 +84,7 @@ async def faults(
     *anchor*: a block's number and hash that were kept elsewhere. *tx* is one snapshot (repeatable read).
     """
     q = queries(schema)
+    await tx.execute(q.planned)
     number, previous, anchored = 0, GENESIS, anchor is None
     while rows := await (await tx.execute(q.blocks, {"after": number, "limit": _PAGE})).fetchall():
         for row in rows:
@@ -107,7 +110,10 @@ async def faults(
 
 async def _leaves(tx: Tx, q: Queries, batches: list[int], most: int) -> list[Leaf]:
     rows = await (await tx.execute(q.leaves, {"batches": batches, "limit": most})).fetchall()
-    return [Leaf(seq, content) for seq, content in rows]
+    return [
+        Leaf(row[0], [*row[1:-1], *(row[-1] or ())] if row[1] == "transfer" else row[1:_REFUSAL])
+        for row in rows
+    ]
 
 
 def _block(row: tuple[int, bytes, bytes, datetime, list[int], list[int], bytes]) -> Block:

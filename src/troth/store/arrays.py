@@ -8,6 +8,7 @@ elements (docs/decisions/0008 has what it saves). The format is that of
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from functools import lru_cache
 from struct import Struct
 from typing import Any, ClassVar, TypeVar
 from uuid import UUID
@@ -25,6 +26,9 @@ _FLOAT8 = Struct("!id").pack
 _NULL = _LENGTH(-1)
 _UUID_LENGTH = _LENGTH(16)
 _BOOL = {None: _NULL, False: _LENGTH(1) + b"\0", True: _LENGTH(1) + b"\1"}
+
+
+_NUL = "text cannot hold a NUL character"
 
 
 class Array(bytes):
@@ -96,10 +100,23 @@ def texts(values: Sequence[str | None]) -> TextArray:
     """`text[]`; raises `ValueError` for what text cannot hold (NUL, lone surrogates)."""
     encoded = [None if v is None else v.encode() for v in values]
     if any(b"\0" in v for v in encoded if v is not None):
-        raise ValueError("text cannot hold a NUL character")
+        raise ValueError(_NUL)
     return _array(
         TextArray, len(values), [_NULL if v is None else _LENGTH(len(v)) + v for v in encoded]
     )
+
+
+def names(values: Sequence[str]) -> TextArray:
+    """`text[]` of texts that come again and again; raises `ValueError` as `texts` does."""
+    return _array(TextArray, len(values), map(_name, values))
+
+
+@lru_cache(maxsize=10_000)
+def _name(value: str) -> bytes:
+    encoded = value.encode()
+    if b"\0" in encoded:
+        raise ValueError(_NUL)
+    return _LENGTH(len(encoded)) + encoded
 
 
 def byteas(values: Sequence[bytes | None]) -> ByteaArray:

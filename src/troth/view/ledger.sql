@@ -3,8 +3,8 @@
 -- name: accounts
 -- A page of accounts under a place of the tree, by code, each with what its entries and the queue come to.
 SELECT a.code, a.currency, a.side::text, a.limited::text, a.minimum, a.tenant, a.opened_at, a.closed_at, coalesce(b.version, 0),
-       q.n, coalesce(b.debits_posted, 0) + q.dp, coalesce(b.credits_posted, 0) + q.cp,
-       coalesce(b.debits_pending, 0) + q.dh, coalesce(b.credits_pending, 0) + q.ch
+       coalesce(q.n, 0), coalesce(b.debits_posted, 0) + coalesce(q.dp, 0), coalesce(b.credits_posted, 0) + coalesce(q.cp, 0),
+       coalesce(b.debits_pending, 0) + coalesce(q.dh, 0), coalesce(b.credits_pending, 0) + coalesce(q.ch, 0)
 FROM (
     SELECT * FROM troth_schema.ledger_account
     WHERE (%(prefix)s::text IS NULL OR (code >= %(prefix)s AND code < %(prefix)s || ';'))
@@ -12,11 +12,11 @@ FROM (
       AND code > %(after)s AND (%(tenant)s::text IS NULL OR tenant = %(tenant)s)
     ORDER BY code LIMIT %(limit)s) AS a
 LEFT JOIN troth_schema.ledger_balance b ON b.account = a.id
-CROSS JOIN LATERAL (
-    SELECT count(*) AS n,
-           coalesce(sum(posted) FILTER (WHERE side = 'debit'), 0) AS dp, coalesce(sum(posted) FILTER (WHERE side = 'credit'), 0) AS cp,
-           coalesce(sum(pending) FILTER (WHERE side = 'debit'), 0) AS dh, coalesce(sum(pending) FILTER (WHERE side = 'credit'), 0) AS ch
-    FROM troth_schema.ledger_queue w WHERE w.account = a.id) AS q
+LEFT JOIN (
+    SELECT account, count(*) AS n,
+           sum(posted) FILTER (WHERE side = 'debit') AS dp, sum(posted) FILTER (WHERE side = 'credit') AS cp,
+           sum(pending) FILTER (WHERE side = 'debit') AS dh, sum(pending) FILTER (WHERE side = 'credit') AS ch
+    FROM troth_schema.ledger_queue GROUP BY account) AS q ON q.account = a.id
 ORDER BY a.code;
 
 -- name: account
@@ -30,7 +30,7 @@ CROSS JOIN LATERAL (
     SELECT count(*) AS n,
            coalesce(sum(posted) FILTER (WHERE side = 'debit'), 0) AS dp, coalesce(sum(posted) FILTER (WHERE side = 'credit'), 0) AS cp,
            coalesce(sum(pending) FILTER (WHERE side = 'debit'), 0) AS dh, coalesce(sum(pending) FILTER (WHERE side = 'credit'), 0) AS ch
-    FROM troth_schema.ledger_queue w WHERE w.account = a.id) AS q
+    FROM troth_schema.ledger_queue w WHERE w.accounts @> ARRAY[a.id] AND w.account = a.id) AS q
 WHERE a.code = %(code)s;
 
 -- name: totals
@@ -51,14 +51,15 @@ GROUP BY a.currency ORDER BY a.currency;
 SELECT split_part(rest, ':', 1) AS part, currency, count(*), bool_or(strpos(rest, ':') = 0), sum(net)
 FROM (
     SELECT CASE %(prefix)s WHEN '' THEN a.code ELSE substr(a.code, length(%(prefix)s) + 2) END AS rest, a.currency,
-           coalesce(b.debits_posted - b.credits_posted, 0) + coalesce((
-               SELECT sum(CASE w.side WHEN 'debit' THEN w.posted ELSE -w.posted END)
-               FROM troth_schema.ledger_queue w WHERE w.account = a.id), 0) AS net
+           coalesce(b.debits_posted - b.credits_posted, 0) + coalesce(q.net, 0) AS net
     FROM (
         SELECT * FROM troth_schema.ledger_account
         WHERE %(prefix)s = '' OR (code >= %(prefix)s || ':' AND code < %(prefix)s || ';')
         ORDER BY code LIMIT %(scan)s) AS a
-    LEFT JOIN troth_schema.ledger_balance b ON b.account = a.id) AS below
+    LEFT JOIN troth_schema.ledger_balance b ON b.account = a.id
+    LEFT JOIN (
+        SELECT account, sum(CASE side WHEN 'debit' THEN posted ELSE -posted END) AS net
+        FROM troth_schema.ledger_queue GROUP BY account) AS q ON q.account = a.id) AS below
 GROUP BY part, currency ORDER BY part, currency LIMIT %(most)s;
 
 -- name: entries
