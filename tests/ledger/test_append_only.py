@@ -80,10 +80,10 @@ async def test_an_application_uses_the_ledger_by_its_functions(books, applicatio
 async def test_who_could_look_at_clearing_accounts_before_can_after_the_migration(
     books, application
 ):
-    """Migration 0023 puts another function in the place of the one that the role was granted."""
+    """Migration 0022 puts another function in the place of the one that the role was granted."""
     name = f"{books.cell.schema}_before"
     (role,) = await (await application.execute("SELECT current_user")).fetchone()
-    await asyncio.to_thread(migrate, books.cell.url, name, to=22)
+    await asyncio.to_thread(migrate, books.cell.url, name, to=21)
     try:
         await books.tx.execute(f"SELECT {name}.ledger_grant(%s)", (role,))
         await asyncio.to_thread(migrate, books.cell.url, name)
