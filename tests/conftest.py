@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
 from tests.harness.postgres import (
     PrivateServer,
@@ -19,6 +20,10 @@ from tests.harness.postgres import (
 from tests.harness.schemas import Schemas
 
 RUN_DIRECTORY = "TROTH_TEST_DIRECTORY"  # inherited by the workers of xdist
+
+# How long one example takes says more of the machine than of the code.
+settings.register_profile("untimed", deadline=None)
+settings.load_profile("untimed")
 
 
 def _is_worker(config: pytest.Config) -> bool:
