@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -23,6 +24,14 @@ PAYMENTS = {
 }
 
 
+def documented() -> set[str]:
+    """The keys that the README promises of --json."""
+    readme = (ROOT / "examples" / "signup" / "README.md").read_text()
+    rows = readme.partition("## For machines")[2].partition("\n## ")[0].splitlines()
+    first = [row.split("|")[1] for row in rows if row.startswith("| `")]
+    return {name for cell in first for name in re.findall(r"`(\w+)`", cell)}
+
+
 @pytest.mark.timeout(180)
 def test_thirty_people_a_kill_and_a_crash(tmp_path: Path) -> None:
     command = [sys.executable, "-m", "examples.signup.demo", "--json"]
@@ -34,6 +43,7 @@ def test_thirty_people_a_kill_and_a_crash(tmp_path: Path) -> None:
     assert demo.returncode == 0, demo.stdout + demo.stderr
     result = json.loads(demo.stdout)
     assert result["holds"] is True
+    assert set(result) == documented(), "these names stay: examples/signup/README.md"
     assert result["clicks"] == 30 + 2 * 3 + 3 * 3
     [kill] = result["kills"]
     assert kill["runs_in_flight"] > 0

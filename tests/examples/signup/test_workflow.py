@@ -97,6 +97,11 @@ async def test_a_signup(worker: str, billing: Process, mailbox: Process) -> None
         "send_welcome",
     ]
 
+    back = await troth.start(withdraw, account.id, key="back")
+    with pytest.raises(RunFailedError, match="the subscription is trialing"):
+        await back.result(timeout=20)
+    assert billing.truth("balance_transaction") == [], "a trial has nothing to give back"
+
 
 async def test_without_a_trial_the_card_is_charged_once(worker: str, billing: Process) -> None:
     """Also if the answer to it is lost; and who declines is not charged, and says so."""
@@ -145,17 +150,6 @@ async def test_who_takes_it_back_gets_the_money_once(worker: str, billing: Proce
     again = await troth.start(withdraw, account.id, key="again")
     with pytest.raises(RunFailedError, match="the subscription is canceled"):
         await again.result(timeout=20)
-
-
-async def test_a_trial_has_nothing_to_give_back(worker: str, billing: Process) -> None:
-    await sell("pro")
-    account = await (await troth.start(signup, EMAIL, "Ada", "pro", key="form-1")).result(
-        timeout=20
-    )
-    back = await troth.start(withdraw, account.id, key="back")
-    with pytest.raises(RunFailedError, match="the subscription is trialing"):
-        await back.result(timeout=20)
-    assert billing.truth("balance_transaction") == []
 
 
 async def test_a_refusal_of_the_provider_closes_the_account(worker: str, billing: Process) -> None:
