@@ -19,6 +19,7 @@ from troth.lab.postgres import Postgres
 from troth.lab.processes import Confirmed
 from troth.lab.reuse import Reuse
 from troth.lab.steps import Limits
+from troth.lab.trail import Shape, alike
 from troth.lab.verdict import Verdict
 
 SHOP = """
@@ -305,3 +306,16 @@ def test_a_database_on_a_server_is_not_asked_again(
     assert again.word == "HOLDS", str(again)
     assert first > 0
     assert len(asked) == first
+
+
+def test_how_far_two_functions_are_the_same():
+    """As far as their instructions are, and what guards these."""
+    steps = ("one", "two", "three")
+    plain = Shape("f", steps, (), frozenset())
+    assert alike((plain,), (plain,)) is None
+    assert alike((plain,), (Shape("f", (*steps[:2], "else"), (), frozenset()),)) == 2
+    assert alike((plain,), (Shape("f", (*steps, "more"), (), frozenset()),)) == 3
+    assert alike((plain,), (Shape("f", steps, ((1, 3, 9, 0, 0),), frozenset()),)) == 1
+    assert alike((plain,), (Shape("f, with an argument", steps, (), frozenset()),)) == 0
+    assert alike((plain,), (plain, plain)) == 0
+    assert alike((), (plain,)) == 0

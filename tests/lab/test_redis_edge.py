@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import shutil
 import subprocess
 from collections.abc import Callable, Iterator
@@ -219,6 +220,28 @@ def test_what_the_model_does_not_have_is_refused(lab: Lab):
     verdict = lab.explore()
     assert verdict.word == "REFUSED", str(verdict)
     assert "the model does not have ZADD" in verdict.reason
+
+
+def test_a_connection_that_lasts_is_refused(lab: Lab):
+    lasting = redis.Redis()
+
+    def handler() -> int:
+        connection = lasting.connection_pool.get_connection()
+        connection.send_command("INCR", "a")
+        return 200 if connection.read_response() else 500
+
+    lasting.connection_pool.get_connection = kept(lasting.connection_pool.get_connection)
+    lab.redis()
+    lab.user(handler)
+    lab.always("nothing", lambda w: True)
+    verdict = lab.explore(survived=0)
+    assert verdict.word == "REFUSED", str(verdict)
+    assert "opened by an earlier attempt" in verdict.reason
+
+
+def kept(get: Callable[[], Any]) -> Callable[[], Any]:
+    """Always the same one."""
+    return functools.cache(get)
 
 
 def test_redis_without_a_model_is_refused(lab: Lab):

@@ -29,6 +29,7 @@ class Socket:
         self._name = name
         self._address = address
         self._retries = retries
+        self._attempt = current.get()
         self._sent = b""
         self._answers = b""
         self._queued: list[tuple[bytes, ...]] | None = None
@@ -71,6 +72,10 @@ class Socket:
         attempt = attributed(f"Redis, {text}")
         if self._name is None:
             attempt.refuse(f"the code talks to Redis at {self._address}; declare lab.redis()")
+        if attempt is not self._attempt:
+            attempt.refuse(
+                "a connection to Redis that was opened by an earlier attempt is used again; that is not explored yet"
+            )
         next_try = "none" if not self._retries else "last" if attempt.redis == "lost" else "some"
         params = (_waiting.get(), next_try, commands)
         seen = attempt.ask(Op("redis", self._name or "", text, params))
