@@ -23,7 +23,7 @@ from troth.lab.model import Observation, Op
 from troth.lab.troth.server import SCHEMA
 from troth.lab.troth.wire import DatabaseFailed, plain, raised, real
 from troth.store import raw
-from troth.workflow import departure, effects
+from troth.workflow import context, departure, effects
 
 NESTED = "a transaction inside the transaction of a step is not followed yet"
 
@@ -141,8 +141,20 @@ def caught(
         (departure, "time"): clock,
         (backoff, "random"): chance,
         (ids, "new_id"): refused(fresh),
+        (context, "_branch"): _timeless(desk),
     }):  # fmt: skip
         yield
+
+
+def _timeless(desk: Desk) -> Callable[[str], Any]:
+    branch = context._branch  # noqa: SLF001  (where a workflow is asked for its time)
+
+    def asked(what: str) -> Any:
+        if what == "now":
+            desk.refuse("workflow code asks for the time (troth.now): that is not followed yet")
+        return branch(what)
+
+    return asked
 
 
 @contextmanager

@@ -2,7 +2,8 @@
 
 Pure. `looked` is what is never part of a world (who a process was, when it last beat); `at_rest` is what is the same to whoever comes next:
 
-* Times count from now, and long gaps between them are as long as the longest span that the code compares with.
+* When an answer was recorded, or a row of the application written, is over: it is taken to be now, or older than a key can be.
+* Times that decisions are made by count from now, and long gaps between them are as long as the longest span that the code compares with.
 * A worker that holds no run is of no consequence when it is dead.
 * Ids of workers are compared for equality only, so they are counted from 1 in their order.
 * A claim's number fences the transactions of whoever held the run before. Nobody lives, so it says only whether it was claimed at all.
@@ -52,17 +53,21 @@ def at_rest(tables: Rows, schema: str, now: float, ages: Ages) -> Rows:
         past.update({round(present - moment, 6)} if moment < present else ())
         return moment
 
-    _moved(tables, _Times(noted))
+    _only_answers(tables, schema)
+    _moved(tables, schema, _Times(noted), _Times(lambda moment: moment))
     aged = _ages(past, ages)
 
     def counted(moment: float) -> float:
         ago = round(present - moment, 6)
         return EPOCH - (aged[ago] if ago > 0 else ago)
 
-    moved = _moved(tables, _Times(counted))
+    def over(moment: float) -> float:
+        ago = round(present - moment, 6)
+        return EPOCH - (0.0 if 0 < ago < ages.far_s else min(ago, ages.far_s))
+
+    moved = _moved(tables, schema, _Times(counted), _Times(over))
     moved.pop(f"{schema}.mark", None)
     _without_idle_workers(moved, schema)
-    _only_answers(moved, schema)
     numbers = {old: new for new, old in enumerate(sorted(set(_workers(moved, schema))), start=1)}
     for table, column in _WORKERS:
         _each(moved, f"{schema}.{table}", column, lambda value: numbers.get(value, value))
@@ -124,11 +129,16 @@ def wordless(payload: bytes) -> bytes:
     return msgspec.json.encode({k: v for k, v in said.items() if k != "message"} | {"message": ""})
 
 
-def _moved(tables: Rows, times: _Times) -> Rows:
-    return {
-        name: (columns, [[times.of(value) for value in row] for row in rows])
-        for name, (columns, rows) in tables.items()
-    }
+def _moved(tables: Rows, schema: str, compared: _Times, over: _Times) -> Rows:
+    """The rows with their times changed: `compared` those that decisions are made by, `over` all others."""
+    moved: Rows = {}
+    for name, (columns, rows) in tables.items():
+        kind = columns.index("kind") if name == f"{schema}.journal" else -1
+        moved[name] = (columns, [
+            [(compared if kind >= 0 and row[kind] != _RESULT else over).of(value) for value in row]
+            for row in rows
+        ])  # fmt: skip
+    return moved
 
 
 def _only_answers(tables: Rows, schema: str) -> None:
