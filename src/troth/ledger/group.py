@@ -86,7 +86,6 @@ class Poster:
         self._wake = asyncio.Event()
         self._closing = False
         self._tasks: list[asyncio.Task[None]] = []
-        self._loop = asyncio.get_running_loop()
         self._database: Database | None = None
         self._size = 0  # items that wait
         self._flying = 0  # calls under way
@@ -134,7 +133,7 @@ class Poster:
     ) -> asyncio.Future[list[Result]]:
         if not self._tasks or self._closing:
             raise UsageError("this poster is not open: async with ledger.poster(url) as poster: …")
-        unit = _Unit(prepared, groups, self._loop.create_future())
+        unit = _Unit(prepared, groups, asyncio.get_running_loop().create_future())
         self._waiting.append(unit)
         self._size += len(prepared)
         self._wake.set()

@@ -97,9 +97,8 @@ class Line:
             while True:
                 wait = going.send(await self._ready(wait))
         except OperationalError:
-            self._listen(
-                on=False
-            )  # the socket is closed, and its number may be somebody else's soon
+            # The socket is closed, and its number may be somebody else's soon.
+            self._listen(on=False)
             raise
         except StopIteration as done:
             result: PGresult = done.value[-1]
