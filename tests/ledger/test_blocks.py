@@ -40,6 +40,8 @@ def test_a_block_tells_of_every_change(made, data) -> None:
     assert list(differences(block, GENESIS, more)) == [
         f"block 1: number {leaves[-1].seq + 1} was added later"
     ]
+    twice = [*leaves[:place], other, *leaves[place:]]  # a second one of the same number, before it
+    assert list(differences(block, GENESIS, twice))
     for forged in (
         replace(block, hash=bytes(32)),
         replace(block, number=2),

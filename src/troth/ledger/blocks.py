@@ -11,7 +11,7 @@ owner cannot reach it, is what makes it evidence.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final
@@ -64,22 +64,23 @@ class Block:
 
 def make(number: int, previous: bytes, batches: Sequence[int], leaves: Iterable[Leaf]) -> Block:
     """The block of these calls and what was in them, *leaves* in the order of their numbers."""
-    return _chained(number, previous, batches, {leaf.seq: leaf.digest for leaf in leaves})
+    return _chained(number, previous, batches, [(leaf.seq, leaf.digest) for leaf in leaves])
 
 
 def _chained(
-    number: int, previous: bytes, batches: Sequence[int], digests: Mapping[int, bytes]
+    number: int, previous: bytes, batches: Sequence[int], found: Sequence[tuple[int, bytes]]
 ) -> Block:
-    head = _encode([number, list(batches), list(digests)])
-    whole = hashlib.sha256(_PREFIX + head + previous + b"".join(digests.values()))
+    seqs = tuple([seq for seq, _ in found])
+    head = _encode([number, list(batches), seqs])
+    whole = hashlib.sha256(_PREFIX + head + previous + b"".join([digest for _, digest in found]))
     return Block(
         number,
         previous,
         whole.digest(),
         None,
         tuple(batches),
-        tuple(digests),
-        b"".join([digest[:_SHORT] for digest in digests.values()]),
+        seqs,
+        b"".join([digest[:_SHORT] for _, digest in found]),
     )
 
 
@@ -88,10 +89,11 @@ def differences(kept: Block, previous: bytes, leaves: Sequence[Leaf]) -> Iterato
     named = f"block {kept.number}"
     if kept.previous != previous:
         yield f"{named} does not follow the block before it"
-    now = {leaf.seq: leaf.digest for leaf in leaves}
-    again = _chained(kept.number, kept.previous, kept.batches, now)
+    found = [(leaf.seq, leaf.digest) for leaf in leaves]
+    again = _chained(kept.number, kept.previous, kept.batches, found)
     if (again.hash, again.seqs, again.digests) == (kept.hash, kept.seqs, kept.digests):
         return
+    now = dict(found)
     told = False
     for place, seq in enumerate(kept.seqs):
         digest = now.pop(seq, None)

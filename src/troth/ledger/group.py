@@ -20,7 +20,7 @@ from troth.ledger import rules
 from troth.ledger.model import Item, Linked, Result
 from troth.ledger.rules import Prepared
 from troth.store import arrays, raw
-from troth.store.connect import AsyncConnection, Database, connect_async
+from troth.store.connect import Database, connect_async
 from troth.store.errors import DatabaseUnavailable
 from troth.store.failure import DatabaseError, Failure, failure_of
 from troth.store.queries import Queries
@@ -86,7 +86,6 @@ class Poster:
         self._wake = asyncio.Event()
         self._closing = False
         self._tasks: list[asyncio.Task[None]] = []
-        self._loop = asyncio.get_running_loop()
         self._database: Database | None = None
         self._size = 0  # items that wait
         self._flying = 0  # calls under way
@@ -134,7 +133,7 @@ class Poster:
     ) -> asyncio.Future[list[Result]]:
         if not self._tasks or self._closing:
             raise UsageError("this poster is not open: async with ledger.poster(url) as poster: …")
-        unit = _Unit(prepared, groups, self._loop.create_future())
+        unit = _Unit(prepared, groups, asyncio.get_running_loop().create_future())
         self._waiting.append(unit)
         self._size += len(prepared)
         self._wake.set()
@@ -200,7 +199,7 @@ class Poster:
 
     def _are_apart(self) -> bool:
         """Does somebody wait for each unit, and has each item an id of its own?"""
-        ids = {each.id for unit in self._waiting for each in unit.prepared}
+        ids = {each.id.int for unit in self._waiting for each in unit.prepared}
         return len(ids) == self._size and not any(unit.done.done() for unit in self._waiting)
 
     async def _answer(self, flight: _Flight, units: Sequence[_Unit]) -> None:
@@ -246,8 +245,7 @@ class _Flight:
     def __init__(self, queries: Queries, url: str) -> None:
         self._q = queries
         self._url = url
-        self._connection: AsyncConnection | None = None
-        self._statements: dict[int, raw.Prepared] = {}  # by how many parameters they have
+        self._line: raw.Line | None = None
 
     async def post(self, prepared: Sequence[Prepared], groups: Sequence[int | None]) -> list[Result]:  # fmt: skip
         """Post until it is known what came of it. Raises what can never succeed, and `DatabaseUnavailable` after a while."""
@@ -279,19 +277,13 @@ class _Flight:
                 return rules.results(prepared, *row)
 
     async def _call(self, params: Sequence[Any]) -> Any:
-        if self._connection is None:
-            self._connection = await connect_async(self._url)
-            self._statements = {
-                len(types): raw.Prepared(self._connection, query, types)
-                for query, types in (
-                    (self._q.post_plain, _TYPES[: 1 + _PLAIN]),
-                    (self._q.post_encoded, _TYPES),
-                )
-            }
-        return await self._statements[len(params)].row(params)
+        if self._line is None:
+            self._line = raw.Line(await connect_async(self._url))
+        query = self._q.post_plain if len(params) == 1 + _PLAIN else self._q.post_encoded
+        return await self._line.row(query, _TYPES[: len(params)], params)
 
     async def close(self) -> None:
         """Give the connection back; what it had not committed did not happen."""
-        connection, self._connection = self._connection, None
-        if connection is not None:
-            await connection.close()
+        line, self._line = self._line, None
+        if line is not None:
+            await line.close()

@@ -200,7 +200,7 @@ class Ledger:
     async def fold(self, tx: Tx, *, limit: int = 1000) -> int:
         """Make entries of legs that are in the queue; how many. Workers do it by themselves.
 
-        Calls are folded whole, until it were *limit* legs or more.
+        Calls are folded whole, until that is *limit* legs or more.
         """
         return (await carry_out(tx, store.fold(self.queries, limit, 0)))[0]
 

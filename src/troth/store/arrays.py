@@ -92,7 +92,9 @@ class BoolArray(Array):
 def uuids(values: Sequence[UUID | None]) -> UuidArray:
     """`uuid[]`"""
     return _array(
-        UuidArray, len(values), [_NULL if v is None else _UUID_LENGTH + v.bytes for v in values]
+        UuidArray,
+        len(values),
+        [_NULL if v is None else _UUID_LENGTH + v.int.to_bytes(16, "big") for v in values],
     )
 
 
