@@ -13,7 +13,6 @@ ALLOWED: dict[str, str] = {
         (
             "tests/lab/test_arrivals.py::loop_for_ever",
             "tests/lab/test_arrivals.py::pause",
-            "tests/lab/test_processes.py::wait_a_little",
             "tests/lab/worker_loops.py::claim_commit_work",
             "tests/lab/worker_loops.py::done_before_it_is_done",
             "tests/lab/worker_loops.py::work_under_a_lease",
