@@ -23,7 +23,11 @@ settings.configure(
     ROOT_URLCONF=__name__,
     INSTALLED_APPS=[],
     DATABASES={
-        "default": {"ENGINE": "django.db.backends.sqlite3", "NAME": "shop.sqlite3"},
+        "default": {
+            "ENGINE": "django.db.backends.sqlite3",
+            "NAME": "shop.sqlite3",
+            "CONN_MAX_AGE": 60,
+        },
         "pg": {"ENGINE": "django.db.backends.postgresql", "NAME": "shop", "HOST": "db.example.com"},
     },
     EMAIL_HOST="mail.example.com",
