@@ -8,7 +8,7 @@ import pytest
 
 from tests.lab.corpus import CORRECT, TRAPS, Case, parameters
 from troth.lab import Lab, session
-from troth.lab.proof import TOGETHER
+from troth.lab.assumed import TOGETHER
 from troth.lab.steps import Limits
 
 OFF = {"overlap": {"overlap": 1}, "late landing": {"in_flight": 0}, "expiry": {"expiry": False}}

@@ -9,10 +9,10 @@ from msgspec.structs import replace
 
 from troth.lab.database import Database
 from troth.lab.describe import Hidden, call, content, described, parameters, row, said, short
-from troth.lab.effects import Issued, Part
 from troth.lab.faults import SAME_TICK, is_query
 from troth.lab.mailbox import Mailbox
 from troth.lab.model import Observation, Op, Step
+from troth.lab.parts import Issued, Part
 from troth.lab.provider import Provider
 from troth.lab.redis import Redis
 from troth.lab.tables import Tables

@@ -8,8 +8,8 @@ from typing import Any
 
 from troth.lab.database import Database
 from troth.lab.edge.attempt import Attempt, escaped
-from troth.lab.effects import Issued, Part
 from troth.lab.model import Observation, Op, Refused
+from troth.lab.parts import Issued, Part
 from troth.lab.request import Lifespan, Stage, called
 
 

@@ -12,14 +12,14 @@ from typing import TYPE_CHECKING, cast
 
 import msgspec
 
-from troth.lab.arrivals import Delivery, Round
+from troth.lab import assumed
 from troth.lab.edge import escape, installed
 from troth.lab.edge.attempt import escaped
-from troth.lab.effects import Issued
-from troth.lab.mailbox import Mailbox
+from troth.lab.habits import Habits, Relearn
 from troth.lab.memory import Memory
 from troth.lab.model import NEW, Refused, State, Step
 from troth.lab.narrate import Narrator
+from troth.lab.parts import Issued
 from troth.lab.prelude import beginning
 from troth.lab.processes import Confirmed, Disagreement, Zygote, confirm
 from troth.lab.promise import Judge
@@ -33,22 +33,12 @@ from troth.lab.show.document import Numbers
 from troth.lab.sqlite import Sqlite
 from troth.lab.steps import Limits
 from troth.lab.study.examine import Examiner
-from troth.lab.tables import Habits, Relearn, Tables
+from troth.lab.tables import Tables
 from troth.lab.trail import Trail
 from troth.lab.verdict import Counterexample, Verdict, Word
 
 if TYPE_CHECKING:
     from troth.lab.postgres import Postgres
-
-SEQUENTIAL = "overlap: attempts run one after the other; a caller's timeout with the first attempt still running is not explored"
-TOGETHER = "overlap in one process: attempts beside each other ran in processes of their own, and this code keeps memory"
-PROMPT = "late landing: an effect whose caller gave up has either happened by then or never happens"
-UNCONFIRMED = "real processes: crashes are deduced from durability, and were not confirmed by killing processes"
-AGELESS = "expiry: idempotency keys never expire"
-UNEXPLORED = (
-    "hash order: a second execution compares within this process, not under another PYTHONHASHSEED",
-)
-"""What this version does not search. Printed with every verdict, so that a closed graph is not taken for more than it is."""
 
 Progress = Callable[[str], None]
 
@@ -283,11 +273,14 @@ class Proof:
             frozenset(scenario.hidden),
             scenario.closer,
         )
-        open_because = (*self._open(tables, graph), *((TOGETHER,) if self._shares_memory() else ()))
+        open_because = (
+            *self._open(tables, graph),
+            *((assumed.TOGETHER,) if self._shares_memory() else ()),
+        )
         found = Verdict(
             "BOUNDED",
             scenario.name,
-            model=tuple(self._model(tables)),
+            model=tuple(assumed.model(self._scenario, self._limits, len(tables.memory))),
             unexplored=tuple(self._unexplored()),
             closed=graph.closed and not open_because,
             open_because=open_because,
@@ -368,56 +361,11 @@ class Proof:
     def _speaks_of_rest(self) -> bool:
         return any(promise.kind == "at_rest" for promise in self._scenario.promises)
 
-    def _model(self, tables: Tables) -> Iterator[str]:
-        """What the verdict assumes."""
-        limits, memories = self._limits, len(tables.memory)
-        if limits.overlap > 1:
-            yield "any number of crashes, lost responses, impatient callers and retries"
-            yield f"attempts alive at once <= {limits.overlap}"
-        else:
-            yield "any number of crashes, lost responses and sequential retries"
-        yield f"effects under way whose callers have given up <= {limits.in_flight}"
-        yield f"errors that one attempt survives <= {limits.survived}, each for at most {limits.persists} tries"
-        for part in self._scenario.components():
-            if not isinstance(part, Mailbox):
-                yield part.describe()
-        for number, actor in enumerate(self._scenario.actors, start=1):
-            if actor.within is not None:
-                yield f"user {number} ({actor.call.label}) asks again only within {actor.within}"
-        yield "start-up code runs once, before the first fault"
-        if memories == 1:
-            yield "memory: none carried from attempt to attempt"
-        else:
-            yield f"memory: {memories - 1} states of one warm process, and a fresh one"
-        yield from self._arriving()
-        for kind, which, because in self._scenario.ignored:
-            yield f"ignored {kind}: {which}, because {because}"
-
-    def _arriving(self) -> Iterator[str]:
-        """What the verdict assumes of deliveries, workers and timers."""
-        for actor in self._scenario.actors:
-            if isinstance(actor.call, Delivery):
-                given_up = "or given up" if actor.call.loses else "and never given up"
-                yield (
-                    f"{actor.source} delivers each event until it is answered 2xx, {given_up}: early, repeatedly, in any order"
-                )
-            elif isinstance(actor.call, Round):
-                yield f"{actor.call.label}: one round at a time; an endless loop is cut where it sleeps"
-
     def _unexplored(self) -> Iterator[str]:
-        limits = self._limits
-        users = [actor for actor in self._scenario.actors if actor.role == "user"]
-        if limits.overlap == 1 or any(user.overlap == 1 for user in users):
-            yield SEQUENTIAL
-        if limits.in_flight == 0:
-            yield PROMPT
-        if not limits.expiry:
-            yield AGELESS
-        if self._shares_memory():
-            yield TOGETHER
-        yield from UNEXPLORED
+        memory = self._shares_memory()
+        yield from assumed.unexplored(self._scenario, self._limits, shares_memory=memory)
         if self._confirmed is None:
-            yield UNCONFIRMED
+            yield assumed.UNCONFIRMED
         elif self._confirmed.left_out:
             yield f"deadlocks in real processes: {self._confirmed.left_out} histories with one were not carried out"
 

@@ -70,10 +70,10 @@ def rerun(scenario: Scenario, kept: Kept) -> Verdict:
     Returns:
         VIOLATED: it is still broken. BOUNDED: this history is harmless now (others may not be). DISAGREED: the code goes another way.
     """
+    from troth.lab.habits import Habits
     from troth.lab.processes import Disagreement, Replay
     from troth.lab.proof import Proof
     from troth.lab.steps import Limits, Moves
-    from troth.lab.tables import Habits
 
     started = time.monotonic()
     proof = Proof(scenario, Limits(), Habits(), started, None, confirm=True)

@@ -19,7 +19,8 @@ from heapq import heappop, heappush
 from typing import Any
 
 from troth.lab.model import DONE, GONE, State, Step
-from troth.lab.steps import Edge, Judging, Limits, Moves, Program
+from troth.lab.program import Judging, Program
+from troth.lab.steps import Edge, Limits, Moves
 
 
 @dataclass

@@ -22,9 +22,11 @@ from troth.lab.database import Database
 from troth.lab.describe import described
 from troth.lab.edge import clock
 from troth.lab.edge.attempt import Attempt, escaped
-from troth.lab.effects import Effects, Part
+from troth.lab.effects import Effects
+from troth.lab.habits import Habits, Relearn
 from troth.lab.memory import Carried, Memory
 from troth.lab.model import Answer, Branch, Next, Observation, Op, Refused, State
+from troth.lab.parts import Part
 from troth.lab.postgres_rules import draws
 from troth.lab.redis import SLOW
 from troth.lab.request import Again, Call, Stage
@@ -32,25 +34,6 @@ from troth.lab.sequences import Freed
 from troth.lab.trail import Trail
 from troth.lab.twice import OTHER, nondeterminism, renamed, same
 from troth.lab.world import encode
-
-
-@dataclass(frozen=True)
-class Habits:
-    """What was learned about the code, and must be known from the start.
-
-    `uses_random`: it draws from the `random` module, which is seeded per attempt. `derives`: a time or a random value reaches the world
-    in a form that cannot be recognised there, so that none may ever be given out again.
-    """
-
-    uses_random: bool = False
-    derives: bool = False
-
-
-class Relearn(Exception):
-    """A habit was learned too late: begin again with it."""
-
-    def __init__(self, habits: Habits) -> None:
-        self.habits = habits
 
 
 @dataclass(slots=True)

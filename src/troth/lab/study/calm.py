@@ -7,8 +7,9 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from troth.lab.model import GONE, State, Step
+from troth.lab.program import Judging
 from troth.lab.search import at_rest, broken
-from troth.lab.steps import Judging, Moves
+from troth.lab.steps import Moves
 
 MOST = 3_000
 """States that are followed from one place."""

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from troth.lab.database import Database
 from troth.lab.describe import Hidden, call, site
+from troth.lab.habits import Relearn
 from troth.lab.model import Refused, State, Step
 from troth.lab.narrate import Narrator, attempts, collections
 from troth.lab.promise import Judge
@@ -21,7 +22,7 @@ from troth.lab.study.propose import proposals
 from troth.lab.study.remedies import Checker, Way
 from troth.lab.study.trace import Event, events
 from troth.lab.study.twin import Fine, History, needs, twin
-from troth.lab.tables import Relearn, Tables
+from troth.lab.tables import Tables
 from troth.lab.verdict import Line, Study
 
 _MEANWHILE = "what is delivered can come while others are at work"

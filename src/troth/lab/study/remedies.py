@@ -11,6 +11,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 from troth.lab.database import Database
+from troth.lab.habits import Relearn
 from troth.lab.model import LabError, Refused, State, Step
 from troth.lab.promise import Judge
 from troth.lab.search import Graph, explore
@@ -21,7 +22,7 @@ from troth.lab.study.calm import reach
 from troth.lab.study.consequences import Content, content
 from troth.lab.study.evidence import Proposal
 from troth.lab.study.varied import Change, Narrowed, Varied
-from troth.lab.tables import Relearn, Tables
+from troth.lab.tables import Tables
 
 _AFTERMATH = 0.3
 """Seconds in which, once a promise is broken under a change, others may show that they are, too."""

@@ -5,9 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from troth.lab.model import State, Step
+from troth.lab.program import Judging, Program
 from troth.lab.search import broken
 from troth.lab.show.document import Need
-from troth.lab.steps import Judging, Moves, Program
+from troth.lab.steps import Moves
 from troth.lab.study.calm import Match, Place, Reached, first_broken, reach
 
 

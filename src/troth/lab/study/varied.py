@@ -14,8 +14,9 @@ from typing import Any
 from troth.lab.alike import Alike
 from troth.lab.effects import Effect
 from troth.lab.model import Attempt, Branch, Op, State, Step
+from troth.lab.program import Judging
 from troth.lab.provider import Provider
-from troth.lab.steps import Edge, Judging, Limits, Moves
+from troth.lab.steps import Edge, Limits, Moves
 from troth.lab.study.trace import writes_of
 from troth.lab.tables import Tables
 
