@@ -292,6 +292,14 @@ async def test_the_input_is_kept_so_the_result_can_be_computed_again(books: Book
     assert digests(third)[1] != digests(first)[1]
     assert digests(third)[2] != digests(first)[2]
     assert set(kinds(await books.breaks()).values()) == {"missing_theirs"}
+    results = set()
+    for cents in (
+        998,
+        999,
+    ):  # breaks of the same kinds, about the same things: another amount is another result
+        books.theirs.items[0] = item("ch_0", cents, key="k0", days_ago=2)
+        results.add((await books.run()).result)
+    assert len(results) == 2
     assert codec.encode(first.rules) == codec.encode(second.rules)
 
 
