@@ -10,7 +10,6 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
-from types import SimpleNamespace
 from typing import Any
 
 from troth.lab import redis_commands
@@ -152,7 +151,7 @@ def caught(name: str | None) -> Iterator[None]:
         (connection.BlockingConnectionPool, "release"): _closing(connection.BlockingConnectionPool.release),
         (lock.Lock, "acquire"): _acquiring(lock.Lock.acquire),
         (retry, "sleep"): _outside_attempts(vars(retry)["sleep"]),
-        (backoff, "random"): SimpleNamespace(random=lambda: 0.5, uniform=lambda low, high: (low + high) / 2),
+        **{(kind, "compute"): _without_jitter(kind.compute) for kind in vars(backoff).values() if hasattr(kind, "compute")},
     }  # fmt: skip
     with replaced(substitutes):
         yield
@@ -201,6 +200,15 @@ def _acquiring(real: Callable[..., bool]) -> Any:
             _waiting.reset(token)
 
     return acquire
+
+
+def _without_jitter(real: Callable[[Any, int], float]) -> Any:
+    """How long to wait before the next try is chance, and decides nothing: nobody waits."""
+
+    def compute(self: Any, failures: int) -> float:
+        return real(self, failures) if current.get() is None else 0
+
+    return compute
 
 
 def _outside_attempts(real: Callable[..., None]) -> Any:
