@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pytest
+
 from tests.lab.engine import shop
 from troth.effect import rules
 from troth.lab import Lab
@@ -33,6 +35,7 @@ def broken(lab: Lab, **limits: int) -> set[str]:
     return {example.promise.name for example in verdict.counterexamples}
 
 
+@pytest.mark.slow
 def test_a_flush_without_its_fence(lab: Lab, database_url):
     """Whoever was declared dead goes on beside its successor."""
     program = lab.troth(shop.troth, database_url, seed=FENCE, lost_commits=False)
@@ -68,6 +71,7 @@ def test_a_probe_that_is_believed_too_early(lab: Lab, database_url, monkeypatch)
     assert "charged at most once" in broken(lab)
 
 
+@pytest.mark.slow
 def test_a_cancellation_that_is_not_heard(lab: Lab, database_url):
     """Whoever ends a run does not look whether it was to be cancelled."""
     deaf = WITHOUT.format(function="flush", line="m.topic = '!cancel'", instead="m.topic = '!'")

@@ -8,7 +8,9 @@ from tests.lab.engine import signup
 from troth.lab import Lab
 
 
-@pytest.mark.parametrize("card", ["pm_card_visa", signup.DECLINED])
+@pytest.mark.parametrize(
+    "card", ["pm_card_visa", pytest.param(signup.DECLINED, marks=pytest.mark.slow)]
+)
 def test_the_core_of_the_signup(lab: Lab, database_url, card):
     """Any number of deaths, at every commit and every call of the provider's: with what has happened then, and what has not."""
     signup.describe(lab, database_url, card, workers=1, lost_commits=False)
