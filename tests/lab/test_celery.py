@@ -48,7 +48,12 @@ def quick(monkeypatch) -> None:
 @pytest.mark.parametrize(
     ("task", "promise", "faults"),
     [
-        (tasks.invoice_early, "it is invoiced", {("crash",), ("busy database",)}),
+        pytest.param(
+            tasks.invoice_early,
+            "it is invoiced",
+            {("crash",), ("busy database",)},
+            marks=pytest.mark.slow,
+        ),
         pytest.param(
             tasks.invoice_late,
             "invoiced once",
@@ -105,6 +110,7 @@ def test_what_is_right_holds(request_: Callable[[], int]):
     assert any("countdowns take no time" in line for line in verdict.model)
 
 
+@pytest.mark.slow
 def test_a_chain_goes_on_by_a_message_that_may_not_be_sent(lab: Lab):
     """What comes next is sent when the task is done; if the broker does not answer then, the task has failed, and was acknowledged."""
     invoices(lab, tasks.pack_then_invoice)

@@ -27,7 +27,9 @@ def scenario(lab: Lab, url: str, loop: Callable[[], object]) -> None:
 @pytest.mark.parametrize(
     ("loop", "broken", "faults"),
     [
-        (loops.claim_commit_work, "every job is done", ("crash",)),
+        pytest.param(
+            loops.claim_commit_work, "every job is done", ("crash",), marks=pytest.mark.slow
+        ),
         (loops.done_before_it_is_done, "what is done was done", ("crash",)),
         pytest.param(
             loops.work_under_a_lease, "charged once", ("second worker",), marks=pytest.mark.slow

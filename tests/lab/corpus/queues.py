@@ -84,7 +84,7 @@ def job_done_before_it_is_acknowledged(lab: Lab) -> None:
     alone(lab, credit)
 
 
-@correct
+@correct_and_large
 def job_that_knows_what_was_done(lab: Lab) -> None:
     """The memory is written in the transaction of the work."""
     jobs(lab, credit_unless_seen)
