@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
+from itertools import pairwise
 from typing import Any
 
 import pytest
@@ -80,6 +81,31 @@ async def test_a_message_that_was_heard_is_not_sent_again(
             await sending
         await troth.send(run, "go")
         assert await run.result(PATIENCE_S) == [1]
+
+
+async def test_runs_that_are_gone_when_they_are_read_are_asked_for_with_pauses(
+    cell: Cell, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Between its claim and its look a worker was taken over, and has not heard of it yet: it does not ask without end."""
+    troth = Troth(cell.url, schema=cell.schema)
+
+    @troth.workflow
+    async def work() -> int:
+        return 1
+
+    asked: list[float] = []
+    claimed_runs = store.claimed_runs
+
+    async def gone_at_first(*args: Any) -> Any:
+        asked.append(asyncio.get_running_loop().time())
+        return await claimed_runs(*args) if len(asked) > 2 else []
+
+    monkeypatch.setattr(store, "claimed_runs", gone_at_first)
+    async with troth.worker():
+        run = await troth.start(work)
+        assert await run.result(PATIENCE_S) == 1
+    assert len(asked) == 3
+    assert all(after - before > 0.15 for before, after in pairwise(asked))
 
 
 async def test_what_was_claimed_under_the_dead_id_is_not_taken_up(

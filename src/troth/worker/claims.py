@@ -194,6 +194,7 @@ class Claims:
                         runs = await store.claimed_runs(connection, self._q, worker, run_ids)
                 except (DatabaseError, StoreError, OSError) as error:
                     log.info("claimed runs cannot be read yet: %s", error)
+                if not runs:  # or they are another's by now, of which this worker has not heard yet
                     await asyncio.sleep(_RETRY_S)
         finally:
             self.loading -= len(run_ids)
