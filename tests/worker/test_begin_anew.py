@@ -87,11 +87,12 @@ async def test_runs_that_are_gone_when_they_are_read_are_asked_for_with_pauses(
     cell: Cell, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Between its claim and its look a worker was taken over, and has not heard of it yet: it does not ask without end."""
-    troth = Troth(cell.url, schema=cell.schema)
+    starter, troth = (Troth(cell.url, schema=cell.schema) for _ in range(2))
+    for program in (starter, troth):
 
-    @troth.workflow
-    async def work() -> int:
-        return 1
+        @program.workflow
+        async def work() -> int:
+            return 1
 
     asked: list[float] = []
     claimed_runs = store.claimed_runs
@@ -101,8 +102,8 @@ async def test_runs_that_are_gone_when_they_are_read_are_asked_for_with_pauses(
         return await claimed_runs(*args) if len(asked) > 2 else []
 
     monkeypatch.setattr(store, "claimed_runs", gone_at_first)
-    async with troth.worker():
-        run = await troth.start(work)
+    async with starter.client(), troth.worker():
+        run = await starter.start(work)
         assert await run.result(PATIENCE_S) == 1
     assert len(asked) == 3
     assert all(after - before > 0.15 for before, after in pairwise(asked))
