@@ -88,11 +88,12 @@ async def test_runs_that_are_gone_when_they_are_read_are_asked_for_with_pauses(
 ) -> None:
     """Between its claim and its look a worker was taken over, and has not heard of it yet: it does not ask without end."""
     starter, troth = (Troth(cell.url, schema=cell.schema) for _ in range(2))
-    for program in (starter, troth):
 
-        @program.workflow
-        async def work() -> int:
-            return 1
+    async def work() -> int:
+        return 1
+
+    troth.workflow(work)
+    started = starter.workflow(work)
 
     asked: list[float] = []
     claimed_runs = store.claimed_runs
@@ -103,7 +104,7 @@ async def test_runs_that_are_gone_when_they_are_read_are_asked_for_with_pauses(
 
     monkeypatch.setattr(store, "claimed_runs", gone_at_first)
     async with starter.client(), troth.worker():
-        run = await starter.start(work)
+        run = await starter.start(started)
         assert await run.result(PATIENCE_S) == 1
     assert len(asked) == 3
     assert all(after - before > 0.15 for before, after in pairwise(asked))
