@@ -7,6 +7,8 @@ import pytest
 
 from troth.lab import Lab
 
+_OF_THE_ENGINES_TESTS = ("examples.signup", "tests.lab.engine")
+
 
 @pytest.fixture
 def lab(request: pytest.FixtureRequest) -> Lab:
@@ -24,3 +26,11 @@ def new_process() -> None:
     """No handler of the corpus remembers what another test's process did: the lab leaves memory as its last run has left it."""
     if corpus := sys.modules.get("tests.lab.corpus"):
         corpus.forget()
+
+
+@pytest.fixture(autouse=True)
+def no_others_program(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The lab looks at all of an application that is loaded: here it is not that of the tests of troth's engine."""
+    if "engine" not in request.path.parts:
+        for name in [one for one in sys.modules if one.startswith(_OF_THE_ENGINES_TESTS)]:
+            monkeypatch.delitem(sys.modules, name)

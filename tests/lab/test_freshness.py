@@ -16,6 +16,7 @@ from troth.lab import Lab
 
 FOUND = {
     "uuid4": lambda: uuid.uuid4().hex,
+    "uuid1": lambda: str(uuid.uuid1()),
     "uuid4 imported by name": lambda: str(uuid4()),
     "secrets.token_hex": lambda: secrets.token_hex(8),
     "secrets.token_urlsafe": lambda: secrets.token_urlsafe(24),
@@ -35,7 +36,6 @@ FOUND = {
 }
 REFUSED = {
     "a clock that was taken before the lab came": time.ctime,
-    "uuid1": lambda: str(uuid.uuid1()),
     "the address of an object": lambda: str(id(object())),
     "time.perf_counter": lambda: str(time.perf_counter()),
     "time.monotonic": lambda: str(time.monotonic()),
