@@ -167,7 +167,8 @@ class Stage:
         """A bank that somebody else has written, with an account of ours; its URL, which it says in its log."""
         data = str(self.directory / "bank.sqlite")
         clock = f"{datetime.now(UTC) - timedelta(days=BEHIND_DAYS):%Y-%m-%dT%H:%M}"
-        options = ["--port", "0", "--db", data, "--clock", clock]
+        # At any hour it is too late for today: what is ordered is carried out on the next working day.
+        options = ["--port", "0", "--db", data, "--clock", clock, "--cutoff", "00:00"]
         command = [sys.executable, "-m", "mockbank", *options, "--pickup-dir", str(self.bank_out)]
         await self._spawn("bank", *command)
         log = self.logs / "bank.log"
