@@ -27,6 +27,7 @@ SELECTION = "(not slow or matrix) and not wheel"
 # not fit into its 15 minutes. `make test PYTHON=... ` and TROTH_TEST_PG=15 run all of it.
 ON_ANOTHER_SERVER = (
     "tests/store",
+    "--ignore=tests/store/test_embedded.py",  # it brings its own
     "tests/journal",
     "tests/command",
     "tests/view",

@@ -78,7 +78,7 @@ async def test_a_peer_completes_def_workflows_that_were_killed(shop: Site) -> No
     assert_each_once(shop, runs)
 
 
-@pytest.mark.parametrize("form", ["order", "plain_order"])
+@pytest.mark.parametrize("form", ["order", pytest.param("plain_order", marks=pytest.mark.slow)])
 async def test_an_effect_in_flight_at_the_kill_is_sent_again_only_when_it_cannot_land_any_more(
     shop: Site, form: str
 ) -> None:

@@ -113,7 +113,10 @@ async def start_workers(
 
 @pytest.mark.parametrize(
     "seconds",
-    [6.0, pytest.param(60.0, marks=[pytest.mark.slow, pytest.mark.timeout(300)])],
+    [
+        pytest.param(6.0, marks=pytest.mark.slow),
+        pytest.param(60.0, marks=[pytest.mark.slow, pytest.mark.timeout(300)]),
+    ],
 )
 async def test_the_server_is_killed_again_and_again(
     frail_shop: Site, server: PrivateServer, seconds: float

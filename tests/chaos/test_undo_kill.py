@@ -79,7 +79,9 @@ def victims(settings: Settings, log: Path) -> Iterator[Victims]:
 
 # One after the other: each has a dozen workers with connections of their own.
 @pytest.mark.xdist_group("killed undoings")
-@pytest.mark.parametrize("kept", [False, True], ids=["before", "after"])
+@pytest.mark.parametrize(
+    "kept", [False, pytest.param(True, marks=pytest.mark.slow)], ids=["before", "after"]
+)
 @pytest.mark.parametrize("refused", [pytest.param("close", marks=pytest.mark.slow), "right again"])
 async def test_killed_at_every_commit_of_the_undoing(shop: Site, refused: str, kept: bool) -> None:
     with psycopg.connect(shop.url, autocommit=True) as session:

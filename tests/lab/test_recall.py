@@ -212,7 +212,7 @@ EDITS: dict[Callable[[Shop], None], tuple[str, bool]] = {
 }
 
 
-FAST = {end_of_the_handler, key_of_the_charge, guard_around_it_all, promise}
+FAST = {end_of_the_handler, promise}
 
 
 @pytest.mark.parametrize(

@@ -87,7 +87,14 @@ def environment(shop, monkeypatch) -> None:
     monkeypatch.setenv("RATE_OF_REUSE", "2")
 
 
-@pytest.mark.parametrize("change", [code, number_elsewhere, environment])
+@pytest.mark.parametrize(
+    "change",
+    [
+        code,
+        pytest.param(number_elsewhere, marks=pytest.mark.slow),
+        pytest.param(environment, marks=pytest.mark.slow),
+    ],
+)
 def test_another_program_is_searched(shop, searches, monkeypatch, change):
     proved(shop)
     change(shop, monkeypatch)
@@ -96,7 +103,12 @@ def test_another_program_is_searched(shop, searches, monkeypatch, change):
 
 
 @pytest.mark.parametrize(
-    "asked", [{"seed": SEED.replace("rate INTEGER", "rate BIGINT")}, {"most": 2}, {"survived": 1}]
+    "asked",
+    [
+        {"seed": SEED.replace("rate INTEGER", "rate BIGINT")},
+        pytest.param({"most": 2}, marks=pytest.mark.slow),
+        pytest.param({"survived": 1}, marks=pytest.mark.slow),
+    ],
 )
 def test_another_question_is_searched(shop, searches, asked):
     proved(shop)

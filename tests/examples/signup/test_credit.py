@@ -182,6 +182,7 @@ async def test_an_order_whose_answer_is_lost_is_given_again_and_paid_once(
     assert (await ada.balances())[MINE] == 200
 
 
+@pytest.mark.slow
 async def test_what_the_bank_refuses_is_owed_as_before(ada: Ada, bank: Bank) -> None:
     run = await ada.asks_for(THREE, CLOSED)
     with pytest.raises(RunFailedError, match="is closed"):
@@ -231,6 +232,7 @@ async def test_what_comes_back_is_owed_again(ada: Ada, bank: Bank) -> None:
     assert ada.mails() == ["credit.returned"], "she is told once"
 
 
+@pytest.mark.slow
 async def test_a_return_that_nobody_has_booked_is_found(
     ada: Ada, bank: Bank, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -227,6 +227,7 @@ async def test_two_tabs_with_one_address(
     await exactly_one(service, "tabs@example.com")
 
 
+@pytest.mark.slow
 async def test_a_refused_card_leaves_nothing(page: Page, service: Service) -> None:
     await fill(page, "refused@example.com", card=DECLINED)
     await button(page).click()
@@ -244,6 +245,7 @@ async def test_a_refused_card_leaves_nothing(page: Page, service: Service) -> No
     await exactly_one(service, "refused@example.com")
 
 
+@pytest.mark.slow
 async def test_a_worker_that_is_killed_while_somebody_waits(page: Page, service: Service) -> None:
     await service.fault("hang_after", "^/v1/subscriptions$", count=1, seconds=30)
     await fill(page, "killed@example.com")

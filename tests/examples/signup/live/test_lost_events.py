@@ -17,6 +17,7 @@ pytestmark = [
 ]
 
 
+@pytest.mark.slow
 def test_the_sweep_finds_what_was_lost(
     customer: Callable[[str], Customer], service: Service
 ) -> None:
