@@ -23,7 +23,8 @@ import httpx2
 import psutil
 import psycopg
 
-from bench.population import SCHEMA, Size, filled, write
+from bench.population import SCHEMA, Size, filled
+from bench.results import write
 from troth import Troth
 from troth.console import Console, Operator, Role
 from troth.machine import Machine, Transition

@@ -13,7 +13,6 @@ import argparse
 import json
 import os
 import platform
-import re
 import resource
 import subprocess
 import sys
@@ -24,11 +23,10 @@ from pathlib import Path
 import psutil
 
 from bench.lab_handlers import HANDLERS, Handler
+from bench.results import write
 from troth.lab import Lab
 from troth.store.embedded import Embedded
 
-RESULTS = Path(__file__).with_name("RESULTS.md")
-MARKS = ("<!-- bench.lab -->", "<!-- end of bench.lab -->")
 BUDGET = 240.0
 """Seconds. What has not closed by then is called BOUNDED, before five minutes are over."""
 ENOUGH = 50_000
@@ -112,12 +110,7 @@ def main() -> int:
     text = table(rows)
     print(text)
     if options.write:
-        begin, end = MARKS
-        page = RESULTS.read_text(encoding="utf-8")
-        RESULTS.write_text(
-            re.sub(f"{begin}.*{end}", lambda _: f"{begin}\n{text}{end}", page, flags=re.DOTALL),
-            encoding="utf-8",
-        )
+        write("bench.lab", text)
     wrong = [one.name for one, row in rows if one.word not in {"", row["word"]}]
     for name in wrong:
         print(f"called otherwise than it is: {name}", file=sys.stderr)

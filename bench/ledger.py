@@ -22,6 +22,7 @@ from pathlib import Path
 
 from psycopg_pool import AsyncConnectionPool
 
+from bench.results import write
 from troth.base.ids import new_id
 from troth.base.money import Money
 from troth.ledger import Hold, Ledger, PostHold, Transfer
@@ -31,8 +32,6 @@ from troth.store.embedded import Embedded
 from troth.store.migrate import migrate
 from troth.worker.relays import Relays
 
-RESULTS = Path(__file__).with_name("RESULTS.md")
-MARKS = ("<!-- bench.ledger -->", "<!-- end of bench.ledger -->")
 CALLERS = 16
 BUSINESS_CALLERS = 64
 WORK_S = 0.005
@@ -357,12 +356,7 @@ def main() -> None:
             folder.wait()
     print(text)
     if options.write:
-        begin, end = MARKS
-        page = RESULTS.read_text(encoding="utf-8")
-        RESULTS.write_text(
-            re.sub(f"{begin}.*{end}", f"{begin}\n{text}{end}", page, flags=re.DOTALL),
-            encoding="utf-8",
-        )
+        write("bench.ledger", text)
 
 
 if __name__ == "__main__":

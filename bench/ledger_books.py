@@ -23,7 +23,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from bench.ledger import RESULTS, SPREAD, Field, fill
+from bench.ledger import SPREAD, Field, fill
+from bench.results import write
 from troth.ledger import Ledger, seal
 from troth.ledger.export import Format, export, journal_for
 from troth.ledger.verify import verify
@@ -33,7 +34,6 @@ from troth.store.isolation import transaction_async
 from troth.store.migrate import migrate
 
 SCHEMA = "troth"
-MARKS = ("<!-- bench.ledger_books -->", "<!-- end of bench.ledger_books -->")
 LOOK_S = 0.02
 
 
@@ -157,12 +157,7 @@ def main() -> None:
     text = table(options.entries, found)
     print(text)
     if options.write:
-        begin, end = MARKS
-        page = RESULTS.read_text(encoding="utf-8")
-        RESULTS.write_text(
-            re.sub(f"{begin}.*{end}", f"{begin}\n{text}{end}", page, flags=re.DOTALL),
-            encoding="utf-8",
-        )
+        write("bench.ledger_books", text)
 
 
 if __name__ == "__main__":

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
@@ -14,7 +13,6 @@ import psycopg
 from troth.store.embedded import Embedded
 from troth.store.migrate import migrate, status
 
-RESULTS = Path(__file__).with_name("RESULTS.md")
 SCHEMA = "troth"
 
 WORKFLOWS = 12
@@ -61,18 +59,6 @@ def server(keep: Path | None, filling: Callable[[str], None]) -> Iterator[str]:
             migrate(found.url, SCHEMA)
             filling(found.url)
         yield found.url
-
-
-def write(mark: str, table: str) -> None:
-    """Put a table into the results, where the one before it was."""
-    begin, end = f"<!-- {mark} -->", f"<!-- end of {mark} -->"
-    text = RESULTS.read_text()
-    section = f"{begin}\n{table}\n{end}"
-    if begin in text:
-        text = re.sub(f"{begin}.*{end}", lambda _: section, text, flags=re.DOTALL)
-    else:
-        text = f"{text.rstrip()}\n\n{section}\n"
-    RESULTS.write_text(text)
 
 
 def fill(url: str, schema: str, size: Size, *, vacuum: bool = True) -> None:

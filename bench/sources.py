@@ -17,7 +17,8 @@ from typing import Any
 
 import psycopg
 
-from bench.population import SCHEMA, server, write
+from bench.population import SCHEMA, server
+from bench.results import write
 from troth import Call, Money, Provider, Troth
 from troth.reconcile import Window
 from troth.reconcile.sources.books import Postings

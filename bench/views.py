@@ -20,7 +20,8 @@ from typing import Any
 
 import psutil
 
-from bench.population import SCHEMA, Size, filled, write
+from bench.population import SCHEMA, Size, filled
+from bench.results import write
 from troth.inbox.model import State as EventState
 from troth.journal.model import Reason, RunState
 from troth.outbox.model import State as DeliveryState

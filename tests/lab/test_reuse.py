@@ -8,6 +8,7 @@ import sys
 import pytest
 
 from troth.lab import Lab, proof
+from troth.lab.request import FunctionCall
 from troth.lab.reuse import Reuse
 
 CODE = """
@@ -124,3 +125,11 @@ def test_only_what_holds_is_kept(shop, searches):
         assert proved(shop, seed=plain).word == "VIOLATED"
     assert len(searches) > 2, "and each time it is looked for the shortest history"
     assert not [*(shop / "holds").glob("*.json")]
+
+
+def test_what_no_plain_data_says_is_searched_each_time(shop, searches, monkeypatch):
+    """As Celery's configuration, a function that signs deliveries, and troth's engine are: nothing is kept of their verdicts."""
+    monkeypatch.setattr(FunctionCall, "asked", lambda _: None)
+    assert [proved(shop).word, proved(shop).word] == ["HOLDS", "HOLDS"]
+    assert len(searches) == 2
+    assert not (shop / "holds").exists()
