@@ -39,7 +39,12 @@ def _application_modules(loaded: tuple[int, str, int]) -> tuple[ModuleType, ...]
 def replaced(substitutes: dict[tuple[Any, str], Any]) -> Iterator[None]:
     """Put substitutes for (owner, attribute) in place, and take them back."""
     originals = {home: getattr_static(*home) for home in substitutes}  # a classmethod as such
-    by_identity = {id(originals[home]): new for home, new in substitutes.items()}
+    # A module that one of them uses is everybody's: it is replaced there only.
+    by_identity = {
+        id(originals[home]): new
+        for home, new in substitutes.items()
+        if not isinstance(originals[home], ModuleType)
+    }
     undo: list[tuple[Any, str, Any]] = []
     for module in application_modules():
         for name, value in list(vars(module).items()):
