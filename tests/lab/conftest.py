@@ -7,7 +7,12 @@ import pytest
 
 from troth.lab import Lab
 
-_OF_THE_ENGINES_TESTS = ("examples.signup", "tests.lab.engine")
+_PROGRAMS = {
+    "examples.signup": "test_signup",
+    "tests.lab.engine.signup": "test_signup",
+    "tests.lab.engine": "engine",
+}
+"""Which tests a program is for: a directory, or a file."""
 
 
 @pytest.fixture
@@ -30,7 +35,8 @@ def new_process() -> None:
 
 @pytest.fixture(autouse=True)
 def no_others_program(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The lab looks at all of an application that is loaded: here it is not that of the tests of troth's engine."""
-    if "engine" not in request.path.parts:
-        for name in [one for one in sys.modules if one.startswith(_OF_THE_ENGINES_TESTS)]:
-            monkeypatch.delitem(sys.modules, name)
+    """The lab looks at all of an application that is loaded, and at what it remembers: here, only at what the test is about."""
+    mine = {*request.path.parts, request.path.stem}
+    others = tuple(name for name, whose in _PROGRAMS.items() if whose not in mine)
+    for name in [one for one in sys.modules if one.startswith(others)]:
+        monkeypatch.delitem(sys.modules, name)
